@@ -1,0 +1,42 @@
+# Everything a newcomer or CI needs. `make demo`, `make serve`, `make test`; see README.md.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: install dev demo serve check test test-all bench clean
+
+$(VENV)/installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --group dev
+	@touch $@
+
+install: $(VENV)/installed ## Create .venv and install Pixelmill into it
+dev: $(VENV)/installed-dev ## The same, with what tests and checks need
+
+demo: install ## Run a job over sample images on a private service (IMAGES=folder for your own)
+	$(BIN)/python -m pixelmill demo $(if $(IMAGES),--images "$(IMAGES)")
+
+serve: install ## Start the service on http://127.0.0.1:8080
+	$(BIN)/pixelmill serve
+
+check: dev ## Lint, format, types, architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+test: check ## Everything that must hold, in a few minutes
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-all: check ## The same with long runs
+	$(BIN)/python -m pytest -q
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

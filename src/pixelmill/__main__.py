@@ -1,0 +1,5 @@
+"""``python -m pixelmill`` is the ``pixelmill`` command."""
+
+from pixelmill.cli import main
+
+main()

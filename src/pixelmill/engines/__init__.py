@@ -1,0 +1,1 @@
+"""Keeps tasks safe and hands them out: the lease queue and its consumer."""

@@ -1,0 +1,75 @@
+"""The contract of a lease queue: at-least-once, with a visibility time and a dead-letter list.
+
+A message that is received and not deleted comes back when its lease ends. Adapters: ``sql`` (SQLite now,
+PostgreSQL), ``memory``; Azure Storage Queue and SQS follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is queued: ``id`` is the task's id and run (``task/run``), ``body`` JSON with all that a worker needs.
+
+    ``rank`` orders messages within a priority: smaller first (see ``jobs/outbox.py`` for fair shares).
+    """
+
+    id: str
+    body: str
+    priority: int = 1
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A received message. ``receipt`` proves the lease; ``deliveries`` counts from 1."""
+
+    message: Message
+    receipt: str
+    deliveries: int
+
+
+class LeaseQueue(Protocol):
+    """Async; raises :class:`StorageUnavailable` and the like. Ids that are queued already are not queued twice."""
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Queue messages, all or none; returns when they are durable."""
+        ...
+
+    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+        """Up to ``limit`` visible messages by priority, rank, age; empty at once if there are none."""
+        ...
+
+    async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
+        """Start the visibility time anew; a lease that was lost is left alone."""
+        ...
+
+    async def delete(self, leases: Sequence[Lease]) -> None:
+        """Acknowledge; a lease that was lost meanwhile is left alone."""
+        ...
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give messages back, visible at once (a drain, a lost attempt)."""
+        ...
+
+    async def dead_letter(self, lease: Lease, reason: str) -> None:
+        """Move a message to the dead-letter list."""
+        ...
+
+    async def depth(self) -> QueueDepth:
+        """How much waits, and for how long the oldest has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """``waiting`` messages are visible, ``leased`` are not; ``oldest_s`` is the age of the oldest visible one."""
+
+    waiting: int
+    leased: int
+    dead: int
+    oldest_s: float

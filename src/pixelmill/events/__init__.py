@@ -1,0 +1,1 @@
+"""The event bus: tells subscribers that there is something new to read."""

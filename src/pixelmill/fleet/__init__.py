@@ -1,0 +1,1 @@
+"""Who runs what where: load samples, gates, the dispatcher that owns every slot."""

@@ -1,0 +1,1 @@
+"""Pixels in and out: probe, limits, decode with a need, encode."""

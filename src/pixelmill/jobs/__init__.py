@@ -1,0 +1,1 @@
+"""Jobs and tasks: the model, its transitions, its store, the outbox."""

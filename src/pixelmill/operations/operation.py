@@ -1,0 +1,111 @@
+"""The contract of an operation: parameters, ``apply``, and what a planner must know.
+
+An operation is a frozen pydantic model. Its class variables name and describe it; its methods are pure.
+Adding one is one class in a family's file and one line in ``operations/table.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from pixelmill.images.image import Image, Need, Size
+
+Kind = Literal[
+    "pointwise",  # one pixel in, one pixel out
+    "local",  # a neighbourhood of `halo` pixels
+    "geometric",  # moves pixels, may change the size
+    "reduction",  # a global statistic, then pointwise
+    "border-merge",  # components that cross tile borders
+    "whole",  # needs the whole image at once
+    "analysis",  # leaves pixels alone, gives data
+]
+Tier = Literal["cv2-exact", "self-exact", "approximate"]
+
+
+class Step(NamedTuple):
+    """What an operation gives: an image, and data if it found something out."""
+
+    image: Image
+    data: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Planning facts of an operation with its parameters.
+
+    ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one
+    current core. ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
+    """
+
+    kind: Kind
+    tier: Tier
+    halo: int = 0
+    ns_per_pixel: float = 1.0
+    memory_factor: float = 1.0
+
+
+class Operation(BaseModel):
+    """Base of all operations. Equality and hash are those of the parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for help and docs, without a full stop."""
+
+    def facts(self) -> Facts:
+        """Kind, tier, halo and costs."""
+        raise NotImplementedError
+
+    def size(self, size: Size) -> Size:
+        """The size that comes out when an image of ``size`` goes in; raises :class:`NotApplicable`."""
+        return size
+
+    def need(self, after: Need, size: Size) -> Need:
+        """What must go in (an image nominally of ``size``) so that ``after`` can come out.
+
+        The default is safe: every pixel, in color.
+        """
+        del after, size
+        return Need()
+
+    def resolve(self, size: Size) -> tuple[Operation, ...]:
+        """Equivalent operations with absolute geometry, for an image nominally of ``size``.
+
+        A decoder may hand over a reduced image; after ``resolve`` the result has the size that the full image
+        would have given.
+        """
+        del size
+        return (self,)
+
+    def images(self) -> tuple[str, ...]:
+        """References of the image parameters (a path, a URI, or ``sha256:HEX``), in field order."""
+        return ()
+
+    def with_images(self, images: Mapping[str, Image | str]) -> Operation:
+        """A copy whose references are replaced by other references or by pixels."""
+        del images
+        return self
+
+    def apply(self, image: Image) -> Step:
+        """Do it. ``image`` is not changed."""
+        raise NotImplementedError
+
+
+class Pointwise(Operation):
+    """An operation that maps each color sample by one curve; alpha is left alone.
+
+    On integer images it *is* the rounded table of its curve, so runs of such operations fuse into one
+    table with the same result to the bit.
+    """
+
+    def curve(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Samples from 0 to 1 in, any values out (clipped to 0 to 1 afterwards)."""
+        raise NotImplementedError

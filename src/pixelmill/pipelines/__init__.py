@@ -1,0 +1,1 @@
+"""A pipeline: its forms (JSON, text, Python), its plan, its run."""

@@ -1,0 +1,1 @@
+"""Object stores: a folder, memory, and (through obstore) the buckets of any cloud."""

@@ -1,0 +1,77 @@
+"""The contract of an object store: bytes under keys, in a folder, in memory, or in a bucket.
+
+Keys are relative POSIX paths of at most 1,024 bytes of UTF-8 (segments of at most 255), without empty segments,
+``.``, ``..``, NUL, backslash or control characters; anything else raises :class:`InvalidURI`. A put is atomic: a reader
+sees the whole object or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """Facts of one object. ``modified`` is seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """Async access to objects. Raises only :class:`pixelmill.errors.StorageError` and its children."""
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | AsyncIterator[bytes],
+        *,
+        if_absent: bool = False,
+        limit: int | None = None,
+    ) -> ObjectInfo:
+        """Write an object whole. ``if_absent``: raise :class:`ObjectExists` if one is there.
+
+        ``limit``: raise :class:`LimitExceeded` (and leave nothing behind) as soon as more bytes arrive.
+        """
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """The whole object; raises :class:`ObjectNotFound`."""
+        ...
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``start``; empty past the end."""
+        ...
+
+    def stream(self, key: str, chunk_size: int = 1 << 18) -> AsyncIterator[bytes]:
+        """The object in chunks; memory stays bounded."""
+        ...
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Facts without the bytes; raises :class:`ObjectNotFound`."""
+        ...
+
+    def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """All objects whose key starts with ``prefix`` (a folder path ending in ``/``, or empty), in any order."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; those that aren't there are no error."""
+        ...
+
+    async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str | None:
+        """A link that works without credentials, or None where the store can't make one."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file that holds the object, where there is one that other processes may read; else None."""
+        ...
+
+    async def check(self) -> None:
+        """Raise a :class:`StorageError` unless a small object can be written, read and deleted now."""
+        ...

@@ -1,0 +1,1 @@
+"""Places that run tasks: the local pool; nodes and serverless targets follow."""

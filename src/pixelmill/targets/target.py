@@ -1,0 +1,71 @@
+"""The contract of a target: a place that can run a task now.
+
+A target knows pipelines (as JSON), bytes and limits; it knows nothing of jobs, queues or gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from pixelmill.images.limits import Limits
+from pixelmill.pipelines.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One source through one pipeline, with its bounds.
+
+    ``pipeline`` is canonical JSON. ``source`` and ``images`` (by the reference that the pipeline uses) are
+    bytes, or a file that a process on this machine can read. ``source_name`` is shown in errors only.
+    """
+
+    id: str
+    pipeline: str
+    source: bytes | Path
+    images: Mapping[str, bytes | Path] = field(default_factory=dict)
+    source_name: str = ""
+    limits: Limits = field(default_factory=Limits)
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The outcome and where it came from: target name and process id (or the like)."""
+
+    outcome: Outcome
+    target: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLoad:
+    """What a target is doing: tasks running now, tasks it can run at once, processes restarted so far."""
+
+    running: int
+    capacity: int
+    restarts: int = 0
+
+
+class Target(Protocol):
+    """A place that runs tasks. ``run`` raises :class:`PixelmillError` for every failure."""
+
+    name: str
+
+    async def start(self) -> None:
+        """Get ready; returns when the first task can run."""
+        ...
+
+    async def stop(self) -> None:
+        """End everything it started, at once; running tasks raise :class:`Cancelled`."""
+        ...
+
+    def load(self) -> TargetLoad:
+        """The load now."""
+        ...
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """Run one task. Cancelling the await ends the work (a pool process is killed) and frees its room."""
+        ...

@@ -1,0 +1,1 @@
+"""Conformance suites that every adapter of a contract must pass; importable by third parties."""
