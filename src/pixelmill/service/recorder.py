@@ -7,10 +7,11 @@ with the load and a single event never waits for company.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pixelmill.events.bus import EventBus
-from pixelmill.jobs.model import State, TaskEvent
+from pixelmill.jobs.model import TaskEvent
+from pixelmill.jobs.recorder import Recorded
 from pixelmill.jobs.store import JobStore
 from pixelmill.metrics import Metrics
 
@@ -58,15 +59,12 @@ class Recorder:
         self._writer = None
 
     async def _record(self, events: Sequence[TaskEvent]) -> None:
-        applied = await self._store.record(events)
-        self.tell(applied)
+        self.tell(await self._store.record(events))
 
-    def tell(self, applied: Iterable[TaskEvent]) -> None:
-        """Count what changed, and wake who waits for it."""
-        touched = set()
-        for event in applied:
-            touched.add((event.owner, event.job))
-            if event.kind in {State.SUCCEEDED, State.FAILED}:
-                self._metrics.task_ended(event)
-        for owner, job in touched:
-            self._bus.publish(owner, job)
+    def tell(self, recorded: Recorded) -> None:
+        """Count what ended, and wake who waits for it."""
+        for change in recorded.tasks:
+            if change.after.is_final:
+                self._metrics.task_ended(change)
+        for job in recorded.jobs:
+            self._bus.publish(job.owner, job.job)
