@@ -96,7 +96,6 @@ class Wiring:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
         await self.pool.start()
         stack.push_async_callback(self.pool.stop)
-        stack.push_async_callback(self.recorder.close)
         await self.engine.start()
         stack.push_async_callback(self.engine.stop, self._config.drain_s)
         stack.callback(self.bus.close)
