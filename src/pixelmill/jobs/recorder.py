@@ -1,4 +1,4 @@
-"""Turns task events into the state of tasks and jobs, a batch in one transaction; a batch applied twice changes nothing."""
+"""Turns task events into the state of tasks and jobs, a batch a transaction; a batch applied twice changes nothing."""
 
 from __future__ import annotations
 
