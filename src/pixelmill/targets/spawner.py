@@ -18,9 +18,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from pixelmill.targets.zygote import become_zygote, preload
+from pixelmill.targets.zygote import become_zygote
 
-_COMMAND = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from pixelmill.targets.zygote import main; main()"
+_COMMAND = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop())
+from pixelmill.targets.zygote import main
+main()
+"""
 
 
 class ZygoteProcess:
@@ -253,6 +258,3 @@ class Spawner:
             self._ready.set_exception(RuntimeError("the process that forks workers ended while it started"))
         elif not self._stopping:
             self._events.on_lost()
-
-
-__all__ = ["Spawner", "SpawnerEvents", "ZygoteProcess", "exec_zygote", "preload", "prefork"]
