@@ -101,8 +101,9 @@ class Crew:
             self._bury(worker, worker.error)
         if self._spawner is not None:
             await self._spawner.stop(_STOP_S)
-        for worker in list(self._by_pid.values()):
+        for worker in self._by_pid.values():
             self._release(worker)
+        self._by_pid.clear()
 
     async def take(self) -> WorkerHandle:
         """An idle worker, first come first served; raises :class:`WorkerCrashed` where there will be none soon."""

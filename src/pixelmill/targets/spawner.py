@@ -130,8 +130,8 @@ class Spawner:
 
     @property
     def pid(self) -> int | None:
-        """The zygote's process id."""
-        return self._zygote.pid if self._zygote else None
+        """The zygote's process id; None before its start and after its end."""
+        return self._zygote.pid if self._zygote and not self._over.is_set() else None
 
     async def start(self, timeout_s: float) -> None:
         """Start the zygote and wait until it has imported everything; raises :class:`RuntimeError` with the reason."""
