@@ -22,7 +22,8 @@ def request(action: str, body: bytes | Path = b"", **more: Any) -> RunRequest:
 
 @asynccontextmanager
 async def running_pool(**more: Any) -> AsyncIterator[LocalPool]:
-    pool = LocalPool(**{"workers": 1, "entry": "misbehaving:act", "memory_bytes": 300_000_000} | more)
+    settings: dict[str, Any] = {"workers": 1, "entry": "misbehaving:act", "memory_bytes": 300_000_000}
+    pool = LocalPool(**settings | more)
     async with asyncio.timeout(BOUND_S):
         await pool.start()
         try:

@@ -97,13 +97,14 @@ def test_a_pool_on_a_zygote_that_was_forked_early(tmp_path: Path) -> None:
         "        assert pool.processes()[0] == zygote.pid\n"
         "        print((await pool.run(request('echo', b'early'))).outcome.bytes.decode())\n"
         "asyncio.run(main())\n"
-        "thread = threading.Thread(target=input); thread.start()\n"
+        "over = threading.Event()\n"
+        "threading.Thread(target=over.wait).start()\n"
         "try: prefork()\n"
         "except RuntimeError as error: print(error)\n"
+        "over.set()\n"
     )
     ran = subprocess.run(
         [sys.executable, str(script)],
-        input="\n",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
