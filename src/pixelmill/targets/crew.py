@@ -119,6 +119,10 @@ class Crew:
         if worker.error is not None or worker.number not in self._workers:
             return
         worker.error = error
+        if not isinstance(error, Cancelled):
+            log.warning(
+                "a pool process is ended: %s", error, extra={"event": "pool.worker_killed", "task": worker.task}
+            )
         if worker.future is not None and not worker.future.done():
             worker.future.set_exception(error)
         if self._spawner is not None:
