@@ -1,0 +1,33 @@
+"""Turns task events into job state, and tells subscribers and metrics what changed.
+
+Engines emit events in batches, and the database commits what arrives together in one transaction; so the batch grows
+with the load and nothing is buffered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pixelmill.events.bus import EventBus
+from pixelmill.jobs.model import TaskEvent
+from pixelmill.jobs.recorder import Recorded
+from pixelmill.jobs.store import JobStore
+from pixelmill.metrics import Metrics
+
+
+class Recorder:
+    """One per process."""
+
+    def __init__(self, store: JobStore, bus: EventBus, metrics: Metrics) -> None:
+        self._store, self._bus, self._metrics = store, bus, metrics
+
+    async def emit(self, events: Sequence[TaskEvent]) -> None:
+        """Record events; returns once they are durable, raises what the store raised."""
+        self._tell(await self._store.record(events))
+
+    def _tell(self, recorded: Recorded) -> None:
+        for change in recorded.tasks:
+            if change.after.is_final:
+                self._metrics.task_ended(change)
+        for job in recorded.jobs:
+            self._bus.publish(job.owner, job.job)
