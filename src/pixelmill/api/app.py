@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pixelmill import __version__
+from pixelmill import __version__, logs
 from pixelmill.api import events, health, jobs, nodes, operations, process, tasks, uploads
 from pixelmill.api.auth import check_address
 from pixelmill.api.edge import Edge
@@ -25,7 +24,7 @@ from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import PixelmillError
 from pixelmill.service import Service
 
-log = logging.getLogger("pixelmill.api")
+_LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
 RESOURCES = (process, uploads, jobs, tasks, events, operations, nodes, health)
 
@@ -47,7 +46,7 @@ def create_app(service: Service, settings: ApiSettings) -> FastAPI:
     app.state.edge = edge
     for resource in RESOURCES:
         app.include_router(resource.routes.router)
-    app.add_middleware(EdgeMiddleware, edge=edge, observe=_observer(service))
+    app.add_middleware(EdgeMiddleware, edge=edge)
     app.add_exception_handler(PixelmillError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -60,9 +59,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     edge: Edge = app.state.edge
     try:
         await edge.service.start()
+        if edge.settings.tokens_needed:
+            check_address(edge.settings, has_tokens=await edge.service.has_tokens())
+        elif not edge.settings.on_loopback:
+            logs.event("service.insecure", host=edge.settings.host)
     except BaseException as error:
         # The server only says that start-up failed; whoever runs it wants to know why.
         edge.startup_error = error
+        await edge.service.stop()
         raise
     try:
         yield
@@ -74,7 +78,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PixelmillError)
     if error.type == "internal":
-        log.error("internal error", exc_info=error, extra={"event": "request.failed", "path": request.url.path})
+        logs.event("request.failed", error=error, path=request.scope["path"])
+    elif error.type in _LOGGED:
+        logs.event(_LOGGED[error.type], path=request.scope["path"], detail=error.detail)
     return problem_response(error, request.scope)
 
 

@@ -68,6 +68,7 @@ class Edge:
     def drain(self) -> None:
         """Refuse new work from now on, and end event streams."""
         self.draining = True
+        self.service.drain()
         self.streams.close()
 
     @property

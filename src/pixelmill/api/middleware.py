@@ -5,23 +5,19 @@ Plain ASGI: a wrapper around ``send`` costs microseconds where a request/respons
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pixelmill import logs
 from pixelmill.api.edge import Edge
-from pixelmill.api.responses import HEAD_KEY, ID_KEY, problem_response
+from pixelmill.api.responses import HEAD_KEY, ID_KEY, OWNER_KEY, problem_response
 from pixelmill.errors import PixelmillError, QueueFull, ShuttingDown
 
-log = logging.getLogger("pixelmill.api")
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
 OPEN_WHILE_DRAINING = frozenset({"/healthz", "/readyz", "/metrics"})
 CLIENT_GONE = 499
@@ -36,22 +32,23 @@ POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'self'; fr
 class EdgeMiddleware:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, edge: Edge, observe: Callable[[str, str, int, float], None]) -> None:
-        """``observe`` gets route template, method, status and seconds of each request."""
-        self._app, self._edge, self._observe = app, edge, observe
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
+        self._app, self._edge = app, edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; nothing but a broken response leaves as an exception."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start = time.perf_counter()
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = given.decode() if VALID_ID(given) else secrets.token_hex(8)
-        scope[ID_KEY] = request_id
         scope = _head_as_get(scope)
-        exchange = _Exchange(send, request_id.encode())
-        token = REQUEST_ID.set(request_id)
+        scope[ID_KEY] = request_id
+        with logs.bind(request_id=request_id):
+            await self._answer(scope, receive, _Exchange(send, request_id.encode()))
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        start = time.perf_counter()
         self._edge.in_flight += 1
         try:
             refusal = self._refusal(scope["path"])
@@ -59,17 +56,16 @@ class EdgeMiddleware:
                 raise refusal
             await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
-            exchange.status = CLIENT_GONE
+            exchange.status = exchange.status or CLIENT_GONE
         except PixelmillError as error:
             if not await exchange.fail(error, scope, receive):
                 raise
         except Exception as error:
-            log.exception("request failed", extra={"event": "request.failed", "path": scope["path"]})
+            logs.event("request.failed", error=error, path=scope["path"])
             if not await exchange.fail(PixelmillError(str(error)), scope, receive):
                 raise
         finally:
             self._edge.in_flight -= 1
-            REQUEST_ID.reset(token)
             self._tell(scope, exchange, time.perf_counter() - start)
 
     def _refusal(self, path: str) -> PixelmillError | None:
@@ -83,24 +79,19 @@ class EdgeMiddleware:
 
     def _tell(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._observe(route, scope["method"], exchange.status, seconds)
-        if log.isEnabledFor(logging.INFO):
-            log.info(
-                "%s %s %d",
-                scope["method"],
-                scope["path"],
-                exchange.status,
-                extra={
-                    "event": "request",
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "route": route,
-                    "status": exchange.status,
-                    "ms": round(seconds * 1000, 2),
-                    "bytes": exchange.bytes,
-                    "owner": scope.get("pixelmill.owner"),
-                },
-            )
+        stream = route.endswith("/events")
+        metrics = self._edge.service.metrics
+        metrics.http_request(route, scope["method"], exchange.status, None if stream else seconds)
+        logs.event(
+            "request.done",
+            method="HEAD" if scope.get(HEAD_KEY) else scope["method"],
+            path=scope["path"],
+            route=route,
+            status=exchange.status,
+            ms=round(seconds * 1000, 2),
+            bytes=exchange.bytes,
+            owner=scope.get(OWNER_KEY),
+        )
 
 
 class _Exchange:

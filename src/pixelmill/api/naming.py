@@ -36,6 +36,6 @@ def content_disposition(name: str, *, inline: bool) -> str:
 
 
 def result_name(source: str, extension: str) -> str:
-    """The source's name with the extension of the result; ``extension`` comes without its dot."""
+    """The source's name with the extension of the result; ``extension`` comes with its dot."""
     name = PurePosixPath(safe_name(source))
-    return f"{name.stem}.{extension}"
+    return f"{name.stem}{extension}"

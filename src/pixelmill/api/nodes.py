@@ -8,9 +8,9 @@ from pixelmill.api.edge import Call
 from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes
 from pixelmill.api.schemas import NodeList
+from pixelmill.metrics import CONTENT_TYPE
 
 routes = Routes("machine")
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @routes.add("GET", "/v1/nodes", scope="admin", summary="List machines with their load", model=NodeList)
@@ -28,4 +28,4 @@ async def list_nodes(call: Call) -> Response:
 )
 async def get_metrics(call: Call) -> Response:
     """Counters tell how much others do here, so where tokens are needed this needs one with `admin`."""
-    return Response(call.service.metrics(), 200, {"content-type": METRICS_TYPE})
+    return Response(call.service.metrics.render(), 200, {"content-type": CONTENT_TYPE})

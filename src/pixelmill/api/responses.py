@@ -19,6 +19,7 @@ from pixelmill.errors import PixelmillError
 
 HEAD_KEY = "pixelmill.head"
 ID_KEY = "pixelmill.request_id"
+OWNER_KEY = "pixelmill.owner"
 
 
 def json_bytes(value: Any) -> bytes:

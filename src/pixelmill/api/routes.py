@@ -13,6 +13,7 @@ from starlette.responses import Response
 from pixelmill.api.auth import Scope, check_scope
 from pixelmill.api.edge import Call, Edge
 from pixelmill.api.problems import MEDIA_TYPE
+from pixelmill.api.responses import OWNER_KEY
 from pixelmill.api.schemas import ProblemBody
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -136,7 +137,7 @@ def _endpoint(handler: Handler, scope: Scope | None) -> Callable[[Request], Awai
             return await handler(Call(edge, request, ""))
         caller = await edge.access.caller(request.method, request.scope["headers"])
         check_scope(caller, scope)
-        request.scope["pixelmill.owner"] = caller.owner
+        request.scope[OWNER_KEY] = caller.owner
         return await handler(Call(edge, request, caller.owner))
 
     endpoint.__name__ = handler.__name__
