@@ -7,35 +7,13 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from pixelmill.images.limits import Limits
-from pixelmill.jobs.model import Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
+from pixelmill.jobs.model import Job, LoggedEvent, Page, Priority, State, Task, Upload
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service.settings import ServiceConfig
 from pixelmill.targets.target import RunResult
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceConfig:
-    """Frozen settings of one service process; ``config.py`` fills it from flags, variables and the file."""
-
-    data: Path
-    workers: int = 0  # pool processes for batch work; 0 means one a core
-    source_roots: tuple[Path, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    timeout_s: float = 60.0
-    memory_bytes: int = 1_000_000_000
-    recycle_after: int = 1_000
-    max_attempts: int = 3
-    interactive_wait_s: float = 10.0
-    max_waiting: int = 10_000
-    max_queued: int = 5_000_000  # tasks that wait in the queue, all owners together
-    upload_ttl_s: float = 24 * 3600.0
-    retention_s: float = 7 * 24 * 3600.0
-    drain_s: float = 30.0
-    synchronous: str = "NORMAL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +177,3 @@ class Service:
     def metrics(self) -> bytes:
         """Prometheus text."""
         raise NotImplementedError
-
-
-__all__ = ["Caller", "NewTask", "Service", "ServiceConfig"]

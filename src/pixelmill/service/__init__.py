@@ -1,0 +1,6 @@
+"""The verbs that every edge calls, and the wiring below them."""
+
+from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.verbs import Caller, Service
+
+__all__ = ["Caller", "Service", "ServiceConfig"]

@@ -1,0 +1,34 @@
+"""Frozen settings of one service process; ``config.py`` fills them from flags, variables and the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pixelmill.images.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """What a service needs to know. Times are seconds, sizes bytes.
+
+    ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work.
+    ``max_queued``: tasks that may wait, all owners together. ``synchronous``: SQLite's, ``NORMAL`` survives the death
+    of the process, ``FULL`` that of the machine.
+    """
+
+    data: Path
+    workers: int = 0
+    source_roots: tuple[Path, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    timeout_s: float = 60.0
+    memory_bytes: int = 1_000_000_000
+    recycle_after: int = 1_000
+    max_attempts: int = 3
+    interactive_wait_s: float = 10.0
+    max_waiting: int = 10_000
+    max_queued: int = 5_000_000
+    upload_ttl_s: float = 24 * 3600.0
+    retention_s: float = 7 * 24 * 3600.0
+    drain_s: float = 30.0
+    synchronous: str = "NORMAL"
