@@ -137,7 +137,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "boolean": Kind("true or false", _boolean, lambda value: str(value).lower()),
         "text": Kind("text", str, str),
         "path": Kind("a path", _path, str),
-        "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: os.pathsep.join(map(str, value))),
+        "paths": Kind(
+            "folders parted by ':' (a list in the file)", _paths, lambda value: os.pathsep.join(map(str, value))
+        ),
     }
 )
 NUMBERS = frozenset({"integer", "seconds", "bytes"})
@@ -181,7 +183,11 @@ TABLE: tuple[Setting, ...] = (
         "--data",
     ),
     Setting(
-        "source_roots", "paths", (), "Folders whose files jobs may name as `file://` sources; none by default.", "--source-root"
+        "source_roots",
+        "paths",
+        (),
+        "Folders whose files jobs may name as `file://` sources; none by default.",
+        "--source-root",
     ),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),
@@ -237,9 +243,7 @@ class Settings:
     @property
     def serve(self) -> ServeConfig:
         """The server's part."""
-        return ServeConfig(
-            self["host"], self["port"], self["insecure"], self["log_level"], self["log_format"]
-        )
+        return ServeConfig(self["host"], self["port"], self["insecure"], self["log_level"], self["log_format"])
 
 
 def load(
@@ -289,13 +293,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     else:
         text = str(raw)
     try:
-        if isinstance(raw, (dict, list)) and setting.kind != "paths":
-            raise ValueError(text)
-        value = KINDS[setting.kind].parse(text)
-        if setting.kind in NUMBERS and not setting.low <= value <= setting.high:
-            raise ValueError(text)
-        if setting.choices and value not in setting.choices:
-            raise ValueError(text)
+        return _checked(setting, raw, text)
     except (ValueError, OverflowError) as error:
         shown = "that value" if setting.secret else repr(text)
         raise ConfigError(
@@ -303,6 +301,15 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
             setting=setting.name,
             source=source,
         ) from error
+
+
+def _checked(setting: Setting, raw: Any, text: str) -> Any:
+    if isinstance(raw, (dict, list)) and setting.kind != "paths":
+        raise ValueError(text)
+    value = KINDS[setting.kind].parse(text)
+    in_bounds = setting.kind not in NUMBERS or setting.low <= value <= setting.high
+    if not in_bounds or (setting.choices and value not in setting.choices):
+        raise ValueError(text)
     return value
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from pixelmill.errors import CapacityError, ConnectionFailed, PixelmillError
 from pixelmill.client.wire import Request
+from pixelmill.errors import CapacityError, ConnectionFailed, PixelmillError
 
 # The service refused before it did anything, so even a request that must not be repeated may be sent again.
 REFUSED = frozenset({429, 503})

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pixelmill.client.values import Processed
 from pixelmill.errors import (
     ERROR_TYPES,
     Busy,
@@ -24,7 +25,6 @@ from pixelmill.errors import (
     Unauthenticated,
     error_from_dict,
 )
-from pixelmill.client.values import Processed
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ _BY_STATUS: Mapping[int, type[PixelmillError]] = {
 
 
 def read_problem(response: Response) -> PixelmillError:
-    """The error that a response of status 400 or above stands for, with ``status`` and ``retry_after`` in its context."""
+    """The error that a response of status 400 or above stands for; its context has ``status`` and ``retry_after``."""
     context: dict[str, Any] = {"status": response.status}
     wait = retry_after(response)
     if wait is not None:
