@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 
 def free_port() -> int:
@@ -38,7 +39,7 @@ class PrivateService:
         """Of the service process, the root of its tree."""
         return self._process.pid
 
-    def __enter__(self) -> PrivateService:
+    def __enter__(self) -> Self:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

@@ -1,4 +1,4 @@
-"""The verbs that every edge calls, and the wiring below them.
+"""The verbs that every edge calls. Wiring and background work stand in ``wiring.py`` and ``upkeep.py``.
 
 An edge (REST, CLI, triggers) parses its input into a pipeline and sources and calls one of these verbs;
 nothing else is decided there. This module knows no HTTP, reads no environment and prints nothing.
@@ -6,14 +6,33 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from pixelmill.jobs.model import Job, LoggedEvent, Page, Priority, State, Task, Upload
+from pixelmill.errors import (
+    Busy,
+    IllegalTransition,
+    LimitExceeded,
+    NotFound,
+    QueueFull,
+    RequestError,
+    ShuttingDown,
+)
+from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.targets.target import RunResult
+from pixelmill.service.wiring import Wiring
+from pixelmill.storage.sources import expand_sources
+from pixelmill.targets.target import RunRequest, RunResult
+
+HEARTBEAT_S = 15.0
+EVENT_PAGE = 500
+MAX_PAGE = 100_000
+"""Uploads and sources in one call; larger jobs grow by pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +43,11 @@ class Caller:
     scopes: frozenset[str]
 
 
+def new_id(prefix: str) -> str:
+    """An id that sorts by time and can't be guessed: 48 bits of milliseconds, 80 random bits."""
+    return f"{prefix}_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+
+
 class Service:
     """One embedded Pixelmill: store, job store, queue, pool, dispatcher, recorder.
 
@@ -32,26 +56,78 @@ class Service:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
+        self._wiring = Wiring(config)
+        self._draining = False
+
+    @property
+    def metrics(self) -> Any:
+        """The counters of this process (:class:`pixelmill.metrics.Metrics`)."""
+        return self._wiring.metrics
 
     async def start(self) -> None:
         """Lock the data folder, migrate, reconcile what a crash left, start pool and consumer."""
-        raise NotImplementedError
+        await self._wiring.start()
 
     async def stop(self) -> None:
         """Drain: take no new work, let running tasks end within ``drain_s``, end event streams, close."""
-        raise NotImplementedError
+        self._draining = True
+        await self._wiring.stop()
+
+    @property
+    def draining(self) -> bool:
+        """True from the moment ``stop`` was called (or ``drain``)."""
+        return self._draining
+
+    def drain(self) -> None:
+        """Refuse new work from now on and end the event streams; what runs goes on until ``stop``."""
+        self._draining = True
+        self._wiring.bus.close()
+
+    def _take_work(self) -> None:
+        if self._draining:
+            raise ShuttingDown("The service is shutting down. Send the request again in a moment.", retry_after=5)
 
     # -- one image now ---------------------------------------------------------------------------
 
     async def process(self, owner: str, pipeline: Pipeline, body: bytes, name: str = "") -> RunResult:
         """Run one image at interactive priority; raises :class:`Busy` after ``interactive_wait_s``."""
-        raise NotImplementedError
+        self._take_work()
+        config = self.config
+        config.limits.check_bytes(len(body))
+        images: dict[str, bytes | Path] = {}
+        if pipeline.images():
+            pipeline, keys = await self._wiring.parameters.resolve(owner, pipeline)
+            images = {ref: await self._bytes_or_path(key) for ref, key in keys.items()}
+        request = RunRequest(
+            id=new_id("run"),
+            pipeline=pipeline.to_json(),
+            source=body,
+            images=images,
+            source_name=name,
+            limits=config.limits,
+            timeout_s=config.timeout_s,
+        )
+        return await self._wiring.dispatcher.run(request, Priority.INTERACTIVE, config.interactive_wait_s)
+
+    async def _bytes_or_path(self, key: str) -> bytes | Path:
+        return self._wiring.store.local_path(key) or await self._wiring.store.get(key)
 
     # -- uploads ---------------------------------------------------------------------------------
 
     async def put_upload(self, owner: str, name: str, body: AsyncIterator[bytes]) -> Upload:
         """Stream bytes into the store. Every call makes a new upload with its own id."""
-        raise NotImplementedError
+        self._take_work()
+        upload_id = new_id("up")
+        key = f"uploads/{owner}/{upload_id}"
+        info = await self._wiring.store.put(key, body, limit=self.config.limits.max_bytes)
+        now = time.time()
+        upload = Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
+        try:
+            await self._wiring.jobs.uploads.add(upload)
+        except BaseException:
+            await self._wiring.store.delete([key])
+            raise
+        return upload
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -75,59 +151,112 @@ class Service:
         value is False where the idempotency key returned a job that was there already; ``fingerprint`` tells a
         replay from another request under the same key (:class:`IdempotencyConflict`).
         """
-        raise NotImplementedError
+        self._take_work()
+        key = (idempotency_key, fingerprint) if idempotency_key else None
+        if key is not None and (before := await self._wiring.jobs.replayed(owner, *key)) is not None:
+            return before, False
+        tasks = await self._new_tasks(owner, uploads, sources)
+        if not tasks and sealed:
+            raise RequestError("A job needs at least one upload or source, or sealed=false to add them by pages.")
+        pipeline, images = await self._wiring.parameters.resolve(owner, pipeline)
+        now = time.time()
+        job = Job(
+            id=new_id("job"),
+            owner=owner,
+            pipeline=pipeline.to_json(),
+            state=State.QUEUED,
+            counts=Counts(queued=len(tasks)),
+            created=now,
+            name=name,
+            priority=priority,
+            images=images,
+            tags=dict(tags or {}),
+            sealed=sealed,
+        )
+        job, created = await self._wiring.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
+        if created:
+            self._wiring.bus.publish(owner, job.id)
+            self._wiring.engine.wake()
+        return job, created
 
     async def extend(
-        self,
-        owner: str,
-        job_id: str,
-        *,
-        uploads: Sequence[str] = (),
-        sources: Sequence[str] = (),
-        seal: bool = False,
+        self, owner: str, job_id: str, *, uploads: Sequence[str] = (), sources: Sequence[str] = (), seal: bool = False
     ) -> Job:
         """Add a page of tasks to a job that is not sealed, and seal it if asked."""
-        raise NotImplementedError
+        self._take_work()
+        tasks = await self._new_tasks(owner, uploads, sources)
+        job = await self._wiring.jobs.add_tasks(owner, job_id, tasks, uploads=uploads, seal=seal)
+        self._wiring.bus.publish(owner, job_id)
+        self._wiring.engine.wake()
+        return job
 
-    async def jobs(self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None) -> Page:
+    async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
+        """Tasks for uploads and sources; their inputs are in place when this returns."""
+        if len(uploads) + len(sources) > MAX_PAGE:
+            raise LimitExceeded(
+                f"One request may name {MAX_PAGE:,} uploads and sources. Submit the job with sealed=false and add "
+                "the rest by pages.",
+                limit="sources in one request",
+                value=len(uploads) + len(sources),
+                maximum=MAX_PAGE,
+            )
+        found = await self._wiring.jobs.uploads.get(owner, uploads) if uploads else []
+        tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
+        if sources:
+            files = await self._wiring.in_thread(lambda: list(expand_sources(sources, self.config.source_roots)))
+            tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+        depth = await self._wiring.jobs.queued_total()
+        if depth + len(tasks) > self.config.max_queued:
+            raise QueueFull(
+                f"{depth:,} tasks wait already; {len(tasks):,} more would pass the bound of "
+                f"{self.config.max_queued:,}. Try again when some have ended.",
+                retry_after=60,
+            )
+        return tasks
+
+    async def jobs(
+        self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None
+    ) -> Page:
         """Jobs (:class:`Job`), newest first."""
-        raise NotImplementedError
+        return await self._wiring.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state)
 
     async def job(self, owner: str, job_id: str) -> Job:
         """One job."""
-        raise NotImplementedError
+        return await self._wiring.jobs.job(owner, job_id)
 
     async def tasks(
-        self,
-        owner: str,
-        job_id: str,
-        *,
-        limit: int = 100,
-        cursor: str | None = None,
-        state: State | None = None,
+        self, owner: str, job_id: str, *, limit: int = 100, cursor: str | None = None, state: State | None = None
     ) -> Page:
         """Tasks (:class:`Task`) of a job, in the order they were submitted."""
-        raise NotImplementedError
+        return await self._wiring.jobs.list_tasks(owner, job_id, limit=limit, cursor=cursor, state=state)
 
     async def task(self, owner: str, task_id: str) -> Task:
         """One task."""
-        raise NotImplementedError
+        return await self._wiring.jobs.task(owner, task_id)
 
     async def attempts(self, owner: str, task_id: str) -> Sequence[Mapping[str, Any]]:
         """The attempts of a task that were lost before its last one, oldest first."""
-        raise NotImplementedError
+        return await self._wiring.jobs.attempts(owner, task_id)
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel what has not ended; running tasks are stopped."""
-        raise NotImplementedError
+        job, running = await self._wiring.jobs.cancel(owner, job_id)
+        await self._wiring.engine.cancel(running)
+        self._wiring.bus.publish(owner, job_id)
+        return job
 
     async def retry(self, owner: str, job_id: str) -> Job:
         """Queue the failed and cancelled tasks again, in a new run."""
-        raise NotImplementedError
+        self._take_work()
+        job = await self._wiring.jobs.retry(owner, job_id)
+        self._wiring.bus.publish(owner, job_id)
+        self._wiring.engine.wake()
+        return job
 
     async def delete(self, owner: str, job_id: str) -> None:
         """Cancel, then remove the job, its results, and its inputs that no other job uses."""
-        raise NotImplementedError
+        await self.cancel(owner, job_id)
+        await self._wiring.remove(owner, job_id)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -136,44 +265,69 @@ class Service:
 
         Raises :class:`IllegalTransition` where the task has not succeeded.
         """
-        raise NotImplementedError
+        task = await self._wiring.jobs.task(owner, task_id)
+        if task.state is not State.SUCCEEDED:
+            raise IllegalTransition(
+                f"Task {task_id} has no result: it is {task.state}.", state=str(task.state), error=task.error
+            )
+        return task, self._wiring.results.image(task)
 
     async def input(self, owner: str, task_id: str) -> tuple[Task, AsyncIterator[bytes]]:
         """The task and its source's bytes in chunks."""
-        raise NotImplementedError
+        task = await self._wiring.jobs.task(owner, task_id)
+        return task, self._wiring.results.input(task)
 
     def archive(self, owner: str, job_id: str) -> AsyncIterator[bytes]:
         """A ZIP of all results of a job, streamed, with safe and distinct names; data as ``STEM.json``."""
-        raise NotImplementedError
+        return self._wiring.results.archive(owner, job_id)
 
     # -- events ----------------------------------------------------------------------------------
 
-    def events(
+    async def events(
         self, owner: str, *, job_id: str | None = None, after: int | None = None
     ) -> AsyncIterator[LoggedEvent | None]:
         """Events after ``after`` (None: from now on), then live ones. None is a heartbeat, at most every 15 s.
 
-        With ``job_id`` the stream ends after the job's last event. A slow reader is never buffered for: it
-        reads from the log. Ends when the service stops.
+        With ``job_id`` the stream ends after the last event of a job that has ended. Nothing is buffered for a slow
+        reader: it reads from the log at its own pace. Ends when the service drains.
         """
-        raise NotImplementedError
+        log, bus = self._wiring.jobs.events, self._wiring.bus
+        last = await log.last_id() if after is None else after
+        async with bus.subscribe(owner, job_id) as news:
+            while True:
+                # The state is read before the log: if it is final, the log holds its last event.
+                ended = job_id is not None and (await self.job(owner, job_id)).state.is_final
+                page = await log.after(owner, last, job=job_id, limit=EVENT_PAGE)
+                for event in page:
+                    last = event.id
+                    yield event
+                if page:
+                    continue
+                if ended or news.closed:
+                    return
+                if not await news.wait(HEARTBEAT_S):
+                    yield None
 
     # -- tokens ----------------------------------------------------------------------------------
 
     async def authenticate(self, token: str) -> Caller:
         """Who holds the token; raises :class:`Unauthenticated`."""
-        raise NotImplementedError
+        owner, scopes = await self._wiring.jobs.tokens.authenticate(token)
+        return Caller(owner, frozenset(scopes))
+
+    async def has_tokens(self) -> bool:
+        """Whether any valid token exists: what an address other than loopback needs."""
+        return await self._wiring.jobs.tokens.any_valid()
 
     # -- state of the machine --------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Mapping[str, Any]]:
         """Each node: load now, its targets and slots, and samples of its last hour."""
-        raise NotImplementedError
+        return [self._wiring.node()]
 
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all are ok."""
-        raise NotImplementedError
-
-    def metrics(self) -> bytes:
-        """Prometheus text."""
-        raise NotImplementedError
+        checks = await self._wiring.checks()
+        if self._draining:
+            checks["draining"] = {"ok": False, "detail": "The service is shutting down."}
+        return {"ready": all(check["ok"] for check in checks.values()), "checks": checks}

@@ -1,8 +1,8 @@
 """The contract of an object store: bytes under keys, in a folder, in memory, or in a bucket.
 
 Keys are relative POSIX paths of at most 1,024 bytes of UTF-8 (segments of at most 255), without empty segments,
-``.``, ``..``, NUL, backslash or control characters; anything else raises :class:`InvalidURI`. A put is atomic: a reader
-sees the whole object or none.
+``.``, ``..``, NUL, backslash or control characters, and the first one is not ``.pixelmill``; anything else raises
+:class:`InvalidURI`. A put is atomic: a reader sees the whole object or none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
+
+from pixelmill.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class ObjectInfo:
 
 @runtime_checkable
 class ObjectStore(Protocol):
-    """Async access to objects. Raises only :class:`pixelmill.errors.StorageError` and its children."""
+    """Async access to objects. Raises only :class:`StorageError` and its children, and :class:`LimitExceeded`."""
 
     async def put(
         self,
@@ -69,9 +71,18 @@ class ObjectStore(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """The file that holds the object, where there is one that other processes may read; else None."""
+        """The file that holds the object, where there is one that other processes may read; else None.
+
+        None also where the object is absent: ``get`` says so.
+        """
         ...
 
     async def check(self) -> None:
         """Raise a :class:`StorageError` unless a small object can be written, read and deleted now."""
         ...
+
+
+def check_range(start: int, length: int) -> None:
+    """Raise :class:`StorageError` for a range that can't be."""
+    if start < 0 or length < 0:
+        raise StorageError(f"A range can't start at {start} with {length} bytes; both must be 0 or more.")

@@ -42,11 +42,16 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class TargetLoad:
-    """What a target is doing: tasks running now, tasks it can run at once, processes restarted so far."""
+    """What a target is doing: tasks running now, tasks it can run at once, processes restarted so far.
+
+    A target that is not ``healthy`` refuses every task at once, and gives its ``reason``.
+    """
 
     running: int
     capacity: int
     restarts: int = 0
+    healthy: bool = True
+    reason: str = ""
 
 
 class Target(Protocol):

@@ -1,0 +1,105 @@
+"""What a queue carries of a task: all that a worker needs to run it, and nothing that it must ask the job store for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pixelmill.errors import JobError
+from pixelmill.images.limits import Limits
+from pixelmill.jobs.model import Job, NewTask, Priority
+
+PRIORITY_NUMBERS: Mapping[Priority, int] = {Priority.INTERACTIVE: 0, Priority.NORMAL: 1, Priority.BATCH: 2}
+"""A queue takes smaller numbers first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunBounds:
+    """Bounds that every task of a store gets: limits of the image, seconds of a run, deliveries before it fails."""
+
+    limits: Limits = field(default_factory=Limits)
+    timeout_s: float = 60.0
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMessage:
+    """One task as a worker sees it. ``pipeline`` is canonical JSON; ``images`` maps its references to store keys."""
+
+    task: str
+    run: int
+    job: str
+    owner: str
+    name: str
+    pipeline: str
+    source: str
+    images: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    timeout_s: float = 60.0
+    max_attempts: int = 3
+
+    @property
+    def id(self) -> str:
+        """The message's id: task and run."""
+        return message_id(self.task, self.run)
+
+    def to_json(self) -> str:
+        """Compact JSON."""
+        record = {name: getattr(self, name) for name in _FIELDS}
+        record["images"] = dict(self.images)
+        record["limits"] = asdict(self.limits)
+        return json.dumps(record, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, body: str) -> TaskMessage:
+        """The inverse of :meth:`to_json`; raises :class:`JobError` for anything else."""
+        try:
+            record: dict[str, Any] = json.loads(body)
+            record["limits"] = Limits(**record["limits"])
+            return cls(**record)
+        except (ValueError, TypeError, KeyError) as error:
+            raise JobError(f"A queued message can't be read ({error}); it comes from another version.") from error
+
+
+_FIELDS = tuple(TaskMessage.__dataclass_fields__)
+
+
+def message_id(task: str, run: int) -> str:
+    """A task is queued at most once in each run."""
+    return f"{task}/{run}"
+
+
+def split_message_id(text: str) -> tuple[str, int]:
+    """The inverse of :func:`message_id`; raises :class:`ValueError`."""
+    task, slash, run = text.rpartition("/")
+    if not slash:
+        raise ValueError(f"not the id of a task's message: {text!r}")
+    return task, int(run)
+
+
+def bodies(job: Job, bounds: RunBounds, tasks: Iterable[tuple[NewTask, int]]) -> Iterator[str]:
+    """The bodies of many tasks (each with its run) of one job; what they share is encoded once."""
+    marker = TaskMessage(
+        task="",
+        run=0,
+        job=job.id,
+        owner=job.owner,
+        name="",
+        pipeline=job.pipeline,
+        source="",
+        images=job.images,
+        limits=bounds.limits,
+        timeout_s=bounds.timeout_s,
+        max_attempts=bounds.max_attempts,
+    )
+    shared = json.loads(marker.to_json())
+    for own in ("task", "run", "name", "source"):
+        del shared[own]
+    tail = json.dumps(shared, separators=(",", ":"))[1:]
+    for task, run in tasks:
+        own_part = json.dumps(
+            {"task": task.id, "run": run, "name": task.name, "source": task.source}, separators=(",", ":")
+        )
+        yield f"{own_part[:-1]},{tail}"

@@ -1,0 +1,51 @@
+"""Bringing a database's schema up to date, with Alembic, which is imported only when there is something to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Engine, text
+
+from pixelmill.errors import ConfigError
+
+HEAD = "0001"
+"""The newest revision in ``versions/``; a test holds them equal."""
+
+
+def migrate(engine: Engine) -> None:
+    """Upgrade to :data:`HEAD`; raises :class:`ConfigError` for a database of a newer Pixelmill."""
+    version = _version(engine)
+    if version != HEAD:
+        _upgrade(engine, version)
+
+
+def _version(engine: Engine) -> str | None:
+    """The revision the database is at, or None for an empty one."""
+    with engine.connect() as connection:
+        if not engine.dialect.has_table(connection, "alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)
+
+
+def _upgrade(engine: Engine, version: str | None) -> None:
+    # Late on purpose: importing Alembic costs 0.3 s, at every start, for work that is needed after an update only.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if version is not None and version not in known:
+        raise ConfigError(
+            f"The database was written by a newer Pixelmill (schema {version}; this one knows up to {HEAD}). "
+            "Install that version again, or start with another data folder."
+        )
+    with engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, HEAD)
+
+
+__all__ = ["HEAD", "migrate"]

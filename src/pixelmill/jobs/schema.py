@@ -1,0 +1,224 @@
+"""The tables of the job store, with an ``owner`` on every row; the same on SQLite and PostgreSQL.
+
+Columns that hold structures (outcome, error, tags, scopes) are JSON text that only Python reads. Counts
+of a job stand on its row, so no list or status ever counts tasks. Changing anything here needs a migration beside it
+(``migrations/versions``); a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows itself only where the column is INTEGER.
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("pipeline", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("images", Text, nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("sealed", Boolean, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("queued", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("succeeded", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("cancelled_tasks", Integer, nullable=False),
+    Column("next_seq", Integer, nullable=False),  # the next task's place in the job
+    Column("next_rank", BigInteger, nullable=False),  # the next task's rank in the queue (see outbox.py)
+    Column("created", Double, nullable=False),
+    Column("started", Double),
+    Column("ended", Double),
+    Column("expires", Double),
+    Index("jobs_by_owner", "owner", "created", "id"),
+    Index("jobs_by_owner_and_state", "owner", "state", "created", "id"),
+    Index("jobs_by_state", "state"),
+    Index("jobs_by_expiry", "expires"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("size", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("run", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("released", Boolean, nullable=False),  # handed by the outbox to a queue that is not in this database
+    Column("queued", Double, nullable=False),
+    Column("started", Double),
+    Column("ended", Double),
+    Column("outcome", Text),
+    Column("error", Text),
+    Column("target", Text),
+    Column("worker", Text),
+    UniqueConstraint("job", "seq", name="tasks_by_place"),
+    Index("tasks_by_state", "job", "state", "seq"),
+    Index("tasks_by_source", "source"),  # which inputs other tasks still use, when a job is deleted
+    # Holds no more rows than the outbox's window, and none where the queue is in this database.
+    Index(
+        "tasks_released",
+        "job",
+        sqlite_where=text("released"),
+        postgresql_where=text("released"),
+    ),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("run", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("started", Double),
+    Column("ended", Double, nullable=False),
+    Column("error", Text),
+    Column("target", Text),
+    Column("worker", Text),
+    Index("attempts_by_job", "job"),
+)
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),  # grows: the age of a message
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("sent", Double, nullable=False),
+    Column("visible", Double, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+    Column("receipt", Text),
+    Column("holder", Text),
+    Index("queue_order", "priority", "rank", "seq"),
+    # Holds the leases of living consumers only, so counting them is quick.
+    Index(
+        "queue_leased",
+        "visible",
+        sqlite_where=text("receipt IS NOT NULL"),
+        postgresql_where=text("receipt IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Index("images_by_key", "key"),
+)
+
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("key", Text, primary_key=True),  # an object that nothing refers to any more, and that must be removed
+    Column("owner", Text, nullable=False),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("expires", Double, nullable=False),
+    Column("used", Boolean, nullable=False),
+    Index("uploads_by_key", "key"),
+    Index("uploads_by_expiry", "expires"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("created", Double, nullable=False),
+    Column("expires", Double),
+    Column("last_used", Double),
+    Column("revoked", Double),
+    Index("tokens_by_owner", "owner"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", SERIAL, primary_key=True, autoincrement=True),
+    Column("owner", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Index("events_by_owner", "owner", "id"),
+    Index("events_by_job", "job", "id"),
+    sqlite_autoincrement=True,  # ids are never reused, even after the newest events were pruned
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Index("idempotency_by_job", "job"),
+    Index("idempotency_by_age", "created"),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,99 @@
+"""Resolves the image parameters of a pipeline (a watermark) to stored bytes and their sha256.
+
+After this a pipeline means the same on every machine and for ever: its references name contents, not places.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pixelmill.errors import InvalidParameter, ObjectNotFound
+from pixelmill.images.limits import Limits
+from pixelmill.images.probe import probe
+from pixelmill.jobs.store import JobStore
+from pixelmill.pipelines.spec import Pipeline
+from pixelmill.storage.sources import expand_sources
+from pixelmill.storage.store import ObjectStore
+
+MAX_IMAGE_PARAMETERS = 8
+REMEMBERED = 256
+
+
+class ImageParameters:
+    """Looks up, checks and stores the images that pipelines refer to; remembers the last ones."""
+
+    def __init__(self, store: ObjectStore, jobs: JobStore, roots: Sequence[Path], limits: Limits) -> None:
+        self._store, self._jobs, self._roots, self._limits = store, jobs, roots, limits
+        self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    async def resolve(self, owner: str, pipeline: Pipeline) -> tuple[Pipeline, Mapping[str, str]]:
+        """The pipeline with ``sha256:HEX`` references, and the store key of each.
+
+        Accepts ``upload:ID``, ``file://`` below a source root, and ``sha256:HEX`` that this owner has stored.
+        Raises :class:`InvalidParameter` for anything else, and what reading and probing the image raises.
+        """
+        references = pipeline.images()
+        if not references:
+            return pipeline, {}
+        if len(references) > MAX_IMAGE_PARAMETERS:
+            raise InvalidParameter(f"A pipeline may refer to {MAX_IMAGE_PARAMETERS} images, this one has more.")
+        digests = {reference: await self._digest(owner, reference) for reference in references}
+        keys = {f"sha256:{digest}": f"images/{owner}/{digest}" for digest in digests.values()}
+        return pipeline.with_images({ref: f"sha256:{digest}" for ref, digest in digests.items()}), keys
+
+    async def _digest(self, owner: str, reference: str) -> str:
+        known = self._known.get((owner, reference))
+        if known is not None:
+            return known
+        if reference.startswith("sha256:"):
+            digest = reference.removeprefix("sha256:").lower()
+            await self._must_exist(owner, digest, reference)
+        else:
+            data = await self._read(owner, reference)
+            probe(data, self._limits)
+            digest = hashlib.sha256(data).hexdigest()
+            await self._store.put(f"images/{owner}/{digest}", data)
+        if not reference.startswith("file:"):  # a file may change; uploads and contents don't
+            self._known[owner, reference] = digest
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return digest
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Those store keys were deleted: look again when they are asked for."""
+        gone = set(keys)
+        for owner, reference in list(self._known):
+            if f"images/{owner}/{self._known[owner, reference]}" in gone:
+                del self._known[owner, reference]
+
+    async def _must_exist(self, owner: str, digest: str, reference: str) -> None:
+        if len(digest) == 64 and all(character in "0123456789abcdef" for character in digest):
+            try:
+                await self._store.head(f"images/{owner}/{digest}")
+            except ObjectNotFound:
+                pass
+            else:
+                return
+        raise InvalidParameter(
+            f"The image {reference} is not stored here. Upload it (PUT /v1/uploads/NAME) and refer to upload:ID.",
+            parameter="image",
+        )
+
+    async def _read(self, owner: str, reference: str) -> bytes:
+        if reference.startswith("upload:"):
+            (upload,) = await self._jobs.uploads(owner, [reference.removeprefix("upload:")])
+            self._limits.check_bytes(upload.size)
+            return await self._store.get(upload.key)
+        if reference.startswith("file:"):
+            files = list(expand_sources([reference], self._roots))
+            if len(files) == 1:
+                self._limits.check_bytes(files[0].size)
+                return files[0].path.read_bytes()
+        raise InvalidParameter(
+            f"The image {reference!r} can't be used here: upload it (PUT /v1/uploads/NAME) and refer to upload:ID, "
+            "or name a single file:// below a source root of the service.",
+            parameter="image",
+        )

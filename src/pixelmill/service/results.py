@@ -1,0 +1,90 @@
+"""Reads what tasks left behind: results and inputs in chunks, and the archive of a whole job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePosixPath
+
+from pixelmill.errors import ObjectNotFound, SourceRefused
+from pixelmill.images.formats import format_named
+from pixelmill.jobs.model import State, Task, result_key
+from pixelmill.jobs.store import JobStore
+from pixelmill.service.archive import ArchiveEntry, stream_zip
+from pixelmill.storage.keys import Namer
+from pixelmill.storage.store import ObjectStore
+
+CHUNK = 1 << 18
+PAGE = 500
+
+
+def result_name(task: Task) -> str:
+    """The source's path and stem with the extension of the result's format; not yet made safe."""
+    outcome = task.outcome or {}
+    name = PurePosixPath(task.name.replace("\\", "/") or task.id)
+    return str(name.with_suffix(f".{format_named(outcome['format']).extension}")) if outcome.get("format") else str(name)
+
+
+async def stream_file(path: Path) -> AsyncIterator[bytes]:
+    """A local file in chunks. Reads block for a page-cache copy of 256 KB at most."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise ObjectNotFound(f"The source {path.name} is no longer there.") from error
+    except OSError as error:
+        raise SourceRefused(f"The source {path.name} can't be read: {error.strerror}.") from error
+    with file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+class Results:
+    """Results, inputs and archives of one service."""
+
+    def __init__(self, jobs: JobStore, store: ObjectStore) -> None:
+        self._jobs, self._store = jobs, store
+
+    def image(self, task: Task) -> AsyncIterator[bytes] | None:
+        """The result image of a task that has succeeded; None where it gave data only."""
+        if not (task.outcome or {}).get("format"):
+            return None
+        return self._store.stream(result_key(task.owner, task.job, task.id, task.run))
+
+    def input(self, task: Task) -> AsyncIterator[bytes]:
+        """The source's bytes."""
+        if task.source.startswith("key:"):
+            return self._store.stream(task.source.removeprefix("key:"))
+        return stream_file(Path(task.source.removeprefix("file://")))
+
+    def archive(self, owner: str, job_id: str) -> AsyncIterator[bytes]:
+        """The ZIP of a job's results: images, and data as ``STEM.json``."""
+        return stream_zip(self._entries(owner, job_id))
+
+    async def _entries(self, owner: str, job_id: str) -> AsyncIterator[ArchiveEntry]:
+        import_names = Namer()
+        cursor: str | None = None
+        while True:
+            page = await self._jobs.list_tasks(owner, job_id, limit=PAGE, cursor=cursor, state=State.SUCCEEDED)
+            for task in page.items:
+                for entry in self._of(task, import_names):
+                    yield entry
+            cursor = page.next
+            if cursor is None:
+                return
+
+    def _of(self, task: Task, names: Namer) -> list[ArchiveEntry]:
+        entries = []
+        name = names.next(result_name(task))
+        modified = task.ended or task.queued
+        if (chunks := self.image(task)) is not None:
+            entries.append(ArchiveEntry(name, modified, chunks))
+        data = (task.outcome or {}).get("data")
+        if data:
+            beside = names.next(str(PurePosixPath(name).with_suffix(".json")))
+            entries.append(ArchiveEntry(beside, modified, _one(data)))
+        return entries
+
+
+async def _one(data: object) -> AsyncIterator[bytes]:
+    import json
+
+    yield json.dumps(data, ensure_ascii=False, indent=1).encode()

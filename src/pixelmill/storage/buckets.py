@@ -1,0 +1,263 @@
+"""An object store over any store of obstore: S3, Google Cloud Storage, Azure Blob, or its in-memory one.
+
+Owns the translation of obstore's exceptions and of its differences from our contract. It must not know which cloud it
+talks to, apart from which stores can sign links.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import obstore
+from obstore import exceptions as foreign
+from obstore.store import AzureStore, GCSStore, S3Store
+from obstore.store import ObjectStore as ForeignStore
+
+from pixelmill.errors import (
+    InvalidURI,
+    ObjectExists,
+    ObjectNotFound,
+    StorageDenied,
+    StorageError,
+    StorageUnavailable,
+)
+from pixelmill.storage.faults import check_bytes
+from pixelmill.storage.keys import RESERVED, check_key, check_prefix
+from pixelmill.storage.store import ObjectInfo, check_range
+
+PART_BYTES = 5 << 20
+"""Size of a part of a streamed put; S3 takes none below 5 MB. At most four are held in memory."""
+MAX_BUFFERED_BYTES = 128 << 20
+"""Put-if-absent is one request in every cloud, so a stream must be held in memory for it: at most this much."""
+_PARTS_AT_ONCE = 4
+_DELETE_BATCH = 1000
+
+T = TypeVar("T")
+
+_TABLE: tuple[tuple[type[BaseException], type[StorageError], str], ...] = (
+    (FileNotFoundError, ObjectNotFound, "There is no object {key} in the store. It may have been deleted."),
+    (foreign.AlreadyExistsError, ObjectExists, "There is already an object {key} in the store."),
+    # S3 answers a lost put-if-absent with a failed precondition.
+    (foreign.PreconditionError, ObjectExists, "There is already an object {key} in the store."),
+    (PermissionError, StorageDenied, "The store refused access to {key}. Check the rights of its credentials."),
+    (
+        foreign.PermissionDeniedError,
+        StorageDenied,
+        "The store refused access to {key}. Check the rights of its credentials.",
+    ),
+    (foreign.UnauthenticatedError, StorageDenied, "The store knows no such credentials. Check them, and the clock."),
+    (foreign.InvalidPathError, InvalidURI, "The store can't use the key {key}."),
+    (foreign.NotSupportedError, StorageError, "The store can't do that with {key}: {reason}"),
+    (foreign.UnknownConfigurationKeyError, StorageError, "The store is configured wrongly: {reason}"),
+    (ValueError, InvalidURI, "The store can't use the key {key}: {reason}"),
+    # Network trouble and 5xx answers come as these, after obstore's own retries.
+    (foreign.GenericError, StorageUnavailable, "The store did not do what was asked with {key}: {reason}"),
+    (foreign.BaseError, StorageUnavailable, "The store did not do what was asked with {key}: {reason}"),
+    (OSError, StorageUnavailable, "The store could not be reached for {key}: {reason}"),
+)
+_FOREIGN = (foreign.BaseError, OSError, ValueError)
+
+
+def translated_foreign(error: BaseException, key: str) -> StorageError:
+    """The error of the tree for what obstore raised about ``key``."""
+    # The first line names the reason; below it obstore dumps its structures.
+    reason = str(error).partition("\n")[0][:300]
+    for cls, ours, sentence in _TABLE:
+        if isinstance(error, cls):
+            return ours(sentence.format(key=key, reason=reason), key=key)
+    return StorageError(f"The store failed with {key}: {reason}", key=key)
+
+
+class ObstoreStore:
+    """The contract over a store of obstore. ``prefix`` belongs into that store's own configuration."""
+
+    def __init__(self, store: ForeignStore) -> None:
+        self._store = store
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | AsyncIterator[bytes],
+        *,
+        if_absent: bool = False,
+        limit: int | None = None,
+    ) -> ObjectInfo:
+        """Write an object whole; a stream goes in parts, or through memory with ``if_absent``."""
+        check_key(key)
+        if isinstance(data, bytes | bytearray | memoryview):
+            check_bytes(len(data), limit)
+            await self._put_bytes(key, bytes(data), if_absent)
+        elif if_absent:
+            await self._put_bytes(key, await _collected(data, limit), if_absent=True)
+        else:
+            await self._put_stream(key, data, limit)
+        return await self.head(key)
+
+    async def get(self, key: str) -> bytes:
+        """The whole object."""
+        check_key(key)
+        return (await _asked(self._get(key), key)).to_bytes()
+
+    async def get_range(self, key: str, start: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``start``; empty past the end."""
+        check_key(key)
+        check_range(start, length)
+        if length == 0:
+            await self.head(key)
+            return b""
+        try:
+            return (await obstore.get_range_async(self._store, key, start=start, length=length)).to_bytes()
+        except _FOREIGN as error:
+            found = translated_foreign(error, key)
+            # A range past the end has no exception of its own; ask for the size before calling it a failure.
+            if isinstance(found, StorageUnavailable) and (await self.head(key)).size <= start:
+                return b""
+            raise found from error
+
+    async def stream(self, key: str, chunk_size: int = 1 << 18) -> AsyncIterator[bytes]:
+        """The object in chunks of about ``chunk_size``."""
+        check_key(key)
+        try:
+            answer = await obstore.get_async(self._store, key)
+            async for chunk in answer.stream(min_chunk_size=chunk_size):
+                view = memoryview(chunk)
+                for start in range(0, len(view), chunk_size):
+                    yield bytes(view[start : start + chunk_size])
+        except _FOREIGN as error:
+            raise translated_foreign(error, key) from error
+
+    async def head(self, key: str) -> ObjectInfo:
+        """Facts without the bytes."""
+        check_key(key)
+        return _facts(await _asked(obstore.head_async(self._store, key), key))
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """Objects below ``prefix``."""
+        check_prefix(prefix)
+        try:
+            async for batch in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000):
+                for meta in batch:
+                    if not meta["path"].startswith(f"{RESERVED}/"):
+                        yield _facts(meta)
+        except _FOREIGN as error:
+            raise translated_foreign(error, prefix) from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects, a thousand at a time."""
+        for key in keys:
+            check_key(key)
+        for start in range(0, len(keys), _DELETE_BATCH):
+            batch = keys[start : start + _DELETE_BATCH]
+            try:
+                await obstore.delete_async(self._store, batch)
+            except FileNotFoundError:  # some stores mind an absent one, and then stop: go one by one
+                for key in batch:
+                    await self._delete_one(key)
+            except _FOREIGN as error:
+                raise translated_foreign(error, batch[0]) from error
+
+    async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str | None:
+        """A signed link, where the store can sign."""
+        check_key(key)
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        link = obstore.sign_async(self._store, method, key, timedelta(seconds=expires_s))
+        return await _asked(link, key)
+
+    def local_path(self, key: str) -> Path | None:
+        """None: there is no file."""
+        check_key(key)
+        return None
+
+    async def check(self) -> None:
+        """Write, read and delete a small object that is not listed."""
+        key = f"{RESERVED}/check-{uuid.uuid4().hex}"
+        await _asked(obstore.put_async(self._store, key, b"pixelmill", mode="create"), key)
+        try:
+            found = (await _asked(self._get(key), key)).to_bytes()
+        finally:
+            await self._delete_one(key)
+        if found != b"pixelmill":
+            raise StorageError("The store gave back other bytes than were written.")
+
+    # -- below ------------------------------------------------------------------------------------
+
+    async def _get(self, key: str) -> obstore.Bytes:
+        return await (await obstore.get_async(self._store, key)).bytes_async()
+
+    async def _delete_one(self, key: str) -> None:
+        try:
+            await obstore.delete_async(self._store, key)
+        except FileNotFoundError:
+            return
+        except _FOREIGN as error:
+            raise translated_foreign(error, key) from error
+
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> None:
+        mode: Literal["create", "overwrite"] = "create" if if_absent else "overwrite"
+        await _asked(obstore.put_async(self._store, key, data, mode=mode), key)
+
+    async def _put_stream(self, key: str, data: AsyncIterator[bytes], limit: int | None) -> None:
+        """A multipart upload. Where it fails, the cloud keeps invisible parts: buckets need a rule that drops them."""
+        source = _Metered(data, limit)
+        try:
+            await obstore.put_async(
+                self._store, key, source, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+            )
+        except _FOREIGN as error:
+            if source.failure is not None:  # the caller's own error, on its way back through obstore
+                raise source.failure from None
+            raise translated_foreign(error, key) from error
+
+
+class _Metered:
+    """Passes a stream on, stops it at a limit, and keeps what it raised."""
+
+    def __init__(self, data: AsyncIterator[bytes], limit: int | None) -> None:
+        self._data = data
+        self._limit = limit
+        self._total = 0
+        self.failure: BaseException | None = None
+
+    def __aiter__(self) -> _Metered:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await anext(self._data)
+            self._total += len(piece)
+            check_bytes(self._total, self._limit)
+        except StopAsyncIteration:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+        return piece
+
+
+async def _collected(data: AsyncIterator[bytes], limit: int | None) -> bytes:
+    """The whole stream, within ``limit`` and within what may be held in memory."""
+    maximum = MAX_BUFFERED_BYTES if limit is None else min(limit, MAX_BUFFERED_BYTES)
+    pieces: list[bytes] = []
+    total = 0
+    async for piece in data:
+        total += len(piece)
+        check_bytes(total, maximum)
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _asked(answer: Awaitable[T], key: str) -> T:
+    """Await a call of obstore and translate what it raises."""
+    try:
+        return await answer
+    except _FOREIGN as error:
+        raise translated_foreign(error, key) from error
+
+
+def _facts(meta: Any) -> ObjectInfo:
+    return ObjectInfo(meta["path"], meta["size"], meta["last_modified"].timestamp())

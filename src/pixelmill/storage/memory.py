@@ -1,0 +1,68 @@
+"""An object store in memory: for tests, and for runs that keep nothing. Bounded by its capacity."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from obstore.store import MemoryStore as ForeignMemoryStore
+
+from pixelmill.errors import StorageFull
+from pixelmill.storage.buckets import ObstoreStore
+from pixelmill.storage.faults import check_bytes
+from pixelmill.storage.keys import check_key
+from pixelmill.storage.store import ObjectInfo
+
+
+class MemoryStore(ObstoreStore):
+    """The bucket store over obstore's in-memory one. ``capacity`` bounds the bytes of all objects together."""
+
+    def __init__(self, capacity: int = 1 << 30) -> None:
+        super().__init__(ForeignMemoryStore())
+        self.capacity = capacity
+        self._sizes: dict[str, int] = {}
+        self._used = 0
+        self._pending = 0
+
+    async def put(
+        self,
+        key: str,
+        data: bytes | AsyncIterator[bytes],
+        *,
+        if_absent: bool = False,
+        limit: int | None = None,
+    ) -> ObjectInfo:
+        """Write an object whole; raises :class:`StorageFull` beyond the capacity."""
+        check_key(key)
+        arriving = _once(bytes(data)) if isinstance(data, bytes | bytearray | memoryview) else data
+        pieces: list[bytes] = []
+        held = 0
+        try:
+            async for piece in arriving:
+                held += len(piece)
+                self._pending += len(piece)
+                check_bytes(held, limit)
+                self._make_sure_it_fits(key)
+                pieces.append(piece)
+            info = await super().put(key, b"".join(pieces), if_absent=if_absent)
+            self._used += info.size - self._sizes.get(key, 0)
+            self._sizes[key] = info.size
+        finally:
+            self._pending -= held
+        return info
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects and free their room."""
+        await super().delete(keys)
+        for key in keys:
+            self._used -= self._sizes.pop(key, 0)
+
+    def _make_sure_it_fits(self, key: str) -> None:
+        if self._used - self._sizes.get(key, 0) + self._pending > self.capacity:
+            raise StorageFull(
+                f"Could not write {key}: the memory store holds at most {self.capacity:,} bytes. Delete old jobs.",
+                key=key,
+            )
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,26 @@
+"""What a pool process runs for each request: the pipeline over the source.
+
+Any function of the same signature can stand in its place (``LocalPool(entry="module:function")``, configuration only).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.run import run
+from pixelmill.pipelines.spec import Pipeline
+from pixelmill.targets.target import RunRequest
+
+PRELOAD = ("numpy", "cv2", "simplejpeg", "pydantic")
+"""Modules the zygote imports once for all its workers."""
+
+
+@lru_cache(maxsize=64)
+def _parse(text: str) -> Pipeline:
+    return Pipeline.parse(text)
+
+
+def run_request(request: RunRequest) -> Outcome:
+    """Run one request here and now; raises :class:`PixelmillError`."""
+    return run(_parse(request.pipeline), request.source, limits=request.limits, images=request.images)

@@ -1,0 +1,133 @@
+"""The local pool: tasks run in processes of this machine, with a hard time limit and a bound on memory.
+
+What can go wrong in a task costs that task alone: a crash, a hang or a flood of memory ends one process, and a new
+one is forked in milliseconds. The processes are the crew's (``crew.py``), slots are the dispatcher's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
+from pixelmill.targets.crew import Crew
+from pixelmill.targets.spawner import ZygoteProcess
+from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
+from pixelmill.targets.wire import encode_request
+from pixelmill.targets.worker import out_of_memory
+
+DEFAULT_ENTRY = "pixelmill.targets.entry:run_request"
+
+_WATCH_S = 0.1
+"""How often deadlines and resident sizes are looked at, while tasks run: one timer for all of them."""
+
+
+class LocalPool:
+    """A :class:`Target` of ``workers`` processes. ``memory_bytes`` bounds what one task may allocate.
+
+    A process is replaced after at most ``recycle_after`` tasks, or when it keeps ``retire_rss`` bytes more than it had
+    at its start. ``entry`` names the function (``module:function``) that runs a request: it comes from configuration
+    only, never from a request; ``preload`` names modules that are imported once for all workers.
+    ``zygote`` is one that was forked early (``spawner.prefork``); without it, a fresh interpreter is started.
+
+    ``start`` must be called from a thread that lives as long as the pool (the main thread, in a service): the kernel
+    ends the processes with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        name: str = "local",
+        memory_bytes: int = 1_000_000_000,
+        recycle_after: int = 1_000,
+        retire_rss: int = 300_000_000,
+        entry: str = DEFAULT_ENTRY,
+        preload: Sequence[str] = (),
+        zygote: ZygoteProcess | None = None,
+    ) -> None:
+        if workers < 1 or recycle_after < 1:
+            raise ValueError("a pool has at least one worker, and a worker runs at least one task")
+        self.name = name
+        self._memory_bytes = memory_bytes
+        boot = {"entry": entry, "preload": list(preload), "memory_bytes": memory_bytes, "retire_rss": retire_rss}
+        self._crew = Crew(workers, recycle_after, max_reply=memory_bytes, boot=boot, zygote=zygote)
+        self._running = 0
+        self._state: Literal["new", "on", "off"] = "new"
+        self._watch: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
+
+    async def start(self) -> None:
+        """Start the processes; raises :class:`WorkerCrashed` with the reason where they can't be started."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._crew.start()
+        except BaseException:
+            await self.stop()
+            raise
+        self._state = "on"
+
+    async def stop(self) -> None:
+        """End all processes at once; running tasks raise :class:`Cancelled`."""
+        if self._state == "off":
+            return
+        self._state = "off"
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._crew.stop()
+
+    def load(self) -> TargetLoad:
+        """The load now; unhealthy while no process can be started."""
+        crew = self._crew
+        return TargetLoad(self._running, crew.size, crew.restarts, healthy=crew.is_healthy, reason=crew.reason)
+
+    def processes(self) -> list[int]:
+        """Ids of all processes of the pool, the zygote first; for load samples."""
+        return self._crew.pids
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """Run one task, in line where all workers are busy. Cancelling the await kills the process.
+
+        Raises what the pipeline raised, or :class:`TaskTimeout`, :class:`OutOfMemory`, :class:`WorkerCrashed`,
+        :class:`Cancelled` (the pool was stopped), :class:`ShuttingDown` (it does not run).
+        """
+        if self._state != "on":
+            raise ShuttingDown("The pool is not running; start it, or send the work to another process.")
+        buffers = encode_request(request)
+        worker = await self._crew.take()
+        self._running += 1
+        future = worker.begin(buffers, request.id, request.timeout_s)
+        if self._watch is None:
+            self._watch = self._loop.call_later(_WATCH_S, self._look)
+        try:
+            reply = await future
+        except asyncio.CancelledError:
+            if worker.future is future:  # else it has answered, and may be at another task by now
+                self._crew.kill(worker, Cancelled("The task was cancelled."))
+            raise
+        finally:
+            self._running -= 1
+        if reply.error is not None:
+            raise reply.error
+        assert reply.outcome is not None
+        return RunResult(reply.outcome, self.name, str(worker.pid))
+
+    def _look(self) -> None:
+        """End tasks that are over their time or their memory; goes on while anything runs."""
+        now, most = self._loop.time(), self._crew.baseline + self._memory_bytes
+        busy = self._crew.busy
+        for worker in busy:
+            if now >= worker.deadline:
+                self._crew.kill(worker, _timeout(worker.limit_s))
+            elif worker.size is not None and worker.size.read() > most:
+                self._crew.kill(worker, out_of_memory(self._memory_bytes))
+        self._watch = self._loop.call_later(_WATCH_S, self._look) if busy else None
+
+
+def _timeout(limit_s: float) -> TaskTimeout:
+    return TaskTimeout(
+        f"The task was not done within {limit_s:g} s, and its process was ended. "
+        "Use a smaller image or a lighter pipeline, or raise the time limit.",
+        limit_s=limit_s,
+    )
