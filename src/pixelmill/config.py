@@ -78,6 +78,10 @@ class Kind:
     show: Callable[[Any], str]
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -137,12 +141,16 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "boolean": Kind("true or false", _boolean, lambda value: str(value).lower()),
         "text": Kind("text", str, str),
         "path": Kind("a path", _path, str),
-        "paths": Kind(
-            "folders parted by ':' (a list in the file)", _paths, lambda value: os.pathsep.join(map(str, value))
-        ),
+        "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: _joined("paths", value)),
+        "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
     }
 )
+LISTS = frozenset({"paths", "names"})
 NUMBERS = frozenset({"integer", "seconds", "bytes"})
+
+
+def _joined(kind: str, parts: Iterable[Any]) -> str:
+    return (os.pathsep if kind == "paths" else ",").join(map(str, parts))
 
 
 def _data_folder(environ: Mapping[str, str]) -> Path:
@@ -158,6 +166,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("host", "text", "127.0.0.1", "Address to listen on. Any other than loopback needs tokens.", "--host"),
     Setting("port", "integer", 8080, "Port to listen on; 0 takes a free one.", "--port", high=65535),
     Setting("insecure", "boolean", False, "Serve other addresses than loopback without tokens.", "--insecure"),
+    Setting("require_tokens", "boolean", False, "Ask for tokens on loopback too (behind a reverse proxy)."),
+    Setting("allowed_hosts", "names", (), "Host names, besides loopback, that requests without a token may use."),
     Setting(
         "log_level",
         "text",
@@ -170,9 +180,9 @@ TABLE: tuple[Setting, ...] = (
         "log_format",
         "text",
         "auto",
-        "`text` for people, `json` for machines; `auto` is text on a terminal, else JSON.",
+        "`console` for people, `json` for machines; `auto` is console on a terminal, else JSON.",
         "--log-format",
-        choices=("auto", "text", "json"),
+        choices=("auto", "console", "json"),
     ),
     # What is kept, and where.
     Setting(
@@ -220,17 +230,6 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for se
 
 
 @dataclass(frozen=True, slots=True)
-class ServeConfig:
-    """Where the server listens and how it logs; the rest is the service's."""
-
-    host: str
-    port: int
-    insecure: bool
-    log_level: str
-    log_format: str
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings with their values, and the source that each value came from, in words."""
 
@@ -239,11 +238,6 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
-
-    @property
-    def serve(self) -> ServeConfig:
-        """The server's part."""
-        return ServeConfig(self["host"], self["port"], self["insecure"], self["log_level"], self["log_format"])
 
 
 def load(
@@ -286,8 +280,8 @@ def load(
 
 def parse(setting: Setting, raw: Any, source: str) -> Any:
     """Turn what was written into the setting's value; raises :class:`ConfigError`."""
-    if isinstance(raw, (list, tuple)) and setting.kind == "paths":
-        text = os.pathsep.join(map(str, raw))
+    if isinstance(raw, (list, tuple)) and setting.kind in LISTS:
+        text = _joined(setting.kind, raw)
     elif isinstance(raw, bool):
         text = str(raw).lower()
     else:
@@ -304,7 +298,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
 
 
 def _checked(setting: Setting, raw: Any, text: str) -> Any:
-    if isinstance(raw, (dict, list)) and setting.kind != "paths":
+    if isinstance(raw, (dict, list)) and setting.kind not in LISTS:
         raise ValueError(text)
     value = KINDS[setting.kind].parse(text)
     in_bounds = setting.kind not in NUMBERS or setting.low <= value <= setting.high

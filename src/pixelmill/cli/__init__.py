@@ -41,7 +41,12 @@ COMMANDS: tuple[Row, ...] = (
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
-    Row("doctor", "pixelmill.cli.doctor", "doctor", "Check this machine: what is installed, what is missing, what to do."),
+    Row(
+        "doctor",
+        "pixelmill.cli.doctor",
+        "doctor",
+        "Check this machine: what is installed, what is missing, what to do.",
+    ),
     Row("config", "pixelmill.cli.settings", "app", "Show every setting, its value, and where that came from."),
     Row("demo", "pixelmill.cli.demo", "demo", "Run a job over sample images on a private service."),
 )
@@ -85,7 +90,9 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.callback()(_globals)
     completing = "_PIXELMILL_COMPLETE" in os.environ
     for row in COMMANDS:
-        member = getattr(importlib.import_module(row.module), row.member) if completing or row.name in arguments else _stub
+        member = (
+            getattr(importlib.import_module(row.module), row.member) if completing or row.name in arguments else _stub
+        )
         if isinstance(member, typer.Typer):
             app.add_typer(member, name=row.name, help=row.summary)
         else:
@@ -94,7 +101,9 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 
 def _help_of(member: Callable[..., Any], row: Row) -> str:
-    return row.summary if member is _stub else f"{row.summary}\n\n{(member.__doc__ or '').partition(chr(10))[2]}".rstrip()
+    return (
+        row.summary if member is _stub else f"{row.summary}\n\n{(member.__doc__ or '').partition(chr(10))[2]}".rstrip()
+    )
 
 
 def _stub() -> None:

@@ -94,7 +94,7 @@ class AsyncClient:
 
     def events(self, *, after: str | None = None) -> AsyncIterator[Event]:
         """Events of all jobs, without end; resumes by itself after a broken connection."""
-        return self._events(EventStream("/v1/events", self._policy, ends_with_job=False, after=after))
+        return self._events(EventStream("/v1/events", self._policy, after=after))
 
     # -- driving ---------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class AsyncClient:
         return [values[index] for index in sorted(values)]
 
     async def _events(self, stream: EventStream) -> AsyncIterator[Event]:
-        while not stream.done:
+        while True:
             error: ConnectionFailed | None = None
             try:
                 with translated(self.url):
@@ -192,8 +192,15 @@ class AsyncClient:
                         yield event
             except ConnectionFailed as failure:
                 error = failure
-            if not stream.done:
-                await anyio.sleep(stream.lost(error))
+            if error is None and (stream.ended or await self._is_over(stream)):
+                return
+            await anyio.sleep(stream.lost(error))
+
+    async def _is_over(self, stream: EventStream) -> bool:
+        """The service closed the stream at once because the job had ended before."""
+        if stream.job_id is None or not stream.quiet:
+            return False
+        return (await self._drive(flows.status(stream.job_id, self._policy))).is_final
 
     async def _connected(self, stream: EventStream) -> AsyncIterator[Event]:
         request = self._build(stream.request())
@@ -207,8 +214,6 @@ class AsyncClient:
                 event = stream.feed(line)
                 if event is not None:
                     yield event
-                if stream.done:
-                    return
         finally:
             await response.aclose()
 
@@ -278,7 +283,7 @@ class AsyncJob:
     def events(self, *, after: str | None = "0") -> AsyncIterator[Event]:
         """Events from the job's first (or those after an id) to its last; resumes after a broken connection."""
         path = f"/v1/jobs/{segment(self.id)}/events"
-        return self._client._events(EventStream(path, self._policy, ends_with_job=True, after=after))  # noqa: SLF001 -- see __init__
+        return self._client._events(EventStream(path, self._policy, job_id=self.id, after=after))  # noqa: SLF001 -- see __init__
 
     async def download(self, folder: str | Path, *, on_file: Callable[[Path], None] | None = None) -> Download:
         """Every result into a folder, four at a time; files that are there already are left alone."""

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from pixelmill.client.wire import Request
-from pixelmill.errors import CapacityError, ConnectionFailed, PixelmillError
+from pixelmill.errors import ConnectionFailed, PixelmillError
 
 # The service refused before it did anything, so even a request that must not be repeated may be sent again.
 REFUSED = frozenset({429, 503})
@@ -43,12 +43,15 @@ class RetryPolicy:
 
 
 def _may_repeat(request: Request, error: PixelmillError) -> bool:
-    status = error.context.get("status")
+    status, verdict = error.context.get("status"), error.context.get("retryable")
+    if verdict is False:
+        # The service knows better than a status code: a store that refuses access is a 503 for good.
+        return False
     if status in REFUSED:
         return True
-    if status in LOST:
+    if status in LOST or verdict:
         return request.repeatable
     if isinstance(error, ConnectionFailed):
         # Nothing was sent where no connection came about.
         return request.repeatable or not error.context.get("sent", True)
-    return isinstance(error, CapacityError)
+    return False

@@ -17,11 +17,14 @@ from pixelmill.errors import ConnectionFailed, PixelmillError
 class EventStream:
     """The state of one subscription, over any number of connections."""
 
-    def __init__(self, path: str, policy: RetryPolicy, *, ends_with_job: bool, after: str | None = None) -> None:
+    def __init__(self, path: str, policy: RetryPolicy, *, job_id: str | None = None, after: str | None = None) -> None:
         self.path = path
+        self.job_id = job_id
         self.last_id = after
-        self.done = False
-        self._ends_with_job = ends_with_job
+        self.ended = False
+        """The last thing heard is that the job has ended; the service closes the stream after it."""
+        self.quiet = True
+        """Nothing was heard on this connection."""
         self._policy = policy
         self._failures = 0
         self._reset()
@@ -32,6 +35,7 @@ class EventStream:
     def request(self) -> Request:
         """The request that opens, or opens again where the last connection ended."""
         self._reset()
+        self.quiet = True
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         if self.last_id is not None:
             headers["last-event-id"] = self.last_id
@@ -48,9 +52,10 @@ class EventStream:
         if not data:
             return None
         self._failures = 0
+        self.quiet = False
         event = Event(id_ or "", type_, json.loads("\n".join(data)))
-        if self._ends_with_job and event.ends_job:
-            self.done = True
+        if self.job_id is not None and event.type != "task":
+            self.ended = event.ends_job
         return event
 
     def _field(self, line: str) -> None:

@@ -99,7 +99,7 @@ class Client:
 
     def events(self, *, after: str | None = None) -> Iterator[Event]:
         """Events of all jobs, without end; resumes by itself after a broken connection."""
-        return self._events(EventStream("/v1/events", self._policy, ends_with_job=False, after=after))
+        return self._events(EventStream("/v1/events", self._policy, after=after))
 
     # -- driving ---------------------------------------------------------------------------------
 
@@ -187,15 +187,22 @@ class Client:
                 raise
 
     def _events(self, stream: EventStream) -> Iterator[Event]:
-        while not stream.done:
+        while True:
             error: ConnectionFailed | None = None
             try:
                 with translated(self.url):
                     yield from self._connected(stream)
             except ConnectionFailed as failure:
                 error = failure
-            if not stream.done:
-                time.sleep(stream.lost(error))
+            if error is None and (stream.ended or self._is_over(stream)):
+                return
+            time.sleep(stream.lost(error))
+
+    def _is_over(self, stream: EventStream) -> bool:
+        """The service closed the stream at once because the job had ended before."""
+        if stream.job_id is None or not stream.quiet:
+            return False
+        return (self._drive(flows.status(stream.job_id, self._policy))).is_final
 
     def _connected(self, stream: EventStream) -> Iterator[Event]:
         request = self._build(stream.request())
@@ -209,8 +216,6 @@ class Client:
                 event = stream.feed(line)
                 if event is not None:
                     yield event
-                if stream.done:
-                    return
         finally:
             response.close()
 
@@ -265,7 +270,7 @@ class Job:
     def events(self, *, after: str | None = "0") -> Iterator[Event]:
         """Events from the job's first (or those after an id) to its last; resumes after a broken connection."""
         path = f"/v1/jobs/{segment(self.id)}/events"
-        return self._client._events(EventStream(path, self._policy, ends_with_job=True, after=after))  # noqa: SLF001 -- see __init__
+        return self._client._events(EventStream(path, self._policy, job_id=self.id, after=after))  # noqa: SLF001 -- see __init__
 
     def download(self, folder: str | Path, *, on_file: Callable[[Path], None] | None = None) -> Download:
         """Every result into a folder, four at a time; files that are there already are left alone."""

@@ -67,7 +67,7 @@ class JobStatus:
             id=str(record["id"]),
             state=str(record["state"]),
             counts=Counts.read(record.get("counts") or {}),
-            pipeline=_text_form(record),
+            pipeline=str(record.get("pipeline") or ""),
             name=str(record.get("name") or ""),
             sealed=bool(record.get("sealed", True)),
             created=record.get("created"),
@@ -82,13 +82,13 @@ class TaskStatus:
     """One source through one pipeline.
 
     ``outcome`` has ``format``, ``media_type``, ``size``, ``bytes`` (None for data only), ``data`` and ``timings``;
-    ``error`` has ``type`` and ``detail``.
+    ``error`` has ``type`` (the slug of an error of the tree) and ``detail``. ``uri`` is None for uploads.
     """
 
     id: str
     state: str
     name: str
-    source: str = ""
+    uri: str | None = None
     attempts: int = 0
     target: str | None = None
     worker: str | None = None
@@ -112,8 +112,17 @@ class TaskStatus:
     def read(cls, record: Mapping[str, Any]) -> TaskStatus:
         """From a task's JSON."""
         known = {name: record[name] for name in cls.__slots__ if name in record}
-        known.setdefault("name", str(record.get("source") or ""))
+        source = record.get("source")
+        if isinstance(source, Mapping):
+            known["uri"] = source.get("uri")
+        if isinstance(known.get("error"), Mapping):
+            known["error"] = {**known["error"], "type": slug_of(known["error"].get("type"))}
         return cls(**known)
+
+
+def slug_of(type_uri: Any) -> str:
+    """The stable last part of a problem's ``type``, which is a URI or the slug itself."""
+    return str(type_uri or "").rstrip("/").rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,7 @@ class Event:
 
     @property
     def ends_job(self) -> bool:
-        """True for the last event of a job."""
+        """True where the job has ended with it (a retry may make it go on)."""
         return self.type == "deleted" or (self.type == "job" and self.data.get("state") in FINAL_STATES)
 
 
@@ -173,8 +182,3 @@ class Download:
     saved: Sequence[Path]
     skipped: Sequence[Path]
     failed: Sequence[TaskStatus]
-
-
-def _text_form(record: Mapping[str, Any]) -> str:
-    pipeline = record.get("pipeline", "")
-    return pipeline if isinstance(pipeline, str) else str(pipeline)

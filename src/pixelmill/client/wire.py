@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pixelmill.client.values import Processed
+from pixelmill.client.values import Processed, slug_of
 from pixelmill.errors import (
     ERROR_TYPES,
     Busy,
@@ -110,7 +110,7 @@ def read_problem(response: Response) -> PixelmillError:
     if not isinstance(record, Mapping):
         cls = _BY_STATUS.get(response.status, RequestError)
         return cls(f"The service answered {response.status} without saying why.", **context)
-    slug = str(record.get("type", "")).rstrip("/").rpartition("/")[2].rpartition(":")[2]
+    slug = slug_of(record.get("type"))
     members = {k: v for k, v in record.items() if k not in {"type", "title", "status", "detail", "instance", "context"}}
     context = {**members, **(record.get("context") or {}), **context}
     context = {name: value for name, value in context.items() if name != "self"}

@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Select, Text, cast, delete, exists, func, insert, literal, null, select, update
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Select,
+    Text,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    update,
+)
 
 from pixelmill.errors import Cancelled, IllegalTransition, error_to_dict
 from pixelmill.jobs.eventlog import job_event, log
@@ -50,7 +64,9 @@ def save_job(connection: Connection, job: Job, next_rank: int | None = None, nex
     connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
 
 
-def cancel(connection: Connection, owner: str, job_id: str, at: float, retention_s: float | None) -> tuple[Job, list[str]]:
+def cancel(
+    connection: Connection, owner: str, job_id: str, at: float, retention_s: float | None
+) -> tuple[Job, list[str]]:
     """End every open task; returns the job, and the tasks that a worker may hold right now."""
     job = get_job(connection, owner, job_id)
     if job.state.is_final:
@@ -200,5 +216,3 @@ def _discard_inputs(connection: Connection, owner: str, job_id: str) -> None:
         ~exists().where(tasks.c.source == KEY_PREFIX + images.c.key, tasks.c.job != job_id),
     )
     _discard(connection, pictures)
-
-

@@ -171,4 +171,3 @@ def remember(connection: Connection, owner: str, key: str, fingerprint: str, job
     connection.execute(
         insert(idempotency), {"owner": owner, "key": key, "fingerprint": fingerprint, "job": job, "created": at}
     )
-

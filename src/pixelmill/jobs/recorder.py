@@ -228,9 +228,7 @@ def _record_jobs(
             )
         )
         entries.append(job_event(row["owner"], row["id"], state, counts, max(times)))
-        changes.append(
-            JobChange(row["id"], row["owner"], state, counts, ended=state.is_final and row["ended"] is None)
-        )
+        changes.append(JobChange(row["id"], row["owner"], state, counts, ended=state.is_final and row["ended"] is None))
     connection.execute(_UPDATE_JOBS, {"rows": encode(rows)})
     return changes, entries
 
@@ -287,5 +285,3 @@ def _change(entry: _Entry) -> TaskChange:
         started=entry.now.started,
         event=entry.last,
     )
-
-

@@ -153,5 +153,3 @@ def page_of(items: Sequence[Any], limit: int, cursor: Any) -> Page:
     """A page from up to ``limit + 1`` items; ``cursor`` maps the last item shown to the cursor after it."""
     shown = items[:limit]
     return Page(items=shown, next=cursor(shown[-1]) if len(items) > limit else None)
-
-

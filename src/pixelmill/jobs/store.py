@@ -235,5 +235,3 @@ def _get_task(connection: Connection, owner: str, task_id: str) -> Task:
     if row is None:
         raise no_task(task_id)
     return task_from(row)
-
-

@@ -77,7 +77,9 @@ class Tokens:
         row = await self._db.read(lambda connection: connection.execute(query).mappings().one_or_none())
         now = self._now()
         if row is None or row["revoked"] is not None or (row["expires"] is not None and row["expires"] <= now):
-            raise Unauthenticated("The token is unknown, expired or revoked. Create one with `pixelmill tokens create`.")
+            raise Unauthenticated(
+                "The token is unknown, expired or revoked. Create one with `pixelmill tokens create`."
+            )
         if row["last_used"] is None or row["last_used"] <= now - USED_EVERY_S:
             touch = update(tokens).where(tokens.c.id == row["id"]).values(last_used=now)
             await self._db.write(lambda connection: connection.execute(touch).rowcount)

@@ -42,11 +42,7 @@ class Statistics:
 
 _ids = table_of("rows", id=Text)
 _STALE = delete(queue).where(queue.c.id.in_(_ids))
-_GIVE_BACK = (
-    update(queue)
-    .where(queue.c.id.in_(_ids), queue.c.deliveries > 0)
-    .values(deliveries=queue.c.deliveries - 1)
-)
+_GIVE_BACK = update(queue).where(queue.c.id.in_(_ids), queue.c.deliveries > 0).values(deliveries=queue.c.deliveries - 1)
 _FORGET = delete(garbage).where(garbage.c.key.in_(_ids))
 
 

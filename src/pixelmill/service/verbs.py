@@ -214,9 +214,7 @@ class Service:
             )
         return tasks
 
-    async def jobs(
-        self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None
-    ) -> Page:
+    async def jobs(self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None) -> Page:
         """Jobs (:class:`Job`), newest first."""
         return await self._wiring.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state)
 

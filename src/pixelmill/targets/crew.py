@@ -275,7 +275,9 @@ class Crew:
     def _condemn(self, worker: Worker, reason: str, future: asyncio.Future[Reply] | None) -> None:
         """What a worker says is nonsense: whatever is at work in there must not go on."""
         worker.future = future
-        self.kill(worker, WorkerCrashed(f"The process that ran the task answered with nonsense and was ended: {reason}."))
+        self.kill(
+            worker, WorkerCrashed(f"The process that ran the task answered with nonsense and was ended: {reason}.")
+        )
 
     def _on_end(self, worker: Worker, reason: str) -> None:
         if reason:
@@ -399,4 +401,6 @@ def _describe(code: int) -> str:
 def _crash(code: int) -> WorkerCrashed:
     hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
     context = {"signal": -code} if code < 0 else {"exit_code": code}
-    return WorkerCrashed(f"The process that ran the task {_describe(code)}.{hint} The task can be tried again.", **context)
+    return WorkerCrashed(
+        f"The process that ran the task {_describe(code)}.{hint} The task can be tried again.", **context
+    )

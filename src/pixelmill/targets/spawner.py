@@ -20,7 +20,9 @@ from typing import Any, Protocol
 
 from pixelmill.targets.zygote import become_zygote, preload
 
-_COMMAND = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from pixelmill.targets.zygote import main; main()"
+_COMMAND = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from pixelmill.targets.zygote import main; main()"
+)
 
 
 class ZygoteProcess:
