@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -75,7 +76,7 @@ def eat_numpy(request: RunRequest) -> NoReturn:
 
 
 def eat_cv2(request: RunRequest) -> NoReturn:
-    image = np.zeros((1000, 1000, 3), np.uint8)
+    image: Any = np.zeros((1000, 1000, 3), np.uint8)
     while True:
         image = cv2.resize(image, None, fx=2, fy=2)
         _kept.append(image)
@@ -119,15 +120,10 @@ def huge(request: RunRequest) -> Outcome:
 
 def nonsense(request: RunRequest) -> NoReturn:
     """Write what is no frame into the socket: a process taken over by what it decoded."""
-    for name in os.listdir("/dev/fd"):
-        try:
-            os.fstat(int(name))
-            if os.path.samestat(os.fstat(int(name)), os.fstat(int(name))) and "socket" in os.readlink(
-                f"/proc/self/fd/{name}"
-            ):
-                os.write(int(name), b"\xff" * 4096)
-        except OSError:
-            continue
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if str(path.readlink()).startswith("socket:"):
+                os.write(int(path.name), b"\xff" * 4096)
     time.sleep(3600)
     raise AssertionError("unreachable")
 

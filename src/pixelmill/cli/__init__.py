@@ -94,9 +94,9 @@ def build(arguments: Sequence[str]) -> typer.Typer:
             getattr(importlib.import_module(row.module), row.member) if completing or row.name in arguments else _stub
         )
         if isinstance(member, typer.Typer):
-            app.add_typer(member, name=row.name, help=row.summary)
+            app.add_typer(member, name=row.name, help=row.summary, short_help=row.summary)
         else:
-            app.command(row.name, help=_help_of(member, row))(member)
+            app.command(row.name, help=_help_of(member, row), short_help=row.summary)(member)
     return app
 
 

@@ -39,6 +39,7 @@ NEEDED = (
 )
 """Distributions and the least version; a test keeps this equal to pyproject.toml."""
 EXTRAS = {"bench": ("pyvips", "scikit-image")}
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- looked at, not written to
 LEAST_DISK = 2_000_000_000
 LEAST_SHM = 64_000_000
 LEAST_FILES = 1_024
@@ -202,13 +203,14 @@ def _disk(settings: Settings) -> Finding:
 
 def _shm(settings: Settings) -> Finding:
     del settings
-    path = Path("/dev/shm")  # noqa: S108 -- looked at, not written to
-    if not path.is_dir():
-        return Finding("/dev/shm", "note", "missing", "Not needed now; models will use it.")
-    free = shutil.disk_usage(path).free
+    if not SHARED_MEMORY.is_dir():
+        return Finding(str(SHARED_MEMORY), "note", "missing", "Not needed now; models will use it.")
+    free = shutil.disk_usage(SHARED_MEMORY).free
     if free < LEAST_SHM:
-        return Finding("/dev/shm", "note", f"{free / 1e6:.0f} MB free", "In a container start with --shm-size=256m.")
-    return Finding("/dev/shm", "ok", f"{free / 1e6:.0f} MB free")
+        return Finding(
+            str(SHARED_MEMORY), "note", f"{free / 1e6:.0f} MB free", "In a container start with --shm-size=256m."
+        )
+    return Finding(str(SHARED_MEMORY), "ok", f"{free / 1e6:.0f} MB free")
 
 
 def _open_files(settings: Settings) -> Finding:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -104,7 +104,7 @@ def _glob(pattern: str) -> list[Input]:
     base = _fixed_part(pattern)
     return [
         Input(match, Path(match), PurePosixPath(Path(os.path.relpath(match, base)).as_posix()))
-        for match in sorted(glob.glob(pattern, recursive=True))
+        for match in sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute patterns
         if Path(match).is_file()
     ]
 
@@ -117,8 +117,3 @@ def _fixed_part(pattern: str) -> str:
             break
         parts.append(part)
     return str(Path(*parts)) if parts else "."
-
-
-def names(inputs: Sequence[Input]) -> Iterator[str]:
-    """Names for people."""
-    return (item.name for item in inputs)

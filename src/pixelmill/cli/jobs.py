@@ -29,9 +29,12 @@ LONGEST_LIST = 50
 @app.command()
 def submit(
     context: typer.Context,
-    pipeline: Annotated[str, typer.Argument(help="Text or JSON form, such as grayscale/resize:256,256/format:jpeg.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Text or JSON form, such as grayscale/resize:256,256/format:jpeg.")
+    ],
     sources: Annotated[
-        list[str], typer.Argument(help="Files, folders, globs (uploaded), or addresses the service reads.")
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Files, folders, globs (uploaded), or addresses the service reads."),
     ],
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
     priority: Annotated[str, typer.Option(help="interactive, normal or batch.")] = "normal",

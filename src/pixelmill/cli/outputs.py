@@ -7,6 +7,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -128,7 +129,8 @@ def exists_error(path: Path) -> ObjectExists:
     return ObjectExists(f"{path} exists already. Use --overwrite or --skip-existing, or another -o.")
 
 
-_made: set[str] = set()
+_made: set[Path] = set()
+"""Folders that were made, or seen, by this command."""
 
 
 def write(path: Path, data: bytes, clash: Clash) -> None:
@@ -136,11 +138,11 @@ def write(path: Path, data: bytes, clash: Clash) -> None:
 
     Without ``overwrite`` the file appears by a hard link, which fails where the name is taken, also by another process.
     """
-    folder = str(path.parent)
-    part = os.path.join(folder, f".{secrets.token_hex(6)}.part")
+    folder = path.parent
+    part = folder / f".{secrets.token_hex(6)}.part"
     try:
         if folder not in _made:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             _made.add(folder)
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -151,11 +153,14 @@ def write(path: Path, data: bytes, clash: Clash) -> None:
             finally:
                 os.close(descriptor)
             if clash == "overwrite":
-                os.replace(part, path)
+                part.replace(path)
             else:
                 _publish(part, path)
         except BaseException:
-            _remove(part)
+            with suppress(
+                OSError
+            ):  # it was never made, or has its name already; the error on its way is the one to tell
+                part.unlink()
             raise
     except FileExistsError as error:
         raise exists_error(path) from error
@@ -170,7 +175,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
-def _publish(part: str, path: Path) -> None:
+def _publish(part: Path, path: Path) -> None:
     """Give the file its name unless that is taken."""
     try:
         os.link(part, path)
@@ -180,14 +185,6 @@ def _publish(part: str, path: Path) -> None:
         # No hard links here (FAT, some network mounts): between the look and the move another process may slip in.
         if path.exists():
             raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
-        os.replace(part, path)
+        part.replace(path)
     else:
-        os.unlink(part)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        # It was never made, or is gone already; the error that led here is the one to tell.
-        return
+        part.unlink()

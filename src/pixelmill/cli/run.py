@@ -28,8 +28,13 @@ SMALL_FILE = 20_000_000
 
 def run(
     context: typer.Context,
-    pipeline: Annotated[str, typer.Argument(help="Text or JSON form, such as grayscale/resize:256,256/format:jpeg.")],
-    sources: Annotated[list[str], typer.Argument(help="Files, folders (searched recursively), globs, or - for stdin.")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Text or JSON form, such as grayscale/resize:256,256/format:jpeg.")
+    ],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Files, folders (searched recursively), globs, or - for stdin."),
+    ],
     output: Annotated[str | None, typer.Option("--output", "-o", help="File, folder, or - for stdout.")] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON line a source, and a summary, on stdout.")
@@ -44,7 +49,9 @@ def run(
         bool, typer.Option("--skip-existing", help="Leave out sources with a result file.")
     ] = False,
     progress: Annotated[bool | None, typer.Option(help="Draw a progress bar, or not (default: on a terminal).")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="A setting, as NAME=VALUE.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
 ) -> None:
     """Run a pipeline over files here and now, on all cores, without a service.
 

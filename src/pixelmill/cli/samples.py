@@ -49,7 +49,8 @@ def _fractal(width: int, height: int, rng: np.random.Generator) -> NDArray[np.fl
     """Noise in five octaves, 0 to 1."""
     total = sum(_noise(width, height, max(2, min(width, height) >> octave), rng) / 2**octave for octave in range(1, 6))
     field = np.asarray(total)
-    return (field - field.min()) / (np.ptp(field) or 1.0)
+    scaled: NDArray[np.float64] = (field - field.min()) / (np.ptp(field) or 1.0)
+    return scaled
 
 
 def sunrise(width: int, height: int) -> RGB:

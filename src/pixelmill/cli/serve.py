@@ -22,7 +22,9 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Time limit of a task, such as 90s.")] = None,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="A setting, as NAME=VALUE.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
 ) -> None:
     """Start the service: REST, jobs, pages.
 

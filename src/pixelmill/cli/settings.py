@@ -71,7 +71,9 @@ def _group() -> None:
 def show(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
-    assignments: Annotated[list[str] | None, typer.Option("--set", help="A setting, as NAME=VALUE.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
 ) -> None:
     """Show every setting, its value, and where that came from."""
     options: Globals = context.obj

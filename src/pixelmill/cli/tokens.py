@@ -86,12 +86,13 @@ def _with_tokens(context: typer.Context, data: str | None, verb: Callable[[Token
     options: Globals = context.obj
     folder: Path = options.settings(data=data)["data"]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    url = f"sqlite:///{folder.resolve() / 'state.sqlite'}"
 
     async def run() -> T:
         from pixelmill.jobs.database import Database
         from pixelmill.jobs.tokens import Tokens
 
-        database = Database(f"sqlite:///{folder.resolve() / 'state.sqlite'}", "NORMAL")
+        database = Database(url, "NORMAL")
         await database.open()
         try:
             return await verb(Tokens(database))

@@ -15,13 +15,15 @@ from typing import Protocol
 class Message:
     """What is queued: ``id`` is the task's id and run (``task/run``), ``body`` JSON with all that a worker needs.
 
-    ``rank`` orders messages within a priority: smaller first (see ``jobs/outbox.py`` for fair shares).
+    ``rank`` orders messages within a priority: smaller first (see ``jobs/outbox.py`` for fair shares). ``owner`` is
+    whose task it is.
     """
 
     id: str
     body: str
     priority: int = 1
     rank: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class LeaseQueue(Protocol):
         ...
 
     async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
-        """Up to ``limit`` visible messages by priority, rank, age; empty at once if there are none."""
+        """Up to ``limit`` visible messages by priority, rank, order of sending; empty at once if there are none."""
         ...
 
     async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
@@ -52,12 +54,15 @@ class LeaseQueue(Protocol):
         """Acknowledge; a lease that was lost meanwhile is left alone."""
         ...
 
-    async def release(self, leases: Sequence[Lease]) -> None:
-        """Give messages back, visible at once (a drain, a lost attempt)."""
+    async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
+        """Give messages back, visible after ``after_s`` (a drain, a lost attempt); lost leases are left alone.
+
+        ``begun`` False: they were only fetched ahead; the delivery is not counted, where the queue can do that.
+        """
         ...
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:
-        """Move a message to the dead-letter list."""
+        """Move a message to the dead-letter list; one whose lease was lost is left alone."""
         ...
 
     async def depth(self) -> QueueDepth:

@@ -1,4 +1,4 @@
-"""Verbs on all tasks of a job at once, as set-based SQL: cancel, retry, delete. Each is one transaction of the caller."""
+"""Verbs on all tasks of a job at once, as set-based SQL: cancel, retry, delete; in a transaction of the caller."""
 
 from __future__ import annotations
 

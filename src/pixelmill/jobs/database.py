@@ -2,9 +2,9 @@
 
 Owns connections, transactions and the translation of their errors. It must not know what is written.
 
-Group commit: functions that arrive while a transaction runs are executed together in the next one, each in a savepoint, so that
-one that fails spoils no other; the callers go on when it is committed. Many small writes then share one commit (and, with
-``synchronous=FULL``, one fsync), and SQLite's single writer is never fought over.
+Group commit: functions that arrive while a transaction runs join it, or the next one, each in a savepoint, so that one
+that fails spoils no other; their callers go on when it is committed. Many small writes then share one commit (and,
+with ``synchronous=FULL``, one fsync), and SQLite's single writer is never fought over.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Database:
             self._pending.release()
 
     async def read(self, function: Callable[[Connection], T]) -> T:
-        """Run ``function`` in a read transaction: it sees one state of the database, the last one committed or later."""
+        """Run ``function`` in a read transaction: it sees one state, the last one committed."""
         if self._closed:
             raise StorageUnavailable("The database is closed; the service is shutting down.")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, function)

@@ -11,7 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import BigInteger, Connection, Double, Integer, Text, false, func, insert, literal, null, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Double,
+    Integer,
+    Text,
+    bindparam,
+    false,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+)
 
 from pixelmill.errors import IdempotencyConflict
 from pixelmill.jobs.messages import PRIORITY_NUMBERS, RunBounds, bodies, message_id
@@ -26,9 +39,7 @@ CHUNK = 2000
 
 T = TypeVar("T")
 
-_new = table_of("rows", id=Text, seq=Integer, name=Text, source=Text, size=BigInteger)
-_shared = table_of("shared", job=Text, owner=Text, queued=Double).subquery("shared")
-_new_rows = _new.subquery("new")
+_new_rows = table_of("rows", id=Text, seq=Integer, name=Text, source=Text, size=BigInteger).subquery("new")
 _INSERT_TASKS = insert(tasks).from_select(
     [
         "id",
@@ -50,9 +61,9 @@ _INSERT_TASKS = insert(tasks).from_select(
         _new_rows.c.name,
         _new_rows.c.source,
         _new_rows.c.size,
-        _shared.c.job,
-        _shared.c.owner,
-        _shared.c.queued,
+        bindparam("job", type_=Text),
+        bindparam("owner", type_=Text),
+        bindparam("queued", type_=Double),
         literal(State.QUEUED.value),
         literal(0),
         literal(0),
@@ -116,10 +127,9 @@ def insert_job(connection: Connection, job: Job, next_seq: int, next_rank: int) 
 
 def insert_tasks(connection: Connection, job: Job, new: Sequence[NewTask], first_seq: int, at: float) -> None:
     """Rows of ``tasks``, all queued."""
-    shared = encode([(job.id, job.owner, at)])
     numbered = ((task.id, first_seq + i, clean(task.name), task.source, task.size) for i, task in enumerate(new))
     for chunk in chunks(numbered):
-        connection.execute(_INSERT_TASKS, {"rows": encode(chunk), "shared": shared})
+        connection.execute(_INSERT_TASKS, {"rows": encode(chunk), "job": job.id, "owner": job.owner, "queued": at})
 
 
 def enqueue(

@@ -1,12 +1,12 @@
-"""Turns task events into the state of tasks and jobs, a batch in one transaction; applying a batch twice changes nothing."""
+"""Turns task events into the state of tasks and jobs, a batch a transaction; a batch applied twice changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Boolean, Connection, Double, Integer, Text, insert, select, update
+from sqlalchemy import Boolean, Connection, Double, Integer, RowMapping, Text, insert, select, update
 
 from pixelmill.jobs.eventlog import EventRow, job_event, log
 from pixelmill.jobs.model import Counts, State, TaskEvent, job_state
@@ -143,7 +143,7 @@ _UPDATE_JOBS = (
 class _Entry:
     """A task while its events are applied."""
 
-    row: Mapping[str, Any]
+    row: RowMapping
     before: TaskFacts
     now: TaskFacts
     last: TaskEvent | None = None
@@ -152,7 +152,7 @@ class _Entry:
 def record(connection: Connection, events: Sequence[TaskEvent], retention_s: float | None) -> Recorded:
     """Apply the events in order: tasks, lost attempts, counts and states of their jobs, the event log."""
     entries = _fetch(connection, events)
-    lost: list[tuple[Mapping[str, Any], LostAttempt]] = []
+    lost: list[tuple[RowMapping, LostAttempt]] = []
     for event in events:
         entry = entries.get(event.task)
         if entry is None or entry.row["owner"] != event.owner:
@@ -249,7 +249,7 @@ def _task_row(entry: _Entry) -> tuple[Any, ...]:
     )
 
 
-def _lost_row(row: Mapping[str, Any], attempt: LostAttempt) -> tuple[Any, ...]:
+def _lost_row(row: RowMapping, attempt: LostAttempt) -> tuple[Any, ...]:
     return (
         row["id"],
         row["run"],

@@ -1,7 +1,8 @@
 """The job store: jobs, their tasks and what happens to them, for one owner at a time.
 
-It must not know object stores, queues other than the table beside it, or targets. What belongs to another owner is not there
-(:class:`NotFound`). Uploads, tokens and the event log have files of their own; ``Upkeep`` is for the service itself.
+It must not know object stores, queues other than the table beside it, or targets. What belongs to another owner is
+not there (:class:`NotFound`). Uploads, tokens and the event log have files of their own; ``Upkeep`` is for the
+service itself.
 """
 
 from __future__ import annotations

@@ -59,6 +59,8 @@ class Operation(BaseModel):
     family: ClassVar[str]
     summary: ClassVar[str]
     """One line for help and docs, without a full stop."""
+    positional: ClassVar[int] = 1
+    """How many leading parameters the text form writes without their names."""
 
     def facts(self) -> Facts:
         """Kind, tier, halo and costs."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from pixelmill.errors import InvalidParameter, ObjectNotFound
 from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
-from pixelmill.jobs.store import JobStore
+from pixelmill.jobs.uploads import Uploads
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.sources import expand_sources
 from pixelmill.storage.store import ObjectStore
@@ -25,8 +25,8 @@ REMEMBERED = 256
 class ImageParameters:
     """Looks up, checks and stores the images that pipelines refer to; remembers the last ones."""
 
-    def __init__(self, store: ObjectStore, jobs: JobStore, roots: Sequence[Path], limits: Limits) -> None:
-        self._store, self._jobs, self._roots, self._limits = store, jobs, roots, limits
+    def __init__(self, store: ObjectStore, uploads: Uploads, roots: Sequence[Path], limits: Limits) -> None:
+        self._store, self._uploads, self._roots, self._limits = store, uploads, roots, limits
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def resolve(self, owner: str, pipeline: Pipeline) -> tuple[Pipeline, Mapping[str, str]]:
@@ -84,7 +84,7 @@ class ImageParameters:
 
     async def _read(self, owner: str, reference: str) -> bytes:
         if reference.startswith("upload:"):
-            (upload,) = await self._jobs.uploads(owner, [reference.removeprefix("upload:")])
+            (upload,) = await self._uploads.get(owner, [reference.removeprefix("upload:")])
             self._limits.check_bytes(upload.size)
             return await self._store.get(upload.key)
         if reference.startswith("file:"):

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pixelmill.errors import (
-    Busy,
     IllegalTransition,
     LimitExceeded,
-    NotFound,
     QueueFull,
     RequestError,
     ShuttingDown,
@@ -123,7 +121,7 @@ class Service:
         now = time.time()
         upload = Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
         try:
-            await self._wiring.jobs.uploads.add(upload)
+            await self._wiring.uploads.add(upload)
         except BaseException:
             await self._wiring.store.delete([key])
             raise
@@ -200,12 +198,12 @@ class Service:
                 value=len(uploads) + len(sources),
                 maximum=MAX_PAGE,
             )
-        found = await self._wiring.jobs.uploads.get(owner, uploads) if uploads else []
+        found = await self._wiring.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
         if sources:
             files = await self._wiring.in_thread(lambda: list(expand_sources(sources, self.config.source_roots)))
             tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
-        depth = await self._wiring.jobs.queued_total()
+        depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
             raise QueueFull(
                 f"{depth:,} tasks wait already; {len(tasks):,} more would pass the bound of "
@@ -253,8 +251,9 @@ class Service:
 
     async def delete(self, owner: str, job_id: str) -> None:
         """Cancel, then remove the job, its results, and its inputs that no other job uses."""
-        await self.cancel(owner, job_id)
-        await self._wiring.remove(owner, job_id)
+        await self._wiring.engine.cancel(await self._wiring.jobs.delete(owner, job_id))
+        self._wiring.housekeeping.collect_soon()
+        self._wiring.bus.publish(owner, job_id)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -289,7 +288,7 @@ class Service:
         With ``job_id`` the stream ends after the last event of a job that has ended. Nothing is buffered for a slow
         reader: it reads from the log at its own pace. Ends when the service drains.
         """
-        log, bus = self._wiring.jobs.events, self._wiring.bus
+        log, bus = self._wiring.event_log, self._wiring.bus
         last = await log.last_id() if after is None else after
         async with bus.subscribe(owner, job_id) as news:
             while True:
@@ -310,12 +309,16 @@ class Service:
 
     async def authenticate(self, token: str) -> Caller:
         """Who holds the token; raises :class:`Unauthenticated`."""
-        owner, scopes = await self._wiring.jobs.tokens.authenticate(token)
-        return Caller(owner, frozenset(scopes))
+        found = await self._wiring.tokens.authenticate(token)
+        return Caller(found.owner, found.scopes)
 
     async def has_tokens(self) -> bool:
         """Whether any valid token exists: what an address other than loopback needs."""
-        return await self._wiring.jobs.tokens.any_valid()
+        now = time.time()
+        return any(
+            token.revoked is None and (token.expires is None or token.expires > now)
+            for token in await self._wiring.tokens.list()
+        )
 
     # -- state of the machine --------------------------------------------------------------------
 

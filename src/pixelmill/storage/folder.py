@@ -26,6 +26,7 @@ from pixelmill.storage.temps import TempFile, Temps
 INLINE_BYTES = 1 << 20
 """Up to this size bytes are read and written on the event loop: a copy in the page cache costs less than a thread."""
 _BATCH = 512
+_PATH_MAX = 4096
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -148,7 +149,9 @@ class FolderStore:
             tree.info(self._root, key)
         except StorageError:
             return None
-        return self.root / key
+        path = self.root / key
+        # We walk by descriptors and so may lie deeper than a path can say.
+        return path if len(os.fsencode(path)) < _PATH_MAX else None
 
     async def check(self) -> None:
         """Write, read and delete a small object, in the part of the folder that is not listed."""

@@ -46,7 +46,7 @@ def open_parent(root: str, key: str, *, make: bool = False) -> tuple[int, str]:
                 below = os.open(name, _FOLDER, dir_fd=fd)
         except NotADirectoryError as error:
             if _is_link(name, fd):
-                error.errno = errno.ELOOP
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
             raise
         finally:
             os.close(fd)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import signal
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,9 +16,10 @@ from typing import Any
 
 from pixelmill.errors import Cancelled, PixelmillError, ShuttingDown, WorkerCrashed
 from pixelmill.targets.channel import Channel, worker_socket_pair
+from pixelmill.targets.handle import WorkerHandle, crash, describe_exit
 from pixelmill.targets.process import ResidentSize
 from pixelmill.targets.spawner import Spawner, ZygoteProcess
-from pixelmill.targets.wire import Buffer, Reply, decode_reply
+from pixelmill.targets.wire import Reply, decode_reply
 
 log = logging.getLogger(__name__)
 
@@ -30,53 +30,6 @@ _BACKOFF_S = 0.05  # after the first failure; doubles up to the bound
 _MAX_BACKOFF_S = 30.0
 _ZYGOTE_START_S = 60.0
 _STOP_S = 2.0
-
-
-class Worker:
-    """One pool process as the service sees it. ``future`` is pending while it runs a task."""
-
-    __slots__ = (
-        "channel",
-        "deadline",
-        "error",
-        "future",
-        "greeted",
-        "lifetime",
-        "limit_s",
-        "number",
-        "pid",
-        "served",
-        "size",
-        "task",
-    )
-
-    def __init__(self, number: int, lifetime: int) -> None:
-        self.number = number
-        self.lifetime = lifetime  # tasks until it is replaced
-        self.served = 0
-        self.pid = 0
-        self.greeted = False
-        self.size: ResidentSize | None = None
-        self.channel: Channel | None = None
-        self.future: asyncio.Future[Reply] | None = None
-        self.task = ""
-        self.limit_s = 0.0
-        self.deadline = 0.0
-        self.error: PixelmillError | None = None  # why it was killed
-
-    @property
-    def is_usable(self) -> bool:
-        """False once it was told to end, or has."""
-        return self.error is None and self.channel is not None and not self.channel.is_closed
-
-    def begin(self, buffers: list[Buffer], task: str, limit_s: float) -> asyncio.Future[Reply]:
-        """Send a request; the future has the reply, or the error of whatever ended the process."""
-        assert self.channel is not None
-        loop = asyncio.get_running_loop()
-        self.task, self.limit_s, self.deadline = task, limit_s, loop.time() + limit_s
-        self.future = loop.create_future()
-        self.channel.send(buffers)
-        return self.future
 
 
 class Crew:
@@ -94,10 +47,10 @@ class Crew:
         self._boot = dict(boot)
         self._prefork = zygote
         self._spawner: Spawner | None = None
-        self._workers: dict[int, Worker] = {}  # that count: neither ended nor retired
-        self._by_pid: dict[int, Worker] = {}  # all that were not reaped yet
-        self._idle: list[Worker] = []  # last in, first out: the warmest cache
-        self._waiters: deque[asyncio.Future[Worker]] = deque()
+        self._workers: dict[int, WorkerHandle] = {}  # that count: neither ended nor retired
+        self._by_pid: dict[int, WorkerHandle] = {}  # all that were not reaped yet
+        self._idle: list[WorkerHandle] = []  # last in, first out: the warmest cache
+        self._waiters: deque[asyncio.Future[WorkerHandle]] = deque()
         self._numbers = 0
         self._failures = 0
         self._stopped = False
@@ -113,7 +66,7 @@ class Crew:
         return self._failures < MAX_FAILURES or any(worker.greeted for worker in self._workers.values())
 
     @property
-    def busy(self) -> list[Worker]:
+    def busy(self) -> list[WorkerHandle]:
         """Workers that run a task now."""
         return [worker for worker in self._workers.values() if worker.future is not None]
 
@@ -148,10 +101,11 @@ class Crew:
             self._bury(worker, worker.error)
         if self._spawner is not None:
             await self._spawner.stop(_STOP_S)
-        for worker in list(self._by_pid.values()):
+        for worker in self._by_pid.values():
             self._release(worker)
+        self._by_pid.clear()
 
-    async def take(self) -> Worker:
+    async def take(self) -> WorkerHandle:
         """An idle worker, first come first served; raises :class:`WorkerCrashed` where there will be none soon."""
         while True:
             if not self.is_healthy:
@@ -160,7 +114,7 @@ class Crew:
             if worker.is_usable:
                 return worker
 
-    def kill(self, worker: Worker, error: PixelmillError) -> None:
+    def kill(self, worker: WorkerHandle, error: PixelmillError) -> None:
         """End a worker and whatever it runs, for the reason given; another takes its place when it is gone."""
         if worker.error is not None or worker.number not in self._workers:
             return
@@ -192,7 +146,7 @@ class Crew:
         self._numbers += 1
         # Jittered, or all workers of a busy pool would be replaced in the same moment.
         lifetime = max(1, round(self._recycle_after * random.uniform(0.8, 1.0)))  # noqa: S311 - not a secret
-        worker = Worker(self._numbers, lifetime)
+        worker = WorkerHandle(self._numbers, lifetime)
         try:
             ours, theirs = worker_socket_pair()
             with theirs:
@@ -224,8 +178,8 @@ class Crew:
             self._release(worker)
             self._fail(reason)
 
-    async def _wait(self) -> Worker:
-        waiter: asyncio.Future[Worker] = self._loop.create_future()
+    async def _wait(self) -> WorkerHandle:
+        waiter: asyncio.Future[WorkerHandle] = self._loop.create_future()
         self._waiters.append(waiter)
         try:
             return await waiter
@@ -237,7 +191,7 @@ class Crew:
                     self._waiters.remove(waiter)
             raise
 
-    def _put_back(self, worker: Worker) -> None:
+    def _put_back(self, worker: WorkerHandle) -> None:
         if not worker.is_usable:
             return
         while self._waiters:
@@ -249,16 +203,17 @@ class Crew:
 
     # -- workers answer --------------------------------------------------------------------------
 
-    def _on_frame(self, worker: Worker, record: Any, body: bytes) -> None:
+    def _on_frame(self, worker: WorkerHandle, record: Any, body: bytes) -> None:
         if not worker.greeted:
             worker.greeted = True
             self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
             self._put_back(worker)
             return
         future, worker.future = worker.future, None
+        if future is None:
+            self._condemn(worker, "an answer that nobody asked for", None)
+            return
         try:
-            if future is None:
-                raise ValueError("an answer that nobody asked for")
             reply = decode_reply(record, body)
         except ValueError as error:
             self._condemn(worker, str(error), future)
@@ -272,14 +227,14 @@ class Crew:
         else:
             self._put_back(worker)
 
-    def _condemn(self, worker: Worker, reason: str, future: asyncio.Future[Reply] | None) -> None:
+    def _condemn(self, worker: WorkerHandle, reason: str, future: asyncio.Future[Reply] | None) -> None:
         """What a worker says is nonsense: whatever is at work in there must not go on."""
         worker.future = future
         self.kill(
             worker, WorkerCrashed(f"The process that ran the task answered with nonsense and was ended: {reason}.")
         )
 
-    def _on_end(self, worker: Worker, reason: str) -> None:
+    def _on_end(self, worker: WorkerHandle, reason: str) -> None:
         if reason:
             self._condemn(worker, reason, worker.future)
         elif self._spawner is not None and worker.pid in self._by_pid:
@@ -287,7 +242,7 @@ class Crew:
 
     # -- workers go ------------------------------------------------------------------------------
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: WorkerHandle) -> None:
         """Replace an idle worker; it ends by itself when it finds its socket closed."""
         self._workers.pop(worker.number, None)
         if worker.channel is not None:
@@ -303,20 +258,20 @@ class Crew:
         if worker.channel is not None:
             worker.channel.drain()  # it may have answered before it ended
         counted = worker.number in self._workers
-        self._bury(worker, worker.error or _crash(code))
+        self._bury(worker, worker.error or crash(code))
         self._release(worker)
         if not counted or self._stopped:
             return
         self.restarts += 1
         if worker.served == 0 and not worker.task:
-            self._fail(f"a worker {_describe(code)} before its first task")
+            self._fail(f"a worker {describe_exit(code)} before its first task")
         else:
             self._fill()
 
     def on_lost(self) -> None:
         """The zygote has ended, and the kernel has killed its workers."""
         lost = WorkerCrashed("The process that ran the task was ended together with the one that starts workers.")
-        for worker in list({*self._workers.values(), *self._by_pid.values()}):
+        for worker in {*self._workers.values(), *self._by_pid.values()}:
             if worker.channel is not None:
                 worker.channel.drain()
             self._bury(worker, worker.error or lost)
@@ -325,7 +280,7 @@ class Crew:
         self.restarts += self.size
         self._fail("the process that starts workers has ended", zygote=True)
 
-    def _bury(self, worker: Worker, error: PixelmillError) -> None:
+    def _bury(self, worker: WorkerHandle, error: PixelmillError) -> None:
         """Take a worker that is ending out of the books, and fail what it ran."""
         self._workers.pop(worker.number, None)
         with suppress(ValueError):
@@ -337,7 +292,7 @@ class Crew:
             log.warning("a task lost its process: %s", error, extra={"event": "pool.worker_lost", "task": worker.task})
             future.set_exception(error)
 
-    def _release(self, worker: Worker) -> None:
+    def _release(self, worker: WorkerHandle) -> None:
         if worker.channel is not None:
             worker.channel.close()
         if worker.size is not None:
@@ -387,20 +342,3 @@ class Crew:
             f"The pool can't start its processes ({self.reason}). It keeps trying; see the service's log, "
             "and check the machine's limits on processes and memory."
         )
-
-
-def _describe(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"was ended by signal {-code}"
-
-
-def _crash(code: int) -> WorkerCrashed:
-    hint = " The system may have run out of memory." if code == -signal.SIGKILL else ""
-    context = {"signal": -code} if code < 0 else {"exit_code": code}
-    return WorkerCrashed(
-        f"The process that ran the task {_describe(code)}.{hint} The task can be tried again.", **context
-    )

@@ -1,8 +1,8 @@
-"""What a pool process asks of the operating system: to die with its parent, to hold nothing that is not its own,
-to have a bound on its memory, and to leave the terminal's signals to the service.
+"""What a pool process asks of the operating system.
 
-Linux has all of it. Elsewhere the end of a socket stands in for the parent-death signal, and memory is bounded only by
-the time limit. This module knows no messages and no pools.
+To die with its parent, to hold no descriptor that is not its own, to have a bound on its memory, and to leave the
+terminal's signals to the service. Linux has all of it. Elsewhere the end of a socket stands in for the parent-death
+signal, and memory is bounded only by the time limit. This module knows no messages and no pools.
 """
 
 from __future__ import annotations

@@ -18,11 +18,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from pixelmill.targets.zygote import become_zygote, preload
+from pixelmill.targets.zygote import become_zygote
 
-_COMMAND = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from pixelmill.targets.zygote import main; main()"
-)
+_COMMAND = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop())
+from pixelmill.targets.zygote import main
+main()
+"""
 
 
 class ZygoteProcess:
@@ -127,8 +130,8 @@ class Spawner:
 
     @property
     def pid(self) -> int | None:
-        """The zygote's process id."""
-        return self._zygote.pid if self._zygote else None
+        """The zygote's process id; None before its start and after its end."""
+        return self._zygote.pid if self._zygote and not self._over.is_set() else None
 
     async def start(self, timeout_s: float) -> None:
         """Start the zygote and wait until it has imported everything; raises :class:`RuntimeError` with the reason."""
@@ -255,6 +258,3 @@ class Spawner:
             self._ready.set_exception(RuntimeError("the process that forks workers ended while it started"))
         elif not self._stopping:
             self._events.on_lost()
-
-
-__all__ = ["Spawner", "SpawnerEvents", "ZygoteProcess", "exec_zygote", "preload", "prefork"]

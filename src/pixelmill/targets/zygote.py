@@ -29,7 +29,7 @@ _SINGLE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", 
 
 
 def main() -> NoReturn:
-    """``python -c 'from pixelmill.targets.zygote import main; main()' FD PARENT``; see ``spawner.py``."""
+    """What the fresh interpreter calls, with two arguments: the control socket's descriptor and the parent's id."""
     control, parent = int(sys.argv[1]), int(sys.argv[2])
     become_zygote(socket.socket(fileno=control), parent)
 
@@ -98,7 +98,10 @@ class _Zygote:
         if not data:
             return False
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return all([self._obey(json.loads(line)) for line in lines])
+        going = True
+        for line in lines:  # to the last one: a descriptor that came along must be taken
+            going = self._obey(json.loads(line)) and going
+        return going
 
     def _obey(self, order: dict[str, Any]) -> bool:
         match order["do"]:

@@ -1,0 +1,103 @@
+"""What one task costs in queue, engine and recorder: no-op tasks through SqlLeaseQueue and LeasedEngine on SQLite.
+
+    python bench/queue_cost.py [--tasks 10000] [--slots 8] [--synchronous NORMAL|FULL]
+
+Prints tasks a second from submit to the last record, and CPU milliseconds a task of this whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+
+from pixelmill.engines.executor import Slot
+from pixelmill.engines.leased import LeasedEngine
+from pixelmill.engines.sql_queue import SqlLeaseQueue
+from pixelmill.errors import PixelmillError
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.messages import TaskMessage
+from pixelmill.jobs.model import Counts, Job, NewTask, State, TaskEvent
+from pixelmill.jobs.recorder import Recorded
+from pixelmill.jobs.store import JobStore
+from pixelmill.testing.slots import Slots
+
+PIPELINE = '{"steps":[{"name":"grayscale"},{"name":"resize","width":256,"height":256,"fit":"fill"}],"format":"jpeg"}'
+
+
+class Nothing:
+    """An executor whose tasks succeed at once."""
+
+    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+        """Succeed, with an outcome of the usual size."""
+        await asyncio.sleep(0)
+        outcome = {"format": "jpeg", "size": [256, 256], "timings": {"decode_ms": 1.5, "apply_ms": 0.5}, "bytes": 9999}
+        return TaskEvent(
+            "succeeded",
+            message.task,
+            message.job,
+            message.owner,
+            message.run,
+            attempt,
+            time.time(),
+            target=slot.target,
+            worker="1",
+            outcome=outcome,
+        )
+
+    async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
+        """Never needed here."""
+        del message, attempt
+        raise error
+
+
+async def measure(tasks: int, slots: int, synchronous: str, folder: str) -> tuple[float, float, float]:
+    """Seconds of submit, seconds until all is recorded, CPU seconds of all."""
+    ended = asyncio.Event()
+    async with Database(
+        f"sqlite:///{folder}/bench.sqlite", synchronous="FULL" if synchronous == "FULL" else "NORMAL"
+    ) as db:
+        store = JobStore(db)
+
+        async def emit(events: Sequence[TaskEvent]) -> Recorded:
+            recorded = await store.record(events)
+            if any(job.ended for job in recorded.jobs):
+                ended.set()
+            return recorded
+
+        engine = LeasedEngine(SqlLeaseQueue(db), Slots(slots), Nothing(), emit)
+        await engine.start()
+        job = Job("job", "owner", PIPELINE, State.QUEUED, Counts(), time.time())
+        new = [NewTask(f"task-{i:08}", f"photo-{i}.jpg", f"key:uploads/owner/{i:08}") for i in range(tasks)]
+        start, cpu = time.perf_counter(), time.process_time()
+        await store.create_job(job, new)
+        submitted = time.perf_counter() - start
+        engine.wake()
+        await ended.wait()
+        total, used = time.perf_counter() - start, time.process_time() - cpu
+        await engine.stop(1.0)
+        counts = (await store.job("owner", "job")).counts
+        assert counts.succeeded == tasks, counts
+    return submitted, total, used
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--synchronous", choices=["NORMAL", "FULL"], default="NORMAL")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        submitted, total, used = asyncio.run(measure(args.tasks, args.slots, args.synchronous, folder))
+    print(
+        f"{args.tasks:,} tasks, {args.slots} slots, synchronous={args.synchronous}: "
+        f"submit {submitted:.2f} s, all {total:.2f} s = {args.tasks / total:,.0f} tasks/s, "
+        f"CPU {1000 * used / args.tasks:.3f} ms a task"
+    )
+
+
+if __name__ == "__main__":
+    main()

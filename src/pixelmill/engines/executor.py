@@ -1,0 +1,193 @@
+"""Runs one task on a slot and keeps what came out, so that running it twice changes nothing.
+
+An outcome is two objects: the image at the task's result key, and its document (data, timings, failure) at that key +
+``.json``. Both are put if absent, the document last: it is the mark that the task has ended, and the first one stands.
+This module knows the object store and the fleet's slots; it knows neither queues nor the job store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from pixelmill.errors import (
+    Cancelled,
+    ObjectExists,
+    ObjectNotFound,
+    PixelmillError,
+    ShuttingDown,
+    SourceRefused,
+    StorageError,
+    error_to_dict,
+)
+from pixelmill.jobs.messages import TaskMessage
+from pixelmill.jobs.model import TaskEvent, result_key
+from pixelmill.storage.store import ObjectStore
+from pixelmill.targets.target import RunRequest, RunResult
+
+MAX_STORING = 16
+"""Results that are written while their slots run the next task; beyond it slots wait, so memory stays bounded."""
+
+
+class Slot(Protocol):
+    """Room for one running task, as the dispatcher gives it. Releasing twice changes nothing."""
+
+    @property
+    def target(self) -> str:
+        """Where it is."""
+        ...
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """Run a task there."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+class Executor(Protocol):
+    """What a leased engine does with a task that it holds."""
+
+    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+        """Run it to its end: the event is ``succeeded`` or ``failed``. Raises what cost only this attempt."""
+        ...
+
+    async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
+        """The event that ends a task whose attempts are used up."""
+        ...
+
+
+class TaskExecutor:
+    """The executor over an object store. ``now`` gives seconds since the epoch."""
+
+    def __init__(self, store: ObjectStore, now: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._now = now
+        self._storing = asyncio.Semaphore(MAX_STORING)
+
+    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+        """See :class:`Executor`. A retryable error is raised; any other is the outcome of the task."""
+        key = result_key(message.owner, message.job, message.task, message.run)
+        if attempt > 1:
+            stored = await self._stored(key)
+            if stored is not None:
+                return _event(message, attempt, stored)
+        started = self._now()
+        try:
+            result = await slot.run(await self._request(message))
+        except PixelmillError as error:
+            if error.retryable or isinstance(error, Cancelled | ShuttingDown):
+                raise
+            document = self._document("failed", attempt, started, error=error, target=slot.target)
+            body = None
+        else:
+            body = result.outcome.bytes
+            document = self._document("succeeded", attempt, started, result=result)
+        async with self._storing:
+            slot.release()
+            return _event(message, attempt, await self._keep(key, body, document))
+
+    async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
+        """See :class:`Executor`. If an earlier attempt has stored an outcome, that one stands."""
+        key = result_key(message.owner, message.job, message.task, message.run)
+        now = self._now()
+        document: Mapping[str, Any] = self._document("failed", attempt, now, error=error)
+        with suppress(StorageError):  # if the store is what failed, the job store keeps the reason
+            document = await self._stored(key) or await self._keep(key, None, document)
+        return _event(message, attempt, document)
+
+    # -- what goes in ----------------------------------------------------------------------------
+
+    async def _request(self, message: TaskMessage) -> RunRequest:
+        images = {reference: await self._object(key) for reference, key in message.images.items()}
+        return RunRequest(
+            id=message.id,
+            pipeline=message.pipeline,
+            source=await self._source(message.source),
+            images=images,
+            source_name=message.name,
+            limits=message.limits,
+            timeout_s=message.timeout_s,
+        )
+
+    async def _source(self, source: str) -> bytes | Path:
+        scheme, _, rest = source.partition(":")
+        if scheme == "key":
+            return await self._object(rest)
+        if scheme == "file":
+            # The service has checked it against the source roots when the job was submitted.
+            return Path(unquote(urlsplit(source).path))
+        raise SourceRefused(
+            f"Sources of the kind {scheme!r} can't be read here; use an upload or a file.", source=source
+        )
+
+    async def _object(self, key: str) -> bytes | Path:
+        return self._store.local_path(key) or await self._store.get(key)
+
+    # -- what comes out --------------------------------------------------------------------------
+
+    async def _keep(self, key: str, body: bytes | None, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Store the outcome; returns the document that stands."""
+        if body is not None:
+            with suppress(ObjectExists):  # an attempt before was cut off between image and document: the same image
+                await self._store.put(key, body, if_absent=True)
+        try:
+            await self._store.put(f"{key}.json", json.dumps(document).encode(), if_absent=True)
+        except ObjectExists:
+            return await self._stored(key) or document
+        return document
+
+    async def _stored(self, key: str) -> Mapping[str, Any] | None:
+        try:
+            document: Mapping[str, Any] = json.loads(await self._store.get(f"{key}.json"))
+        except ObjectNotFound:
+            return None
+        return document
+
+    def _document(
+        self,
+        state: str,
+        attempt: int,
+        started: float,
+        *,
+        result: RunResult | None = None,
+        error: PixelmillError | None = None,
+        target: str | None = None,
+    ) -> dict[str, Any]:
+        outcome = None
+        if result is not None:
+            body = result.outcome.bytes
+            outcome = result.outcome.to_dict() | {"bytes": len(body) if body is not None else None}
+        return {
+            "state": state,
+            "outcome": outcome,
+            "error": None if error is None else error_to_dict(error),
+            "attempt": attempt,
+            "target": result.target if result is not None else target,
+            "worker": None if result is None else result.worker,
+            "started": started,
+            "ended": self._now(),
+        }
+
+
+def _event(message: TaskMessage, attempt: int, document: Mapping[str, Any]) -> TaskEvent:
+    return TaskEvent(
+        kind=document["state"],
+        task=message.task,
+        job=message.job,
+        owner=message.owner,
+        run=message.run,
+        attempt=attempt,
+        at=document["ended"],
+        target=document["target"],
+        worker=document["worker"],
+        outcome=document["outcome"],
+        error=document["error"],
+    )

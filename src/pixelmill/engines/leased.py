@@ -1,0 +1,332 @@
+"""The leased engine: one consumer loop between a lease queue and the dispatcher's slots.
+
+A slot comes first, then a message: work is bound to a place at the last moment. To save transactions a few messages are
+fetched ahead; the leases held are never more than the slots of this engine, plus ``prefetch``, plus
+``reporter.MAX_UNRECORDED`` and ``executor.MAX_STORING`` tasks that have run. A heartbeat extends them at a third of
+the visibility time. A lease is settled only after the end of its task is durable: a crash at any
+moment leads to a second delivery at worst, never to a lost task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pixelmill.engines.executor import Executor, Slot
+from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
+from pixelmill.engines.reporter import Emit, Reporter
+from pixelmill.errors import (
+    CapacityError,
+    JobError,
+    PixelmillError,
+    ShuttingDown,
+    StorageError,
+    WorkerCrashed,
+    error_to_dict,
+)
+from pixelmill.jobs.messages import PRIORITY_NUMBERS, TaskMessage
+from pixelmill.jobs.model import Priority, TaskEvent
+
+log = logging.getLogger(__name__)
+
+VISIBILITY_S = 60.0
+PREFETCH = 8
+POLL_S = 1.0
+"""How often an idle engine looks by itself: for delayed messages, and for what other processes queued."""
+PAUSE_S = 1.0
+"""After an error of the queue or the dispatcher."""
+STOP_FLUSH_S = 5.0
+CANCEL_S = 10.0
+
+_PRIORITIES = {number: priority for priority, number in PRIORITY_NUMBERS.items()}
+
+
+class Dispatcher(Protocol):
+    """What gives slots (see ``fleet/dispatcher.py``)."""
+
+    async def acquire(self, priority: Priority | str = ..., wait_s: float | None = ...) -> Slot:
+        """A slot, in turn."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class _Held:
+    """A message that this process holds, from receipt until its lease is settled."""
+
+    lease: Lease
+    message: TaskMessage
+    running: asyncio.Task[None] | None = None
+    unwanted: bool = False  # cancelled by its owner: nothing more is said of it
+
+    @property
+    def attempt(self) -> int:
+        """The delivery; one beyond the last allowed only finds that attempts are used up."""
+        return min(self.lease.deliveries, self.message.max_attempts)
+
+
+class LeasedEngine:
+    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        queue: LeaseQueue,
+        dispatcher: Dispatcher,
+        executor: Executor,
+        emit: Emit,
+        *,
+        visibility_s: float = VISIBILITY_S,
+        prefetch: int = PREFETCH,
+        poll_s: float = POLL_S,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._queue = queue
+        self._dispatcher = dispatcher
+        self._executor = executor
+        self._visibility_s = visibility_s
+        self._prefetch = prefetch
+        self._poll_s = poll_s
+        self._now = now
+        self._reporter = Reporter(queue, emit, self._settled)
+        self._wake = asyncio.Event()
+        self._fetched: deque[_Held] = deque()
+        self._held: dict[str, _Held] = {}  # by receipt
+        self._running: set[asyncio.Task[None]] = set()
+        self._receiving: asyncio.Task[list[Lease]] | None = None
+        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    # -- the contract ----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to take tasks."""
+        loops = {"consume": self._consume, "report": self._reporter.run, "heartbeat": self._beat}
+        self._loops = {name: asyncio.create_task(loop(), name=f"engine-{name}") for name, loop in loops.items()}
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._wake.set()
+
+    async def depth(self) -> QueueDepth:
+        """What waits in the queue."""
+        return await self._queue.depth()
+
+    @property
+    def held(self) -> int:
+        """Leases that this process holds."""
+        return len(self._held)
+
+    async def cancel(self, tasks: Sequence[str]) -> None:
+        """Stop these tasks where this process holds them; returns when they have ended."""
+        wanted = set(tasks)
+        mine = [held for held in self._held.values() if held.message.task in wanted and not held.unwanted]
+        ending = []
+        for held in mine:
+            held.unwanted = True
+            if held.running is not None:
+                held.running.cancel()
+                ending.append(held.running)
+            elif held in self._fetched:
+                self._fetched.remove(held)
+                self._reporter.end(held.lease, None)
+        if ending:
+            await asyncio.wait(ending, timeout=CANCEL_S)
+
+    async def stop(self, drain_s: float) -> None:
+        """Take no more tasks, let running ones end within ``drain_s``, give the rest back."""
+        if self._stopping or not self._loops:
+            return
+        self._stopping = True
+        await _end(self._loops["consume"])
+        await self._give_back()
+        if self._running:
+            await asyncio.wait(self._running, timeout=drain_s)
+        for running in list(self._running):
+            running.cancel()
+        if self._running:
+            await asyncio.wait(self._running, timeout=CANCEL_S)
+        try:
+            async with asyncio.timeout(STOP_FLUSH_S):
+                await self._reporter.flush()
+        except TimeoutError:
+            log.warning("%d leases could not be settled; they will end by themselves", len(self._held))
+        await _end(self._loops["report"])
+        await _end(self._loops["heartbeat"])
+
+    # -- taking tasks ----------------------------------------------------------------------------
+
+    async def _consume(self) -> None:
+        while True:
+            try:
+                await self._reporter.room()
+                slot = await self._dispatcher.acquire(self._priority(), None)
+                try:
+                    held = await self._take()
+                except BaseException:
+                    slot.release()
+                    raise
+                if held is not None:
+                    self._begin(held, slot)
+                    continue
+                slot.release()
+                await self._idle()
+            except PixelmillError as error:
+                log.warning("no task could be taken, trying again in %.1f s: %s", PAUSE_S, error)
+                await asyncio.sleep(PAUSE_S)
+
+    def _priority(self) -> Priority:
+        if not self._fetched:
+            return Priority.NORMAL
+        return _PRIORITIES.get(self._fetched[0].lease.message.priority, Priority.BATCH)
+
+    async def _idle(self) -> None:
+        """Wait until somebody says that there may be work, or it is time to look."""
+        if not self._running:
+            self._reporter.hurry()
+        try:
+            async with asyncio.timeout(self._poll_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _take(self) -> _Held | None:
+        """The next message, fetched ahead or now; None if the queue has none."""
+        if not self._fetched:
+            self._wake.clear()  # before looking: what is queued meanwhile sets it again
+            self._receiving = asyncio.create_task(self._queue.receive(1 + self._prefetch, self._visibility_s))
+            try:
+                # Shielded: if this loop is cancelled just now, the leases must not be forgotten (see _give_back).
+                leases = await asyncio.shield(self._receiving)
+            except PixelmillError:
+                self._receiving = None
+                raise
+            self._receiving = None
+            await self._hold(leases)
+        return self._fetched.popleft() if self._fetched else None
+
+    async def _hold(self, leases: Sequence[Lease]) -> None:
+        """Keep what was received; what can't be read is set aside."""
+        unreadable = []
+        for lease in leases:
+            try:
+                held = _Held(lease, TaskMessage.from_json(lease.message.body))
+            except JobError as error:
+                unreadable.append((lease, str(error)))
+                continue
+            self._held[lease.receipt] = held
+            self._fetched.append(held)
+        for lease, reason in unreadable:
+            log.error("message %s was set aside: %s", lease.message.id, reason)
+            await self._queue.dead_letter(lease, reason)
+
+    def _begin(self, held: _Held, slot: Slot) -> None:
+        held.running = asyncio.create_task(self._run(held, slot))
+        self._running.add(held.running)
+        held.running.add_done_callback(lambda running: self._ended(held, running))
+
+    def _ended(self, held: _Held, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        if not running.cancelled() and (error := running.exception()) is not None:
+            # A defect in the executor: the lease ends by itself, and the deliveries are counted.
+            log.error("task %s was left to its lease", held.message.id, exc_info=error)
+            self._settled(held.lease)
+        if not self._running and not self._fetched:
+            self._reporter.hurry()
+
+    async def _give_back(self) -> None:
+        """Release what was fetched ahead, and what arrives while we stop; those deliveries don't count."""
+        ahead = [held.lease for held in self._fetched]
+        self._fetched.clear()
+        try:
+            if self._receiving is not None:
+                ahead += await self._receiving
+            await self._queue.release(ahead, begun=False)
+        except PixelmillError as error:
+            log.warning("%d messages fetched ahead could not be given back: %s", len(ahead), error)
+        for lease in ahead:
+            self._settled(lease)
+
+    def _settled(self, lease: Lease) -> None:
+        self._held.pop(lease.receipt, None)
+
+    async def _beat(self) -> None:
+        """Extend all leases in time; one that is late was perhaps lost, which costs work but no result."""
+        while True:
+            await asyncio.sleep(self._visibility_s / 3)
+            try:
+                await self._queue.extend([held.lease for held in self._held.values()], self._visibility_s)
+            except PixelmillError as error:
+                log.warning("leases could not be extended: %s", error)
+
+    # -- running one -----------------------------------------------------------------------------
+
+    async def _run(self, held: _Held, slot: Slot) -> None:
+        try:
+            if held.lease.deliveries > held.message.max_attempts:
+                slot.release()
+                reason = (
+                    f"The task was given out {held.message.max_attempts} times, and no worker lived to report its end."
+                )
+                await self._give_up(held, WorkerCrashed(reason))
+                return
+            self._reporter.say(self._event("started", held, target=slot.target))
+            self._reporter.end(held.lease, await self._executor.execute(held.message, held.attempt, slot))
+        except asyncio.CancelledError:
+            self._interrupted(held)
+        except PixelmillError as error:
+            await self._lost(held, error)
+        except Exception as error:
+            log.exception("task %s ended in an unexpected error", held.message.id)
+            await self._lost(held, PixelmillError(f"An unexpected error ({type(error).__name__}: {error})."))
+        finally:
+            slot.release()
+
+    def _interrupted(self, held: _Held) -> None:
+        """Cancelled from outside: by the task's owner, or because this process stops."""
+        if held.unwanted:
+            self._reporter.end(held.lease, None)
+        else:
+            error = ShuttingDown("The service stopped while the task ran; it was put back.")
+            self._reporter.lose(held.lease, self._event("requeued", held, error), 0.0)
+
+    async def _lost(self, held: _Held, error: PixelmillError) -> None:
+        if held.attempt < held.message.max_attempts:
+            self._reporter.lose(held.lease, self._event("requeued", held, error), _pause(error, held.attempt))
+        else:
+            await self._give_up(held, error)
+
+    async def _give_up(self, held: _Held, error: PixelmillError) -> None:
+        event = await self._executor.give_up(held.message, held.attempt, error)
+        self._reporter.bury(held.lease, event, str(error))
+
+    def _event(
+        self, kind: str, held: _Held, error: PixelmillError | None = None, target: str | None = None
+    ) -> TaskEvent:
+        message = held.message
+        return TaskEvent(
+            kind=kind,
+            task=message.task,
+            job=message.job,
+            owner=message.owner,
+            run=message.run,
+            attempt=held.attempt,
+            at=self._now(),
+            target=target,
+            error=None if error is None else error_to_dict(error),
+        )
+
+
+def _pause(error: PixelmillError, attempt: int) -> float:
+    """Seconds before the next attempt: what was full or away needs time, a process that crashed is back at once."""
+    if isinstance(error, StorageError):
+        return min(60.0, 5.0 * 2.0 ** (attempt - 1))
+    return PAUSE_S if isinstance(error, CapacityError) else 0.0
+
+
+async def _end(loop: asyncio.Task[None]) -> None:
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)

@@ -1,0 +1,95 @@
+"""A lease queue in memory: for tests, and for what need not survive the process."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pixelmill.engines.queue import Lease, Message, QueueDepth
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A queued message; ``seq`` grows with the order of sending."""
+
+    message: Message
+    seq: int
+    sent: float
+    visible: float
+    deliveries: int = 0
+    receipt: str | None = field(default=None)
+
+    def order(self) -> tuple[int, int, int]:
+        """What a receiver takes first."""
+        return (self.message.priority, self.message.rank, self.seq)
+
+
+class MemoryLeaseQueue:
+    """See :class:`pixelmill.engines.queue.LeaseQueue`. Not durable; belongs to one event loop."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._entries: dict[str, _Entry] = {}
+        self._dead: dict[str, tuple[Message, str]] = {}
+        self._seq = itertools.count()
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Queue messages."""
+        now = self._now()
+        for message in messages:
+            if message.id not in self._entries:
+                self._entries[message.id] = _Entry(message, next(self._seq), now, now)
+
+    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+        """Up to ``limit`` visible messages."""
+        now = self._now()
+        visible = sorted((entry for entry in self._entries.values() if entry.visible <= now), key=_Entry.order)
+        leases = []
+        for entry in visible[:limit]:
+            entry.receipt = secrets.token_hex(8)
+            entry.visible = now + visibility_s
+            entry.deliveries += 1
+            leases.append(Lease(entry.message, entry.receipt, entry.deliveries))
+        return leases
+
+    async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
+        """Start the visibility time anew."""
+        for entry in self._mine(leases):
+            entry.visible = self._now() + visibility_s
+
+    async def delete(self, leases: Sequence[Lease]) -> None:
+        """Acknowledge."""
+        for entry in self._mine(leases):
+            del self._entries[entry.message.id]
+
+    async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
+        """Give messages back."""
+        for entry in self._mine(leases):
+            entry.receipt = None
+            entry.visible = self._now() + after_s
+            entry.deliveries -= 0 if begun else 1
+
+    async def dead_letter(self, lease: Lease, reason: str) -> None:
+        """Move a message to the dead-letter list."""
+        for entry in self._mine([lease]):
+            del self._entries[entry.message.id]
+            self._dead[entry.message.id] = (entry.message, reason)
+
+    async def depth(self) -> QueueDepth:
+        """How much waits."""
+        now = self._now()
+        visible = [entry.sent for entry in self._entries.values() if entry.visible <= now]
+        return QueueDepth(
+            waiting=len(visible),
+            leased=len(self._entries) - len(visible),
+            dead=len(self._dead),
+            oldest_s=max(0.0, now - min(visible)) if visible else 0.0,
+        )
+
+    def _mine(self, leases: Sequence[Lease]) -> list[_Entry]:
+        """The entries whose lease these still are."""
+        found = ((self._entries.get(lease.message.id), lease) for lease in leases)
+        return [entry for entry, lease in found if entry is not None and entry.receipt == lease.receipt]

@@ -1,0 +1,82 @@
+"""The outbox: releases tasks that wait in the job store to a queue elsewhere, a bounded window with fair shares.
+
+Planning is in ``jobs/outbox.py``. A task is sent first and marked afterwards: a crash between the two sends it twice,
+which a lease queue and the run of a task both tolerate; none is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pixelmill.engines.queue import Lease, LeaseQueue, Message, QueueDepth
+from pixelmill.jobs.outbox import plan_release
+from pixelmill.jobs.release import Releases
+
+WINDOW = 1000
+
+
+class Outbox:
+    """Call :meth:`release` when tasks were added, and when tasks have ended."""
+
+    def __init__(self, releases: Releases, queue: LeaseQueue, window: int = WINDOW) -> None:
+        self._releases = releases
+        self._queue = queue
+        self._window = window
+
+    async def release(self) -> int:
+        """Fill the window; returns how many tasks were sent."""
+        waiting, in_flight = await self._releases.waiting()
+        plan = plan_release(waiting, in_flight, self._window)
+        sent = 0
+        for job, count in plan.items():
+            queued = await self._releases.next(job, count)
+            await self._queue.send(
+                [
+                    Message(
+                        id=one.message.id, body=one.message.to_json(), priority=one.priority, owner=one.message.owner
+                    )
+                    for one in queued
+                ]
+            )
+            await self._releases.mark([one.message.task for one in queued])
+            sent += len(queued)
+        return sent
+
+
+class CheckedQueue:
+    """A lease queue that discards what was cancelled after its release, on receipt. Everything else passes through."""
+
+    def __init__(self, queue: LeaseQueue, releases: Releases) -> None:
+        self._queue = queue
+        self._releases = releases
+
+    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+        """Messages whose tasks are still wanted."""
+        leases = await self._queue.receive(limit, visibility_s)
+        wanted = await self._releases.wanted([lease.message.id for lease in leases])
+        await self._queue.delete([lease for lease in leases if lease.message.id not in wanted])
+        return [lease for lease in leases if lease.message.id in wanted]
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Pass through."""
+        await self._queue.send(messages)
+
+    async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
+        """Pass through."""
+        await self._queue.extend(leases, visibility_s)
+
+    async def delete(self, leases: Sequence[Lease]) -> None:
+        """Pass through."""
+        await self._queue.delete(leases)
+
+    async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
+        """Pass through."""
+        await self._queue.release(leases, after_s=after_s, begun=begun)
+
+    async def dead_letter(self, lease: Lease, reason: str) -> None:
+        """Pass through."""
+        await self._queue.dead_letter(lease, reason)
+
+    async def depth(self) -> QueueDepth:
+        """Pass through."""
+        return await self._queue.depth()

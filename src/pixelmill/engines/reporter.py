@@ -1,0 +1,178 @@
+"""Tells the recorder what became of tasks, in batches, and settles their leases once that is durable.
+
+A failing recorder (a full disk, a locked database) is tried again for ever, with pauses; meanwhile events wait here,
+and the engine takes no more work than there is :meth:`Reporter.room` for. Nothing is lost by a crash: unsettled leases
+are delivered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pixelmill.engines.queue import Lease, LeaseQueue
+from pixelmill.errors import PixelmillError
+from pixelmill.jobs.model import TaskEvent
+
+log = logging.getLogger(__name__)
+
+Emit = Callable[[Sequence[TaskEvent]], Awaitable[object]]
+"""The recorder: returns once the events are durable."""
+
+MAX_UNRECORDED = 256
+"""Leases of ended tasks that wait for the recorder; beyond it the engine pauses."""
+BATCH = 128
+"""Events that are emitted without waiting for more."""
+LINGER_S = 0.05
+"""How long an event waits for others while tasks run; not at all when nothing else runs."""
+MAX_PAUSE_S = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """Events, and what to do with leases once they are durable."""
+
+    events: list[TaskEvent] = field(default_factory=list)
+    ended: list[Lease] = field(default_factory=list)
+    lost: list[tuple[Lease, float]] = field(default_factory=list)  # visible again after so many seconds
+    dead: list[tuple[Lease, str]] = field(default_factory=list)
+
+    def leases(self) -> Iterable[Lease]:
+        """All leases in it."""
+        yield from self.ended
+        for lease, _ in (*self.lost, *self.dead):
+            yield lease
+
+
+class Reporter:
+    """One batch collects while the one before is on its way. ``settled`` is told of each lease that is done with."""
+
+    def __init__(self, queue: LeaseQueue, emit: Emit, settled: Callable[[Lease], None]) -> None:
+        self._queue = queue
+        self._emit = emit
+        self._settled = settled
+        self._next = _Batch()
+        self._unsettled = 0
+        self._something = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._done = asyncio.Event()
+        self._done.set()
+
+    # -- what is to be told ----------------------------------------------------------------------
+
+    def say(self, event: TaskEvent) -> None:
+        """Something that leaves the lease as it is."""
+        self._next.events.append(event)
+        self._note()
+
+    def end(self, lease: Lease, event: TaskEvent | None) -> None:
+        """The task has ended: its message goes. Without an event nothing is said (a cancelled task)."""
+        self._next.ended.append(lease)
+        self._note(event)
+
+    def lose(self, lease: Lease, event: TaskEvent, after_s: float) -> None:
+        """The attempt is lost: the message goes back."""
+        self._next.lost.append((lease, after_s))
+        self._note(event)
+
+    def bury(self, lease: Lease, event: TaskEvent, reason: str) -> None:
+        """The attempts are used up: the message becomes a dead letter."""
+        self._next.dead.append((lease, reason))
+        self._note(event)
+
+    def hurry(self) -> None:
+        """Nothing else runs: waiting for more events is no use."""
+        if self._something.is_set():
+            self._hurry.set()
+
+    async def room(self) -> None:
+        """Return when there is room for the end of one more task."""
+        await self._room.wait()
+
+    def _note(self, event: TaskEvent | None = None) -> None:
+        if event is not None:
+            self._next.events.append(event)
+        self._something.set()
+        self._done.clear()
+        if len(self._next.events) >= BATCH:
+            self._hurry.set()
+        self._measure()
+
+    def _measure(self) -> None:
+        waiting = self._unsettled + sum(1 for _ in self._next.leases())
+        if waiting >= MAX_UNRECORDED:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    # -- telling it ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        behind = _Batch()  # recorded, but not settled yet
+        while True:
+            await self._something.wait()
+            await self._linger()
+            batch, self._next = self._next, _Batch()
+            self._unsettled = sum(1 for _ in (*batch.leases(), *behind.leases()))
+            self._something.clear()
+            self._hurry.clear()
+            # Leases of the batch before are settled beside this one: with a database, in one commit.
+            await asyncio.gather(self._tell(batch.events), self._settle(behind))
+            behind = batch
+            if not self._something.is_set():
+                await self._settle(behind)
+                behind = _Batch()
+            self._unsettled = sum(1 for _ in behind.leases())
+            self._measure()
+            if not self._something.is_set():
+                self._done.set()
+
+    async def flush(self) -> None:
+        """Return when everything said so far is durable and settled."""
+        self._hurry.set()
+        await self._done.wait()
+
+    async def _linger(self) -> None:
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    async def _tell(self, events: Sequence[TaskEvent]) -> None:
+        """Emit, however often it takes; an event that the recorder can't take at all is logged and left out."""
+        pause = 0.1
+        while events:
+            try:
+                await self._emit(events)
+            except PixelmillError as error:
+                log.error("events can't be recorded, trying again in %.1f s: %s", pause, error)  # noqa: TRY400 -- expected, and the sentence says it all
+                await asyncio.sleep(pause)
+                pause = min(MAX_PAUSE_S, 2 * pause)
+            except Exception:
+                log.exception("the recorder failed on %d events", len(events))
+                if len(events) == 1:
+                    return
+                for event in events:
+                    await self._tell([event])
+                return
+            else:
+                return
+
+    async def _settle(self, batch: _Batch) -> None:
+        """Delete, release, bury. What fails here is delivered again when its lease ends, and found to have ended."""
+        try:
+            await self._queue.delete(batch.ended)
+            for after_s in {after_s for _, after_s in batch.lost}:
+                await self._queue.release([lease for lease, after in batch.lost if after == after_s], after_s=after_s)
+            for lease, reason in batch.dead:
+                await self._queue.dead_letter(lease, reason)
+        except PixelmillError as error:
+            log.warning("leases could not be settled, they will end by themselves: %s", error)
+        for lease in batch.leases():
+            self._settled(lease)

@@ -1,0 +1,73 @@
+"""Encoded bytes to an :class:`Image`, no more of it than the pipeline needs.
+
+Owns the order of things: look at the header, check the limits, decode, bring to sRGB, turn upright. The format is told
+by the bytes alone. The exceptions of the codecs end here, as errors of our tree. Reentrant; the codecs release the GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import cv2
+from numpy.typing import NDArray
+
+from pixelmill.errors import OutOfMemory
+from pixelmill.images import decode_jpeg, decode_png, decode_webp
+from pixelmill.images.formats import Data
+from pixelmill.images.header import Header, corrupt
+from pixelmill.images.image import EVERYTHING, Image, Need
+from pixelmill.images.limits import Limits
+from pixelmill.images.orientation import upright
+from pixelmill.images.probe import read_header
+
+_Reader: TypeAlias = Callable[[Data, Header, Need], tuple[NDArray[Any], bytes | None]]
+
+_READERS: Mapping[str, _Reader] = {
+    "jpeg": decode_jpeg.read,
+    "png": decode_png.read,
+    "webp": decode_webp.read,
+}
+_DEFAULT_LIMITS = Limits()
+
+
+def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS) -> Image:
+    """The first frame of an image file, upright, in sRGB.
+
+    Args:
+        data: the file's bytes.
+        need: what is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 where that covers ``need.least`` (see
+            ``scales.extent`` for what such an image covers), and without color where ``need.color`` is False and the
+            file codes luma apart, in sRGB. More than needed may come: another format comes whole, and color
+            where it needs converting to sRGB.
+        limits: checked on the header, before pixels are allocated.
+
+    Returns:
+        gray, RGB or RGBA (gray with alpha too) of ``uint8``; of ``uint16`` from a PNG with 16 bits, which keeps a
+        profile other than sRGB in ``icc``. Pixels are contiguous.
+
+    Raises:
+        UnsupportedFormat: not an image, or of a kind that is not read.
+        CorruptImage: truncated or damaged; a part of a picture is never returned.
+        LimitExceeded: the header names more than allowed.
+        OutOfMemory: the pixels could not be allocated.
+    """
+    header = read_header(data, limits)
+    info = header.info
+    try:
+        pixels, icc = _READERS[info.format](data, header, need)
+        return Image(upright(pixels, info.orientation), icc)
+    except MemoryError as error:
+        raise _out_of_memory(header) from error
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise _out_of_memory(header) from error
+        corrupt(info.format, str(error.err or error))
+
+
+def _out_of_memory(header: Header) -> OutOfMemory:
+    size = header.info.stored_size
+    return OutOfMemory(
+        f"There is not enough memory to decode {size.width:,}×{size.height:,} pixels. "
+        "Use a smaller image, or raise the memory limit of the workers."
+    )

@@ -1,0 +1,189 @@
+"""The table of formats, and telling them apart by their first bytes.
+
+A name, an extension or a declared media type is never trusted: :func:`sniff` and :func:`identify` look at the bytes.
+What is known but not read (yet) is named in the refusal. This module decodes nothing.
+
+Adding a format: one entry in ``FORMATS``, a header reader in ``probe.py``, a pixel reader in ``decode.py``, a writer in
+``encode.py`` with its options in ``encoders.py``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TypeAlias
+
+from pixelmill.errors import UnknownOperation, UnsupportedFormat
+
+Data: TypeAlias = bytes | bytearray | memoryview
+"""Encoded bytes of an image file."""
+
+Signature: TypeAlias = tuple[tuple[int, bytes], ...]
+"""Offsets and the bytes that must stand there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format that is read and written.
+
+    ``extensions`` start with the one that results get. ``max_side`` is the largest width or height that the format
+    (or the library that writes it) can hold.
+    """
+
+    name: str
+    media_type: str
+    extensions: tuple[str, ...]
+    signature: Signature
+    max_side: int
+    alpha: bool
+    deep: bool
+    """Whether 16 bits a sample can be written."""
+
+    @property
+    def extension(self) -> str:
+        """The extension that results get, with its dot."""
+        return self.extensions[0]
+
+    def matches(self, data: Data) -> bool:
+        """Whether ``data`` starts as this format does."""
+        return _matches(self.signature, data)
+
+
+JPEG = Format(
+    name="jpeg",
+    media_type="image/jpeg",
+    extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
+    signature=((0, b"\xff\xd8\xff"),),
+    max_side=65_500,
+    alpha=False,
+    deep=False,
+)
+PNG = Format(
+    name="png",
+    media_type="image/png",
+    extensions=(".png", ".apng"),
+    signature=((0, b"\x89PNG\r\n\x1a\n"),),
+    max_side=1_000_000,
+    alpha=True,
+    deep=True,
+)
+WEBP = Format(
+    name="webp",
+    media_type="image/webp",
+    extensions=(".webp",),
+    signature=((0, b"RIFF"), (8, b"WEBP")),
+    max_side=16_383,
+    alpha=True,
+    deep=False,
+)
+
+FORMATS: Mapping[str, Format] = {fmt.name: fmt for fmt in (JPEG, PNG, WEBP)}
+"""Every format that is read and written, by name."""
+
+ALIASES: Mapping[str, str] = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png"}
+
+# First match wins: the specific stands before the general.
+_NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
+    ("GIF", (((0, b"GIF87a"),), ((0, b"GIF89a"),))),
+    ("TIFF", (((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),))),
+    ("AVIF", (((4, b"ftypavif"),), ((4, b"ftypavis"),))),
+    (
+        "HEIC",
+        tuple(
+            ((4, b"ftyp" + brand),)
+            for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+        ),
+    ),
+    ("an ISO media file (MP4, MOV or the like)", (((4, b"ftyp"),),)),
+    ("BMP", (((0, b"BM"),),)),
+    ("PDF", (((0, b"%PDF"),),)),
+    ("PostScript", (((0, b"%!PS"),), ((0, b"\xc5\xd0\xd3\xc6"),))),
+    ("JPEG XL", (((0, b"\xff\x0a"),), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"),))),
+    ("JPEG 2000", (((0, b"\0\0\0\x0cjP  \r\n\x87\n"),), ((0, b"\xff\x4f\xff\x51"),))),
+    ("Photoshop (PSD)", (((0, b"8BPS"),),)),
+    ("OpenEXR", (((0, b"v/1\x01"),),)),
+    ("Radiance HDR", (((0, b"#?RADIANCE"),), ((0, b"#?RGBE"),))),
+    ("ICO", (((0, b"\0\0\x01\0"),), ((0, b"\0\0\x02\0"),))),
+    ("ICNS", (((0, b"icns"),),)),
+    ("DDS", (((0, b"DDS "),),)),
+    ("QOI", (((0, b"qoif"),),)),
+    ("FITS", (((0, b"SIMPLE  ="),),)),
+    (
+        "Netpbm (PBM, PGM or PPM)",
+        tuple(((0, b"P%d" % kind + gap),) for kind in range(1, 8) for gap in (b"\n", b" ", b"\r")),
+    ),
+    ("SGI", (((0, b"\x01\xda"),),)),
+    ("FLI or FLC", (((4, b"\x11\xaf"),), ((4, b"\x12\xaf"),))),
+    ("BLP", (((0, b"BLP1"),), ((0, b"BLP2"),))),
+    ("a ZIP archive", (((0, b"PK\x03\x04"),),)),
+    ("a gzip archive", (((0, b"\x1f\x8b"),),)),
+)
+
+
+def _matches(signature: Signature, data: Data) -> bool:
+    return all(bytes(data[at : at + len(magic)]) == magic for at, magic in signature)
+
+
+def sniff(data: Data) -> Format | None:
+    """The format that the first bytes show, or None if it is none that is read."""
+    for fmt in FORMATS.values():
+        if fmt.matches(data):
+            return fmt
+    return None
+
+
+def identify(data: Data) -> Format:
+    """Like :func:`sniff`, but raise :class:`UnsupportedFormat` that names what the bytes are, where that is known."""
+    found = sniff(data)
+    if found is not None:
+        return found
+    readable = ", ".join(FORMATS)
+    if not len(data):
+        raise UnsupportedFormat("The file is empty: there is no image in it.", format=None)
+    kind = describe(data)
+    if kind is not None:
+        raise UnsupportedFormat(
+            f"The file is {kind}, which is not read. Convert it to one of: {readable}.", format=kind
+        )
+    raise UnsupportedFormat(
+        f"The file is not an image of a known format (its first bytes tell). Formats that are read: {readable}.",
+        format=None,
+    )
+
+
+def describe(data: Data) -> str | None:
+    """The name of a known format that is not read, by its first bytes; None if unknown."""
+    for kind, signatures in _NOT_READ:
+        if any(_matches(signature, data) for signature in signatures):
+            return kind
+    head = bytes(data[:512]).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head):
+        return "SVG"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if head.startswith(b"<?xml"):
+        return "an XML document"
+    return None
+
+
+def format_named(name: str) -> Format:
+    """The format of that name or alias; raises :class:`UnknownOperation` with the nearest names."""
+    key = name.strip().lower().removeprefix(".")
+    found = FORMATS.get(ALIASES.get(key, key))
+    if found is not None:
+        return found
+    nearest = difflib.get_close_matches(key, [*FORMATS, *ALIASES], n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    raise UnknownOperation(
+        f"There is no format {name!r}.{hint} Formats that are written: {', '.join(FORMATS)}.",
+        operation=name,
+        nearest=nearest,
+    )
+
+
+def format_of_name(path: str | PurePath) -> Format | None:
+    """The format that a file name asks for by its extension (for outputs only), or None."""
+    suffix = PurePath(path).suffix.lower()
+    return next((fmt for fmt in FORMATS.values() if suffix in fmt.extensions), None)

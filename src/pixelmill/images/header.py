@@ -1,0 +1,74 @@
+"""What the header readers give: an :class:`ImageInfo`, and beside it what only a decoder must know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pixelmill.errors import CorruptImage
+from pixelmill.images.exif import SWAPS_SIDES
+from pixelmill.images.image import ImageInfo, Size
+
+MAX_ICC_BYTES = 8_000_000
+"""A larger profile is taken for broken, and ignored; real ones have 0.5 kB to 3 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class JpegFacts:
+    """Of a JPEG: number of components, how they code color, and how they are compressed.
+
+    ``color`` is one of gray, ycbcr, rgb, cmyk, ycck, as libjpeg decides it. ``frame`` is the SOF marker's low byte.
+    ``scan_at`` is the offset of the first scan. ``icc`` lists the parts of the profile: number, of how many, start, end.
+    """
+
+    components: int
+    color: str
+    frame: int
+    adobe: bool
+    scan_at: int
+    icc: tuple[tuple[int, int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PngChunk:
+    """Place of one chunk: its type, and where its data lies."""
+
+    kind: bytes
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class PngFacts:
+    """Of a PNG: color type (0, 2, 3, 4, 6), interlace, the chunks in order, and whether the file ends with IEND."""
+
+    color_type: int
+    interlaced: bool
+    chunks: tuple[PngChunk, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WebpFacts:
+    """Of a WebP: animation or not, and the start and end of its profile."""
+
+    animated: bool
+    icc: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The public facts, and the codec's own."""
+
+    info: ImageInfo
+    facts: JpegFacts | PngFacts | WebpFacts
+
+
+def oriented(stored: Size, orientation: int) -> Size:
+    """The size after the orientation is applied."""
+    return Size(stored.height, stored.width) if orientation in SWAPS_SIDES else stored
+
+
+def corrupt(format_name: str, why: str) -> NoReturn:
+    """Raise :class:`CorruptImage` in one voice."""
+    raise CorruptImage(f"The {format_name} file is damaged: {why}. Get a fresh copy of it.", format=format_name)

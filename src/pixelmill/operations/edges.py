@@ -1,0 +1,52 @@
+"""Edges: canny."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+import cv2
+from pydantic import Field, model_validator
+
+from pixelmill.images.image import Image, Need, Size
+from pixelmill.operations.operation import Facts, Operation, Step
+from pixelmill.operations.pixels import luma, to_uint8
+
+
+class Canny(Operation):
+    """``cv2.Canny`` on 8-bit luma: Sobel gradients, non-maximum suppression, hysteresis (Canny 1986)."""
+
+    name: ClassVar[str] = "canny"
+    family: ClassVar[str] = "edges"
+    summary: ClassVar[str] = "Edges as white lines on black"
+    positional: ClassVar[int] = 2
+    low: float = Field(100, ge=0, le=10_000, description="Gradient above which an edge goes on", examples=[100])
+    high: float = Field(200, ge=0, le=10_000, description="Gradient above which an edge begins", examples=[200])
+    aperture: Literal[3, 5, 7] = Field(3, description="Size of the Sobel kernel", json_schema_extra={"unit": "px"})
+    l2: bool = Field(default=False, description="Euclidean gradient norm instead of |dx| + |dy|")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _aperture_from_text(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("aperture") in {"3", "5", "7"}:
+            return values | {"aperture": int(values["aperture"])}
+        return values
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low:g}) must not be above high ({self.high:g})")
+        return self
+
+    def facts(self) -> Facts:
+        """Edges are followed across tile borders."""
+        return Facts("border-merge", "cv2-exact", halo=self.aperture // 2 + 1, ns_per_pixel=6.0, memory_factor=6.0)
+
+    def need(self, after: Need, size: Size) -> Need:
+        """Every pixel, but luma only."""
+        del after, size
+        return Need(color=False)
+
+    def apply(self, image: Image) -> Step:
+        """Gray, ``uint8``, 0 or 255."""
+        gray = to_uint8(luma(image.pixels))
+        return Step(Image(cv2.Canny(gray, self.low, self.high, apertureSize=self.aperture, L2gradient=self.l2)))

@@ -1,0 +1,212 @@
+"""From the addresses in a request to the files that it may read, wild cards included.
+
+Only ``file://`` below the configured source roots is served for now; everything else is refused. Symbolic links are
+resolved, and what lies outside every root is refused in the same words whether it is there or not. Blocking: call it
+in a thread.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixelmill.errors import InvalidURI, LimitExceeded, ObjectNotFound, SourceRefused
+from pixelmill.storage.faults import translated
+from pixelmill.storage.uris import decoded, split_raw
+
+MAX_FILES = 1_000_000
+MAX_VISITED = 10_000_000
+"""Folder entries looked at for one request: a wild card over a whole disk ends here."""
+
+_WILD = re.compile(r"[*?\[]").search
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_ESCAPE_IN_BRACKETS = re.compile(r"\[[^\]]*%").search
+_Part = Callable[[str], bool] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file that may be read. ``name`` is relative to where the wild cards began; ``path`` has its links resolved."""
+
+    name: str
+    path: Path
+    size: int
+
+
+def expand_sources(
+    uris: Iterable[str], roots: Sequence[Path], *, max_files: int = MAX_FILES, max_visited: int = MAX_VISITED
+) -> Iterator[SourceFile]:
+    """The files behind ``uris``, in the order of the addresses, and by name within one.
+
+    ``*`` and ``?`` and ``[a-z]`` match within one part of the path, ``**`` any number of folders; hidden names must
+    be named. A wild card that matches nothing gives nothing. Raises :class:`SourceRefused`, :class:`InvalidURI`,
+    :class:`ObjectNotFound` for an address without wild cards, and :class:`LimitExceeded` beyond ``max_files``.
+    """
+    search = _Search(roots, max_visited)
+    count = 0
+    for uri in uris:
+        for found in search.expand(uri):
+            count += 1
+            if count > max_files:
+                raise LimitExceeded(
+                    f"The sources are more than {max_files:,} files. Submit them in several jobs.",
+                    limit="files",
+                    value=count,
+                    maximum=max_files,
+                )
+            yield found
+
+
+class _Search:
+    """One request's walk over the file system."""
+
+    def __init__(self, roots: Sequence[Path], max_visited: int) -> None:
+        self._roots = [root.resolve() for root in roots]
+        self._max_visited = max_visited
+        self._visited = 0
+
+    def expand(self, uri: str) -> Iterator[SourceFile]:
+        """The files behind one address."""
+        base, pattern = self._understood(uri)
+        if pattern:
+            yield from self._matching(self._inside(base, uri), pattern, uri)
+        else:
+            yield self._one(base, uri)
+
+    def _understood(self, uri: str) -> tuple[Path, list[_Part]]:
+        """The path up to the first wild card, and the parts from there."""
+        scheme, _, raw = split_raw(uri)
+        if scheme != "file":
+            raise SourceRefused(
+                f"This server can't read {scheme}: addresses: no such store is configured. Upload the files instead.",
+                uri=uri,
+            )
+        if not self._roots:
+            raise SourceRefused(
+                "This server can't read file:// addresses: no source root is configured. Upload the files instead, "
+                "or start the service with --source-root FOLDER.",
+                uri=uri,
+            )
+        parts = raw.strip("/").split("/")
+        texts = [decoded(part, uri) for part in parts]
+        if any(text in {"", ".", ".."} or "/" in text for text in texts):
+            raise InvalidURI(f"{uri!a} can't be understood: a part of it is empty, '.', '..' or has %2F.", uri=uri)
+        wild = next((index for index, part in enumerate(parts) if _WILD(part)), len(parts))
+        return Path("/", *texts[:wild]), [_part(part, uri) for part in parts[wild:]]
+
+    def _inside(self, path: Path, uri: str) -> Path:
+        """``path`` with its links resolved, if that is at or below a root."""
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError) as error:  # links in a circle, names too long
+            raise SourceRefused(f"{uri!a} can't be resolved: {error}.", uri=uri) from error
+        if any(real.is_relative_to(root) for root in self._roots):
+            return real
+        raise SourceRefused(
+            f"{uri!a} leads outside the folders that this server may read. Upload the file instead, or have the "
+            "service started with a --source-root that covers it.",
+            uri=uri,
+        )
+
+    def _one(self, path: Path, uri: str) -> SourceFile:
+        real = self._inside(path, uri)
+        try:
+            facts = real.stat()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ObjectNotFound(f"There is no file {uri!a}.", uri=uri) from error
+        except OSError as error:
+            raise translated(error, "read", uri) from error
+        if stat.S_ISDIR(facts.st_mode):
+            raise InvalidURI(f"{uri!a} is a folder. Add /* for its files, or /** for all below it.", uri=uri)
+        if not stat.S_ISREG(facts.st_mode):
+            raise SourceRefused(f"{uri!a} is not a regular file.", uri=uri)
+        return SourceFile(path.name, real, facts.st_size)
+
+    def _matching(self, base: Path, pattern: Sequence[_Part], uri: str) -> Iterator[SourceFile]:
+        """Depth first, each folder once: it carries the set of places in the pattern that its entries may match."""
+        start = _through_deep(frozenset({0}), pattern)
+        stack = [(self._entries(base, uri), "", start)]
+        while stack:
+            entries, prefix, places = stack[-1]
+            entry = next(entries, None)
+            if entry is None:
+                stack.pop()
+                continue
+            exact, deep = _after(entry.name, places, pattern)
+            wanted = len(pattern) in exact or len(pattern) - 1 in deep
+            # "**" doesn't follow links: they may lead in circles.
+            below = _through_deep(exact if entry.is_symlink() else exact | deep, pattern) - {len(pattern)}
+            if not wanted and not below:
+                continue
+            try:
+                facts = entry.stat()
+            except OSError:  # vanished, or a link to nothing
+                continue
+            is_folder = stat.S_ISDIR(facts.st_mode)
+            if not (below if is_folder else wanted and stat.S_ISREG(facts.st_mode)):
+                continue
+            path = self._inside(Path(entry.path), uri) if entry.is_symlink() else Path(entry.path)
+            if is_folder:
+                stack.append((self._entries(path, uri), f"{prefix}{entry.name}/", below))
+            else:
+                yield SourceFile(prefix + entry.name, path, facts.st_size)
+
+    def _entries(self, folder: Path, uri: str) -> Iterator[os.DirEntry[str]]:
+        """What is in a folder, by name; empty where it can't be read, for a wild card asks for what can."""
+        found: list[os.DirEntry[str]] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self._visited += 1
+                    if self._visited > self._max_visited:
+                        raise LimitExceeded(
+                            f"{uri!a} looks at more than {self._max_visited:,} files. Name folders closer to them.",
+                            limit="files looked at",
+                            value=self._visited,
+                            maximum=self._max_visited,
+                        )
+                    found.append(entry)
+        except OSError:
+            return iter(())
+        return iter(sorted(found, key=lambda entry: entry.name))
+
+
+def _part(raw: str, uri: str) -> _Part:
+    """A matcher for one part of a pattern; None for ``**``."""
+    if raw == "**":
+        return None
+    if _ESCAPE_IN_BRACKETS(raw):
+        raise InvalidURI(f"{uri!a} can't be understood: write characters in [...] as they are, not as %HH.", uri=uri)
+    literal = _ESCAPES.sub(lambda run: glob.escape(decoded(run[0], uri)), raw)
+    matches = re.compile(fnmatch.translate(literal)).match
+    names_hidden = literal.startswith(".")
+    return lambda name: bool(matches(name)) and (names_hidden or not name.startswith("."))
+
+
+def _after(name: str, places: frozenset[int], pattern: Sequence[_Part]) -> tuple[frozenset[int], frozenset[int]]:
+    """The places after an entry of that name: those it reached by its name, and those where ``**`` swallowed it."""
+    exact: set[int] = set()
+    deep: set[int] = set()
+    for place in places:
+        part = pattern[place]
+        if part is None:
+            if not name.startswith("."):
+                deep.add(place)
+        elif part(name):
+            exact.add(place + 1)
+    return frozenset(exact), frozenset(deep)
+
+
+def _through_deep(places: frozenset[int], pattern: Sequence[_Part]) -> frozenset[int]:
+    """``places`` and those reached from them by ``**`` standing for no folder; the end is none of them."""
+    reached = set(places)
+    for place, part in enumerate(pattern[:-1]):
+        if part is None and place in reached:
+            reached.add(place + 1)
+    return frozenset(reached)

@@ -1,0 +1,317 @@
+"""The dispatcher: who gets a slot, in which order, and that none is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stub_target import StubTarget
+
+from pixelmill.errors import Busy, CorruptImage, QueueFull, ShuttingDown
+from pixelmill.fleet.dispatcher import ORDER, Dispatcher, Slot
+from pixelmill.fleet.gates import Gate
+from pixelmill.jobs.model import Priority
+from pixelmill.targets.target import RunRequest, RunResult
+
+pytestmark = pytest.mark.anyio
+REQUEST = RunRequest("one", "[]", b"")
+
+
+@dataclass
+class Switch:
+    """A gate that a test opens and closes."""
+
+    open: bool = True
+
+    def verdict(self) -> Gate:
+        return Gate(open=self.open, reason="" if self.open else "closed by the test")
+
+
+async def settled() -> None:
+    """Let every task that can go on go on."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_task_runs_on_a_slot_and_gives_it_back() -> None:
+    target = StubTarget()
+    dispatcher = Dispatcher([target])
+    result = await dispatcher.run(REQUEST, "interactive", 1)
+    assert result.target == "stub"
+    assert target.ids == ["one"]
+    assert (dispatcher.running, dispatcher.waiting) == (0, 0)
+
+
+async def test_a_slot_comes_back_from_a_task_that_fails() -> None:
+    class Failing(StubTarget):
+        async def run(self, request: RunRequest) -> RunResult:
+            raise CorruptImage("It is broken.")
+
+    dispatcher = Dispatcher([Failing()])
+    with pytest.raises(CorruptImage):
+        await dispatcher.run(REQUEST)
+    assert dispatcher.running == 0
+
+
+async def test_interactive_work_goes_before_normal_before_batch_and_in_turn_within() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=1)])
+    order: list[str] = []
+
+    async def work(priority: str, name: str) -> None:
+        async with await dispatcher.acquire(priority):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    slot = await dispatcher.acquire("batch")
+    async with asyncio.TaskGroup() as group:
+        for name in ("batch 1", "normal 1", "interactive 1", "batch 2", "interactive 2", "normal 2"):
+            group.create_task(work(name.split()[0], name))
+            await asyncio.sleep(0)
+        assert dispatcher.snapshot()["waiting"] == {"interactive": 2, "normal": 2, "batch": 2}
+        assert order == []
+        slot.release()
+    assert order == ["interactive 1", "interactive 2", "normal 1", "normal 2", "batch 1", "batch 2"]
+
+
+async def test_the_last_slot_is_kept_for_interactive_work() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=3)], reserved=1)
+    slots = [await dispatcher.acquire("normal"), await dispatcher.acquire("batch")]
+    for priority in ("normal", "batch"):
+        with pytest.raises(Busy):
+            await dispatcher.acquire(priority, 0)
+    slots.append(await dispatcher.acquire("interactive", 0))
+    slots[0].release()
+    with pytest.raises(Busy):  # two are busy, one of them interactive: the third stays free
+        await dispatcher.acquire("normal", 0)
+    for slot in slots:
+        slot.release()
+    assert dispatcher.running == 0
+
+
+async def test_a_pool_of_one_slot_serves_all_classes() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=1)], reserved=1)
+    await dispatcher.run(REQUEST, "batch", 0)
+
+
+async def test_nobody_overtakes_work_of_the_same_class() -> None:
+    switch = Switch(open=False)
+    dispatcher = Dispatcher([StubTarget()], gates={"stub": switch})
+    first = asyncio.create_task(dispatcher.acquire("normal"))
+    await settled()
+    switch.open = True  # nobody has told the dispatcher yet
+    with pytest.raises(Busy):
+        await dispatcher.acquire("normal", 0)
+    dispatcher.poke()
+    (await first).release()
+
+
+async def test_waiting_is_bounded_in_time() -> None:
+    target = StubTarget(capacity=1)
+    dispatcher = Dispatcher([target])
+    async with await dispatcher.acquire("interactive"):
+        with pytest.raises(Busy, match=r"within 0\.01 s") as caught:
+            await dispatcher.acquire("interactive", 0.01)
+    assert caught.value.context["retry_after"] >= 1
+    assert dispatcher.waiting == 0
+
+
+async def test_waiting_is_bounded_in_number() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=1)], max_waiting=2)
+    async with await dispatcher.acquire("batch"):
+        line = [asyncio.create_task(dispatcher.run(REQUEST, priority)) for priority in ("batch", "interactive")]
+        await settled()
+        with pytest.raises(QueueFull) as caught:
+            await dispatcher.acquire("interactive", 5)
+        assert caught.value.context["retry_after"] >= 1
+    await asyncio.gather(*line)
+
+
+async def test_releasing_twice_gives_one_slot() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=1)])
+    slot = await dispatcher.acquire()
+    slot.release()
+    slot.release()
+    again = await dispatcher.acquire("normal", 0)
+    with pytest.raises(Busy):
+        await dispatcher.acquire("normal", 0)
+    again.release()
+
+
+async def test_the_first_target_with_room_and_an_open_gate_is_taken() -> None:
+    near, far = StubTarget("near", 1), StubTarget("far", 1)
+    gate = Switch()
+    dispatcher = Dispatcher([near, far], gates={"near": gate})
+    first, second = await dispatcher.acquire(), await dispatcher.acquire()
+    assert (first.target, second.target) == ("near", "far")
+    first.release()
+    second.release()
+    gate.open = False
+    async with await dispatcher.acquire("normal", 0) as slot:
+        assert slot.target == "far"
+    gate.open, near.healthy = True, False
+    async with await dispatcher.acquire("normal", 0) as slot:
+        assert slot.target == "far"
+    gates = [target["gate"] for target in dispatcher.snapshot()["targets"]]
+    assert gates == [{"open": False, "reason": "ill"}, {"open": True, "reason": ""}]
+
+
+async def test_a_gate_that_opens_is_noticed_without_being_told() -> None:
+    gate = Switch(open=False)
+    dispatcher = Dispatcher([StubTarget()], gates={"stub": gate})
+    task = asyncio.create_task(dispatcher.acquire("batch"))
+    await settled()
+    gate.open = True
+    async with asyncio.timeout(5):
+        (await task).release()
+
+
+async def test_draining_ends_the_line_and_waits_for_what_runs() -> None:
+    target = StubTarget(capacity=1)
+    target.go.clear()
+    dispatcher = Dispatcher([target])
+    running = asyncio.create_task(dispatcher.run(REQUEST))
+    waiting = asyncio.create_task(dispatcher.run(REQUEST))
+    await settled()
+    assert not await dispatcher.drain(0.01)
+    with pytest.raises(ShuttingDown):
+        await waiting
+    with pytest.raises(ShuttingDown):
+        await dispatcher.acquire("interactive", 5)
+    drained = asyncio.create_task(dispatcher.drain(30))
+    await settled()
+    assert not drained.done()
+    target.go.set()
+    await running
+    assert await drained
+    assert dispatcher.snapshot()["draining"]
+
+
+async def test_retry_after_follows_the_pace_of_recent_work_and_is_bounded() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=1)])
+    for _ in range(100):
+        dispatcher.note_duration(20)
+    assert 15 <= dispatcher.retry_after() <= 21
+    for _ in range(100):
+        dispatcher.note_duration(5000)
+    assert dispatcher.retry_after() == 60
+
+
+@dataclass
+class Story:
+    """Random work on a dispatcher, with what must hold at every moment."""
+
+    dispatcher: Dispatcher
+    capacities: dict[str, int]
+    gates: dict[str, Switch]
+    tasks: list[tuple[Priority, asyncio.Task[Slot]]] = field(default_factory=list)
+    held: list[Slot] = field(default_factory=list)
+
+    async def act(self, action: str, number: int) -> None:
+        if action == "acquire":
+            priority = ORDER[number % 3]
+            wait = 0 if number % 7 == 0 else None
+            self.tasks.append((priority, asyncio.ensure_future(self.dispatcher.acquire(priority, wait))))
+        elif action == "cancel" and self.tasks:
+            self.tasks[number % len(self.tasks)][1].cancel()
+        elif action == "release" and self.held:
+            self.held.pop(number % len(self.held)).release()
+        elif action == "gate":
+            gate = list(self.gates.values())[number % len(self.gates)]
+            gate.open = not gate.open
+        elif action == "poke":
+            self.dispatcher.poke()
+        elif action == "tick":
+            await asyncio.sleep(0)
+            self.collect()
+        self.check()
+
+    def collect(self) -> None:
+        for _, task in [entry for entry in self.tasks if entry[1].done()]:
+            if not task.cancelled() and task.exception() is None:
+                self.held.append(task.result())
+        self.tasks = [entry for entry in self.tasks if not entry[1].done()]
+
+    def check(self) -> None:
+        for target in self.dispatcher.snapshot()["targets"]:
+            assert 0 <= target["running"] <= self.capacities[target["name"]]
+        assert self.dispatcher.running >= len(self.held)
+
+    async def end(self) -> None:
+        """Cancel and release everything: every slot must be there again."""
+        for _, task in self.tasks:
+            task.cancel()
+        await settled()
+        self.collect()
+        assert not self.tasks
+        assert self.dispatcher.running == len(self.held)
+        for slot in self.held:
+            slot.release()
+        assert (self.dispatcher.running, self.dispatcher.waiting) == (0, 0)
+        for gate in self.gates.values():
+            gate.open = True
+        slots = [await self.dispatcher.acquire("interactive", 0) for _ in range(sum(self.capacities.values()))]
+        with pytest.raises(Busy):
+            await self.dispatcher.acquire("interactive", 0)
+        for slot in slots:
+            slot.release()
+        await self.dispatcher.drain(1)
+
+
+actions = st.tuples(
+    st.sampled_from(["acquire", "acquire", "acquire", "cancel", "release", "tick", "tick", "gate", "poke"]),
+    st.integers(0, 30),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(actions, max_size=60),
+    st.lists(st.integers(1, 3), min_size=1, max_size=3),
+    st.integers(0, 2),
+)
+def test_no_slot_is_lost_or_given_twice_whatever_is_cancelled_when(
+    story: list[tuple[str, int]], capacities: list[int], reserved: int
+) -> None:
+    async def play() -> None:
+        targets = [StubTarget(str(index), capacity) for index, capacity in enumerate(capacities)]
+        gates = {target.name: Switch() for target in targets}
+        dispatcher = Dispatcher(targets, reserved=reserved, gates=gates)
+        told = Story(dispatcher, {target.name: target.capacity for target in targets}, gates)
+        for action, number in story:
+            await told.act(action, number)
+        await told.end()
+
+    asyncio.run(play())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(ORDER), min_size=1, max_size=12), st.data())
+def test_slots_are_given_by_class_then_in_turn(priorities: list[Priority], data: st.DataObject) -> None:
+    cancelled = set(data.draw(st.lists(st.integers(0, len(priorities) - 1), max_size=4)))
+
+    async def play() -> list[int]:
+        dispatcher = Dispatcher([StubTarget(capacity=1)])
+        given: list[int] = []
+
+        async def work(index: int) -> None:
+            async with await dispatcher.acquire(priorities[index]):
+                given.append(index)
+
+        slot = await dispatcher.acquire("interactive", 0)
+        tasks: list[asyncio.Task[Any]] = []
+        for index in range(len(priorities)):
+            tasks.append(asyncio.create_task(work(index)))
+            await asyncio.sleep(0)
+        for index in cancelled:
+            tasks[index].cancel()
+        slot.release()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert dispatcher.running == 0
+        return given
+
+    left = [index for index in range(len(priorities)) if index not in cancelled]
+    assert asyncio.run(play()) == sorted(left, key=lambda index: (ORDER.index(priorities[index]), index))
