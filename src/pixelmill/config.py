@@ -301,7 +301,7 @@ def _checked(setting: Setting, raw: Any, text: str) -> Any:
     if isinstance(raw, (dict, list)) and setting.kind not in LISTS:
         raise ValueError(text)
     value = KINDS[setting.kind].parse(text)
-    in_bounds = setting.kind not in NUMBERS or setting.low <= value <= setting.high
+    in_bounds = setting.kind not in NUMBERS or (setting.low <= value <= setting.high and value < math.inf)
     if not in_bounds or (setting.choices and value not in setting.choices):
         raise ValueError(text)
     return value
