@@ -1,0 +1,96 @@
+"""The FastAPI application: routes, middleware, error handlers and lifespan around one service. None is made at import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pixelmill import __version__, logs
+from pixelmill.api import events, health, jobs, nodes, operations, process, tasks, uploads
+from pixelmill.api.auth import check_address
+from pixelmill.api.edge import Edge
+from pixelmill.api.middleware import EdgeMiddleware
+from pixelmill.api.openapi import describe
+from pixelmill.api.problems import from_http_status, from_validation
+from pixelmill.api.responses import problem_response
+from pixelmill.api.settings import ApiSettings
+from pixelmill.errors import PixelmillError
+from pixelmill.service import Service
+
+_LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
+# The most asked first: routes are tried in order.
+RESOURCES = (process, uploads, jobs, tasks, events, operations, nodes, health)
+
+
+def create_app(service: Service, settings: ApiSettings) -> FastAPI:
+    """The application over ``service``, which its lifespan starts and stops."""
+    edge = Edge(service, settings)
+    app = FastAPI(
+        title="Pixelmill",
+        version=__version__,
+        lifespan=_lifespan,
+        # The interactive pages load scripts from elsewhere; / and docs/rest.md take their place.
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=health.OPENAPI_PATH,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.edge = edge
+    for resource in RESOURCES:
+        app.include_router(resource.routes.router)
+    app.add_middleware(EdgeMiddleware, edge=edge)
+    app.add_exception_handler(PixelmillError, _on_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    edge: Edge = app.state.edge
+    try:
+        await edge.service.start()
+        if edge.settings.tokens_needed:
+            check_address(edge.settings, has_tokens=await edge.service.has_tokens())
+        elif not edge.settings.on_loopback:
+            logs.event("service.insecure", host=edge.settings.host)
+    except BaseException as error:
+        # The server only says that start-up failed; whoever runs it wants to know why.
+        edge.startup_error = error
+        await edge.service.stop()
+        raise
+    try:
+        yield
+    finally:
+        edge.drain()
+        await edge.service.stop()
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PixelmillError)
+    if error.type == "internal":
+        logs.event("request.failed", error=error, path=request.scope["path"])
+    elif error.type in _LOGGED:
+        logs.event(_LOGGED[error.type], path=request.scope["path"], detail=error.detail)
+    return problem_response(error, request.scope)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    lowered = {name.lower(): value for name, value in (error.headers or {}).items()}
+    translated = from_http_status(error.status_code, request.scope["path"], request.method, lowered)
+    return problem_response(translated, request.scope)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problem_response(from_validation(error.errors()), request.scope)

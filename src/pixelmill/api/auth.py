@@ -1,0 +1,137 @@
+"""Who asks, and may they: tokens, scopes, and what protects a service that needs no token from web pages.
+
+On loopback without a token everybody is the owner ``local``. A browser is somebody on loopback too, so such requests
+must carry a loopback ``Host`` (against DNS rebinding) and must not come from a page of another origin. Requests with a
+token need neither: a foreign page doesn't know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
+
+from pixelmill.api.settings import ApiSettings, is_loopback
+from pixelmill.errors import ConfigError, Forbidden, Unauthenticated
+from pixelmill.service import Caller
+
+Scope = Literal["process", "jobs:read", "jobs:write", "admin"]
+SCOPES: tuple[Scope, ...] = ("process", "jobs:read", "jobs:write", "admin")
+"""``process`` runs single images; ``jobs:read`` sees jobs, tasks, results and events; ``jobs:write`` uploads, submits,
+cancels, retries and deletes; ``admin`` sees nodes and metrics, and implies the others."""
+
+LOCAL = Caller("local", frozenset(SCOPES))
+REMEMBERED_S = 30.0
+MAX_REMEMBERED = 1_024
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Authenticator(Protocol):
+    """What is asked of the service."""
+
+    async def authenticate(self, token: str) -> Caller:
+        """Who holds the token; raises :class:`Unauthenticated`."""
+        ...
+
+
+class Access:
+    """Decides for each request who its caller is.
+
+    A good token is remembered for ``REMEMBERED_S`` (so a revoked one works that long at most) among the last
+    ``MAX_REMEMBERED``; only its hash is kept. Bad ones are not remembered.
+    """
+
+    def __init__(
+        self, service: Authenticator, settings: ApiSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._service, self._settings, self._clock = service, settings, clock
+        self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
+        self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
+
+    async def caller(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """The caller; raises :class:`Unauthenticated`, or :class:`Forbidden` for a browser's foreign request."""
+        found = {name: value for name, value in headers if name in _RELEVANT}
+        authorization = found.get(b"authorization")
+        if authorization is not None:
+            return await self._of_token(authorization)
+        if self._settings.tokens_needed:
+            raise Unauthenticated(
+                "This service needs a token: send `Authorization: Bearer pm_…`. "
+                "`pixelmill tokens create` on the service's machine makes one."
+            )
+        host = found.get(b"host", b"").decode("latin-1")
+        self._check_host(host)
+        if method not in SAFE_METHODS:
+            _check_origin(host, found)
+        return LOCAL
+
+    async def _of_token(self, header: bytes) -> Caller:
+        scheme, _, token = header.decode("latin-1").strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token or len(token) > 256:
+            raise Unauthenticated("The Authorization header must be of the form `Bearer pm_…`.")
+        key = hashlib.sha256(token.encode("latin-1")).digest()
+        now = self._clock()
+        known = self._known.get(key)
+        if known is not None and now < known[1]:
+            return known[0]
+        self._known.pop(key, None)
+        caller = await self._service.authenticate(token)
+        self._known[key] = (caller, now + REMEMBERED_S)
+        while len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+        return caller
+
+    def _check_host(self, host: str) -> None:
+        if not host or not self._settings.on_loopback:
+            return
+        name = _without_port(host)
+        if not (is_loopback(name) or name.lower() in self._hosts):
+            raise Forbidden(
+                f"Requests without a token must name this machine, not {name!r}, in their Host header. Use "
+                "http://127.0.0.1 or http://localhost, or send a token.",
+                host=name,
+            )
+
+
+_RELEVANT = frozenset({b"authorization", b"host", b"origin", b"sec-fetch-site"})
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _check_origin(host: str, found: dict[bytes, bytes]) -> None:
+    """Refuse what a page of another origin makes a browser send (WHATWG Fetch: Origin, Sec-Fetch-Site)."""
+    origin = found.get(b"origin", b"").decode("latin-1")
+    site = found.get(b"sec-fetch-site", b"").decode("latin-1")
+    foreign = bool(origin) and urlsplit(origin).netloc.lower() != host.lower()
+    if foreign or site in {"cross-site", "same-site"}:
+        raise Forbidden(
+            "A web page of another origin may not change anything here. Ask from this service's own pages, or send a "
+            "token.",
+            origin=origin,
+        )
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Raise :class:`Forbidden` unless the caller has the scope (``admin`` has all)."""
+    if scope not in caller.scopes and "admin" not in caller.scopes:
+        raise Forbidden(
+            f"The token lacks the scope {scope!r}. `pixelmill tokens create --scope {scope}` makes one that has it.",
+            scope=scope,
+        )
+
+
+def check_address(settings: ApiSettings, *, has_tokens: bool) -> None:
+    """Raise :class:`ConfigError` where the service would be open to others, or closed to everybody."""
+    if settings.tokens_needed and not has_tokens:
+        raise ConfigError(
+            f"Listening on {settings.host} needs at least one token, and there is none. Create one with `pixelmill "
+            "tokens create`, listen on 127.0.0.1 (--host, PIXELMILL_HOST), or take the risk with --insecure."
+        )

@@ -1,0 +1,144 @@
+"""Server-sent events (WHATWG HTML): what happens to jobs and tasks, live, and again from any point of the log.
+
+Nothing is buffered for a reader: the service reads the log when the reader has taken what it was sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pixelmill.api.dto import event_text
+from pixelmill.api.edge import Call
+from pixelmill.api.responses import HEAD_KEY, OpenStreams
+from pixelmill.api.routes import Routes, parameter, path_id
+from pixelmill.api.schemas import JOB_ID
+from pixelmill.errors import RequestError
+from pixelmill.jobs.model import LoggedEvent
+
+RECONNECT_MS = 2_000
+# Sent at once: the client knows that it is connected, and how long to wait after a lost connection.
+OPENING = f": connected\nretry: {RECONNECT_MS}\n\n".encode()
+HEARTBEAT = b": alive\n\n"
+HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx hands events on at once
+]
+
+routes = Routes("events")
+
+_AFTER = parameter("after", "Events after this id; 0 is from the beginning of the log", {"type": "integer"})
+_LAST = parameter("Last-Event-ID", "The same, as browsers send it when they reconnect", {"type": "integer"}, where="header")
+_STREAM = {
+    200: {
+        "description": "Events `task`, `job` and `deleted` with JSON data; comments as heartbeats, at least every 15 s",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 42\nevent: task\ndata: {"job":"job_…","at":"2026-03-01T12:00:00.000Z",'
+                '"id":"task_…","state":"succeeded","name":"beach.jpg","seq":0}\n\n',
+            }
+        },
+    }
+}
+
+
+@routes.add(
+    "GET",
+    "/v1/events",
+    scope="jobs:read",
+    summary="Follow all your jobs",
+    problems=(400, 429),
+    answers=_STREAM,
+    parameters=(_AFTER, _LAST),
+)
+async def follow_all(call: Call) -> Response:
+    """From now on, or after the id in `Last-Event-ID` (or `?after=`), then live. It ends when the service stops."""
+    return EventStream(call, call.service.events(call.owner, after=_after(call)))
+
+
+@routes.add(
+    "GET",
+    "/v1/jobs/{job_id}/events",
+    scope="jobs:read",
+    summary="Follow a job",
+    problems=(400, 404, 429),
+    answers={
+        **_STREAM,
+        204: {"description": "The job has ended, and there is nothing after that id: browsers stop reconnecting"},
+    },
+    parameters=(path_id("job_id", JOB_ID), _AFTER, _LAST),
+)
+async def follow_job(call: Call) -> Response:
+    """The same for one job; the stream ends after the job's last event."""
+    job = await call.service.job(call.owner, call.path("job_id"))
+    after = _after(call)
+    events = call.service.events(call.owner, job_id=job.id, after=after)
+    if not job.state.is_final:
+        return EventStream(call, events)
+    # All its events are in the log, so the first one (or the end) comes at once.
+    first = await anext(events, None)
+    return Response(status_code=204) if first is None else EventStream(call, events, first)
+
+
+def _after(call: Call) -> int | None:
+    """Where to resume; the header wins, for a browser repeats its first URL when it reconnects."""
+    text = call.header("last-event-id") or call.query("after")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:
+        raise RequestError(f"Event ids are whole numbers, not {text[:40]!r}.", parameter="after")
+    return int(text)
+
+
+class EventStream(Response):
+    """Sends events until they end, the client goes away or takes nothing for too long, or the service drains."""
+
+    def __init__(
+        self, call: Call, events: AsyncIterator[LoggedEvent | None], first: LoggedEvent | None = None
+    ) -> None:
+        super().__init__()
+        self.raw_headers = list(HEADERS)
+        self._streams: OpenStreams = call.edge.streams
+        self._stall_s = call.edge.settings.send_stall_s
+        self._events, self._first = events, first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if not scope.get(HEAD_KEY):
+            async with anyio.create_task_group() as group:
+                forget = self._streams.add(group.cancel_scope)
+                try:
+                    group.start_soon(_until_gone, receive, group.cancel_scope)
+                    await self._send_all(send)
+                finally:
+                    forget()
+                    group.cancel_scope.cancel()
+        close = getattr(self._events, "aclose", None)
+        if close is not None:
+            await close()
+        # uvicorn ignores this where the client is gone.
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_all(self, send: Send) -> None:
+        async def put(text: bytes) -> None:
+            async with asyncio.timeout(self._stall_s):
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+
+        await put(OPENING)
+        if self._first is not None:
+            await put(event_text(self._first))
+        async for event in self._events:
+            await put(HEARTBEAT if event is None else event_text(event))
+
+
+async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

@@ -1,0 +1,133 @@
+"""The outermost layer of every request: its id, bounds on how many there are, security headers, log and metrics.
+
+Plain ASGI: a wrapper around ``send`` costs microseconds where a request/response middleware costs a task and a queue.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pixelmill import logs
+from pixelmill.api.edge import Edge
+from pixelmill.api.responses import HEAD_KEY, ID_KEY, OWNER_KEY, problem_response
+from pixelmill.errors import PixelmillError, QueueFull, ShuttingDown
+
+VALID_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+OPEN_WHILE_DRAINING = frozenset({"/healthz", "/readyz", "/metrics"})
+CLIENT_GONE = 499
+SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+]
+POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'self'; frame-ancestors 'none'")
+
+
+class EdgeMiddleware:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
+        self._app, self._edge = app, edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; nothing but a broken response leaves as an exception."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given.decode() if VALID_ID(given) else secrets.token_hex(8)
+        scope = _head_as_get(scope)
+        scope[ID_KEY] = request_id
+        with logs.bind(request_id=request_id):
+            await self._answer(scope, receive, _Exchange(send, request_id.encode()))
+
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        start = time.perf_counter()
+        self._edge.in_flight += 1
+        try:
+            refusal = self._refusal(scope["path"])
+            if refusal is not None:
+                raise refusal
+            await self._app(scope, receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = exchange.status or CLIENT_GONE
+        except PixelmillError as error:
+            if not await exchange.fail(error, scope, receive):
+                raise
+        except Exception as error:
+            logs.event("request.failed", error=error, path=scope["path"])
+            if not await exchange.fail(PixelmillError(str(error)), scope, receive):
+                raise
+        finally:
+            self._edge.in_flight -= 1
+            self._tell(scope, exchange, time.perf_counter() - start)
+
+    def _refusal(self, path: str) -> PixelmillError | None:
+        if path in OPEN_WHILE_DRAINING:
+            return None
+        if self._edge.draining:
+            return ShuttingDown("This service is shutting down. Try again in a few seconds.", retry_after=5)
+        if self._edge.in_flight > self._edge.settings.max_requests:
+            return QueueFull("Too many requests are being worked on. Try again in a few seconds.", retry_after=2)
+        return None
+
+    def _tell(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        stream = route.endswith("/events")
+        metrics = self._edge.service.metrics
+        metrics.http_request(route, scope["method"], exchange.status, None if stream else seconds)
+        logs.event(
+            "request.done",
+            method="HEAD" if scope.get(HEAD_KEY) else scope["method"],
+            path=scope["path"],
+            route=route,
+            status=exchange.status,
+            ms=round(seconds * 1000, 2),
+            bytes=exchange.bytes,
+            owner=scope.get(OWNER_KEY),
+        )
+
+
+class _Exchange:
+    """What was sent so far, and the headers that every answer carries."""
+
+    def __init__(self, send: Send, request_id: bytes) -> None:
+        self._send, self._id = send, request_id
+        self.status = 0
+        self.bytes = 0
+        self._ended = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))
+            headers += SECURITY
+            headers.append((b"x-request-id", self._id))
+            if not any(name == b"content-security-policy" for name, _ in headers):
+                headers.append(POLICY)
+            message = {**message, "headers": headers}
+        else:
+            self.bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    async def fail(self, error: PixelmillError, scope: Scope, receive: Receive) -> bool:
+        """Answer with a problem; False where the answer had begun, so that the connection must break."""
+        if self.status:
+            return False
+        await problem_response(error, scope)(scope, receive, self.send)
+        return True
+
+
+def _head_as_get(scope: Scope) -> Scope:
+    """HEAD runs as GET. The server keeps the method of its own scope, and sends no body."""
+    if scope["method"] != "HEAD":
+        return scope
+    changed: dict[str, Any] = {**scope, "method": "GET", HEAD_KEY: True}
+    return changed

@@ -1,0 +1,31 @@
+"""The machines that run tasks, and the metrics of this process."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from pixelmill.api.edge import Call
+from pixelmill.api.responses import json_response
+from pixelmill.api.routes import Routes
+from pixelmill.api.schemas import NodeList
+from pixelmill.metrics import CONTENT_TYPE
+
+routes = Routes("machine")
+
+
+@routes.add("GET", "/v1/nodes", scope="admin", summary="List machines with their load", model=NodeList)
+async def list_nodes(call: Call) -> Response:
+    """Load now, targets and slots, and samples of the last hour."""
+    return json_response({"items": [dict(node) for node in await call.service.nodes()], "next": None})
+
+
+@routes.add(
+    "GET",
+    "/metrics",
+    scope="admin",
+    summary="Metrics for Prometheus",
+    answers={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def get_metrics(call: Call) -> Response:
+    """Counters tell how much others do here, so where tokens are needed this needs one with `admin`."""
+    return Response(call.service.metrics.render(), 200, {"content-type": CONTENT_TYPE})

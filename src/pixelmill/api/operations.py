@@ -1,0 +1,54 @@
+"""What can be done to an image: names, parameters as JSON Schema, planning facts, examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from pixelmill.api.edge import Call
+from pixelmill.api.responses import json_response
+from pixelmill.api.routes import Routes, parameter
+from pixelmill.api.schemas import OperationBody, OperationList
+from pixelmill.operations.operation import Operation
+from pixelmill.operations.table import NAMES, operation_class
+
+routes = Routes("operations")
+
+
+def operation_body(cls: type[Operation]) -> dict[str, Any]:
+    """One operation as JSON. Facts are those of its first example, for they depend on the parameters."""
+    schema = cls.model_json_schema()
+    examples = list(getattr(cls, "examples", ()))
+    return {
+        "name": cls.name,
+        "family": cls.family,
+        "summary": cls.summary,
+        "description": " ".join((cls.__doc__ or "").split()),
+        "kind": cls.kind,
+        "tier": cls.tier,
+        "parameters": schema,
+        "examples": examples,
+    }
+
+
+@routes.add(
+    "GET", "/v1/operations", scope="process", summary="List all operations", model=OperationList
+)
+async def list_operations(call: Call) -> Response:
+    """With the JSON Schema of their parameters: enough to draw a form."""
+    return json_response({"items": [operation_body(operation_class(name)) for name in NAMES], "next": None})
+
+
+@routes.add(
+    "GET",
+    "/v1/operations/{name}",
+    scope="process",
+    summary="Look at an operation",
+    problems=(404,),
+    model=OperationBody,
+    parameters=(parameter("name", "The operation", {"type": "string"}, where="path", example="resize", must=True),),
+)
+async def get_operation(call: Call) -> Response:
+    """An unknown name gets the nearest known ones."""
+    return json_response(operation_body(operation_class(call.path("name"))))

@@ -1,0 +1,252 @@
+"""The bodies of requests and answers as pydantic models: documentation for OpenAPI, and validation of JSON requests.
+
+Answers are built by ``dto.py`` without these models, for speed; a test validates real answers against them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+StateName = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+PriorityName = Literal["interactive", "normal", "batch"]
+Moment = Annotated[str, Field(description="ISO 8601 in UTC", examples=["2026-03-01T12:00:00.000Z"])]
+PIPELINE_EXAMPLE = "grayscale/resize:256,256,fit=fill/format:jpeg,quality=80"
+JOB_ID = "job_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
+TASK_ID = "task_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
+UPLOAD_ID = "upl_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
+MAX_LISTED = 100_000
+
+
+class Answer(BaseModel):
+    """Base of answers. Clients should ignore members they don't know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemBody(Answer):
+    """RFC 9457 problem document."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/v1/problems/unknown-operation",
+                    "title": "Unknown operation",
+                    "status": 422,
+                    "detail": "There is no operation 'greyscale'. Did you mean 'grayscale'?",
+                    "instance": "/v1/process",
+                    "request_id": "5f2b6c1e9a7d4f30",
+                    "retryable": False,
+                    "context": {"operation": "greyscale", "nearest": ["grayscale"]},
+                }
+            ]
+        },
+    )
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    retryable: bool
+    context: dict[str, Any]
+
+
+class CountsBody(Answer):
+    """Tasks of a job by state."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    total: int
+
+
+class JobBody(Answer):
+    """A set of tasks submitted together. ``pipeline`` is in text form, image parameters resolved to ``sha256:``."""
+
+    id: Annotated[str, Field(examples=[JOB_ID])]
+    state: StateName
+    name: str
+    priority: PriorityName
+    tags: dict[str, str]
+    pipeline: Annotated[str, Field(examples=[PIPELINE_EXAMPLE])]
+    counts: CountsBody
+    sealed: bool
+    created: Moment
+    started: Moment | None
+    ended: Moment | None
+    expires: Moment | None
+    links: dict[str, str]
+
+
+class SourceBody(Answer):
+    """Where the input came from: the name it was sent with, and its address where it was not an upload."""
+
+    name: Annotated[str, Field(examples=["holiday/beach.jpg"])]
+    uri: str | None
+
+
+class OutcomeBody(Answer):
+    """What a task ended with. ``size`` is ``[width, height]``; ``bytes`` is None where there is data only."""
+
+    format: Annotated[str | None, Field(examples=["jpeg"])]
+    media_type: Annotated[str | None, Field(examples=["image/jpeg"])]
+    size: Annotated[list[int] | None, Field(examples=[[256, 256]])]
+    source_size: Annotated[list[int], Field(examples=[[1200, 800]])]
+    source_format: Annotated[str, Field(examples=["jpeg"])]
+    bytes: Annotated[int | None, Field(examples=[9310])]
+    data: dict[str, Any]
+    timings: Annotated[dict[str, float], Field(examples=[{"decode_ms": 2.1, "apply_ms": 0.4, "encode_ms": 0.6}])]
+
+
+class FailureBody(Answer):
+    """Why a task failed; ``type`` is as in problem documents."""
+
+    type: Annotated[str, Field(examples=["/v1/problems/corrupt-image"])]
+    title: str
+    detail: str
+    context: dict[str, Any]
+
+
+class TaskBody(Answer):
+    """One source through one pipeline. ``attempts`` counts deliveries, ``run`` manual retries."""
+
+    id: Annotated[str, Field(examples=[TASK_ID])]
+    job: Annotated[str, Field(examples=[JOB_ID])]
+    seq: int
+    state: StateName
+    name: str
+    source: SourceBody
+    run: int
+    attempts: int
+    queued: Moment
+    started: Moment | None
+    ended: Moment | None
+    target: str | None
+    worker: str | None
+    outcome: OutcomeBody | None
+    error: FailureBody | None
+    links: dict[str, str]
+
+
+class TaskDetailBody(TaskBody):
+    """A task with the attempts that were lost before its last one, oldest first."""
+
+    lost_attempts: list[dict[str, Any]]
+
+
+class JobList(Answer):
+    """A page of jobs, newest first."""
+
+    items: list[JobBody]
+    next: Annotated[str | None, Field(description="Cursor of the next page")]
+
+
+class TaskList(Answer):
+    """A page of tasks, in the order they were submitted."""
+
+    items: list[TaskBody]
+    next: Annotated[str | None, Field(description="Cursor of the next page")]
+
+
+class UploadBody(Answer):
+    """Bytes that wait to be used by a job; unused ones expire."""
+
+    id: Annotated[str, Field(examples=[UPLOAD_ID])]
+    name: Annotated[str, Field(examples=["beach.jpg"])]
+    size: Annotated[int, Field(examples=[171703])]
+    created: Moment
+    expires: Moment
+
+
+class ProcessedBody(Answer):
+    """The outcome of one image as JSON. ``image`` holds the bytes in Base64 where JSON with the image was asked for."""
+
+    format: str | None
+    media_type: str | None
+    size: list[int] | None
+    source_size: list[int]
+    source_format: str
+    data: dict[str, Any]
+    timings: dict[str, float]
+    target: str
+    image: str | None
+
+
+class OperationBody(Answer):
+    """One operation: its parameters as JSON Schema, and what a planner knows of it."""
+
+    name: Annotated[str, Field(examples=["grayscale"])]
+    family: str
+    summary: str
+    description: str
+    kind: str
+    tier: str
+    parameters: dict[str, Any]
+    examples: list[str]
+
+
+class OperationList(Answer):
+    """All operations, by family and name."""
+
+    items: list[OperationBody]
+    next: None
+
+
+class NodeList(Answer):
+    """Machines that run tasks: load now, targets and slots, samples of the last hour."""
+
+    items: list[dict[str, Any]]
+    next: None
+
+
+class ReadyBody(Answer):
+    """Whether the service can take work, and what was checked."""
+
+    ready: bool
+    checks: dict[str, Any]
+
+
+class Wanted(BaseModel):
+    """Base of JSON requests: unknown members are refused, so that a misspelled one is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class JobRequest(Wanted):
+    """A job over uploads and sources. An unsealed job takes more tasks until it is sealed."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"pipeline": PIPELINE_EXAMPLE, "uploads": [UPLOAD_ID], "name": "thumbnails", "tags": {"album": "sea"}},
+                {
+                    "pipeline": [{"op": "grayscale"}, {"op": "format", "name": "png"}],
+                    "sources": ["file:///srv/photos/*.jpg"],
+                    "sealed": False,
+                },
+            ]
+        },
+    )
+    pipeline: str | list[Any] | dict[str, Any]
+    uploads: Annotated[list[str], Field(max_length=MAX_LISTED)] = []
+    sources: Annotated[list[str], Field(max_length=MAX_LISTED)] = []
+    name: Annotated[str, Field(max_length=200)] = ""
+    priority: PriorityName = "normal"
+    tags: dict[str, str] = {}
+    sealed: bool = True
+
+
+class MoreTasks(Wanted):
+    """A page of tasks for a job that is not sealed."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"uploads": [UPLOAD_ID], "seal": True}]})
+    uploads: Annotated[list[str], Field(max_length=MAX_LISTED)] = []
+    sources: Annotated[list[str], Field(max_length=MAX_LISTED)] = []
+    seal: bool = False
