@@ -44,7 +44,10 @@ def serve(
         log_format=log_format,
         timeout=timeout,
     )
-    from pixelmill.api.server import serve as serve_forever
+    from pixelmill import logs
+    from pixelmill.api.server import run
     from pixelmill.cli.settings import api_settings, service_config
+    from pixelmill.service import Service
 
-    serve_forever(service_config(settings), api_settings(settings))
+    logs.configure(settings["log_level"], settings["log_format"])
+    run(Service(service_config(settings)), api_settings(settings))

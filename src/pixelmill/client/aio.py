@@ -192,21 +192,18 @@ class AsyncClient:
                         yield event
             except ConnectionFailed as failure:
                 error = failure
-            if error is None and (stream.ended or await self._is_over(stream)):
+            if error is None and stream.ended:
                 return
             await anyio.sleep(stream.lost(error))
-
-    async def _is_over(self, stream: EventStream) -> bool:
-        """The service closed the stream at once because the job had ended before."""
-        if stream.job_id is None or not stream.quiet:
-            return False
-        return (await self._drive(flows.status(stream.job_id, self._policy))).is_final
 
     async def _connected(self, stream: EventStream) -> AsyncIterator[Event]:
         request = self._build(stream.request())
         request.extensions["timeout"] = STREAM_TIMEOUT.as_dict()
         response = await self._http.send(request, stream=True)
         try:
+            if response.status_code == 204:
+                stream.nothing_left()
+                return
             if response.status_code != 200:
                 await response.aread()
                 raise read_problem(response_of(response))

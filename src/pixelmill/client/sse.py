@@ -23,8 +23,6 @@ class EventStream:
         self.last_id = after
         self.ended = False
         """The last thing heard is that the job has ended; the service closes the stream after it."""
-        self.quiet = True
-        """Nothing was heard on this connection."""
         self._policy = policy
         self._failures = 0
         self._reset()
@@ -35,7 +33,6 @@ class EventStream:
     def request(self) -> Request:
         """The request that opens, or opens again where the last connection ended."""
         self._reset()
-        self.quiet = True
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         if self.last_id is not None:
             headers["last-event-id"] = self.last_id
@@ -52,7 +49,6 @@ class EventStream:
         if not data:
             return None
         self._failures = 0
-        self.quiet = False
         event = Event(id_ or "", type_, json.loads("\n".join(data)))
         if self.job_id is not None and event.type != "task":
             self.ended = event.ends_job
@@ -67,6 +63,10 @@ class EventStream:
             self._type = value
         elif name == "id" and "\0" not in value:
             self._id = value
+
+    def nothing_left(self) -> None:
+        """The service says (204) that the job has ended and was heard to its end."""
+        self.ended = True
 
     def lost(self, error: PixelmillError | None = None) -> float:
         """The connection ended early: seconds to wait before the next; raises when it has failed too often in a row."""

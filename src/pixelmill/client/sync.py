@@ -194,21 +194,18 @@ class Client:
                     yield from self._connected(stream)
             except ConnectionFailed as failure:
                 error = failure
-            if error is None and (stream.ended or self._is_over(stream)):
+            if error is None and stream.ended:
                 return
             time.sleep(stream.lost(error))
-
-    def _is_over(self, stream: EventStream) -> bool:
-        """The service closed the stream at once because the job had ended before."""
-        if stream.job_id is None or not stream.quiet:
-            return False
-        return (self._drive(flows.status(stream.job_id, self._policy))).is_final
 
     def _connected(self, stream: EventStream) -> Iterator[Event]:
         request = self._build(stream.request())
         request.extensions["timeout"] = STREAM_TIMEOUT.as_dict()
         response = self._http.send(request, stream=True)
         try:
+            if response.status_code == 204:
+                stream.nothing_left()
+                return
             if response.status_code != 200:
                 response.read()
                 raise read_problem(response_of(response))

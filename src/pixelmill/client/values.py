@@ -131,7 +131,7 @@ class Processed:
 
     bytes: builtins.bytes | None
     media_type: str | None
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] | None = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -130,15 +130,22 @@ def retry_after(response: Response) -> float | None:
         return None
 
 
+DATA_HEADER, DATA_TOO_LARGE = "x-pixelmill-data", "too-large"
+
+
 def read_processed(response: Response) -> Processed:
-    """The answer of ``POST /v1/process``: image bytes, or a JSON document for pipelines that give data only."""
+    """The answer of ``POST /v1/process``: image bytes, or a JSON document for pipelines that give data only.
+
+    ``data`` is None where there is more of it than the header could hold.
+    """
     timings = read_server_timing(response.headers.get("server-timing", ""))
     media_type = response.headers.get("content-type", "").partition(";")[0].strip() or None
     if media_type == "application/json":
         record = response.json()
         return Processed(None, None, record.get("data", record) if isinstance(record, Mapping) else {}, timings)
-    data = response.headers.get("pixelmill-data")
-    return Processed(response.body, media_type, json.loads(data) if data else {}, timings)
+    header = response.headers.get(DATA_HEADER, "{}")
+    data = None if header == DATA_TOO_LARGE else json.loads(header)
+    return Processed(response.body, media_type, data, timings)
 
 
 def read_server_timing(header: str) -> dict[str, float]:
