@@ -109,8 +109,10 @@ async def _hashed(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> AsyncI
 
 def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> None:
     """Take one plain field."""
-    known = ("files", "uploads", "sources", "seal") if more else (
-        "pipeline", "files", "uploads", "sources", "name", "priority", "tags", "sealed"
+    known = (
+        ("files", "uploads", "sources", "seal")
+        if more
+        else ("pipeline", "files", "uploads", "sources", "name", "priority", "tags", "sealed")
     )
     if part.name not in known:
         raise RequestError(f"Unknown field {part.name[:40]!r}; there are {', '.join(known)}.", field=part.name[:100])

@@ -246,5 +246,3 @@ async def get_archive(call: Call) -> Response:
         "cache-control": "no-store",
     }
     return BoundedStream(body, call.edge.settings.send_stall_s, headers)
-
-

@@ -125,7 +125,9 @@ class _Form:
             elif part.name == "pipeline":
                 self.pipeline = await part.text()
             else:
-                raise RequestError(f"Unknown field {part.name[:40]!r}; there are 'file' and 'pipeline'.", field=part.name)
+                raise RequestError(
+                    f"Unknown field {part.name[:40]!r}; there are 'file' and 'pipeline'.", field=part.name
+                )
 
 
 def _bytes(part: Part) -> AsyncIterator[bytes]:

@@ -118,4 +118,4 @@ def _blend(base: NDArray[Any], colors: NDArray[np.float32], alpha: NDArray[np.fl
     under = below[..., 3:] * (1 - weight)
     total = weight + under
     mixed = np.divide(colors * weight + below[..., :3] * under, total, out=np.zeros_like(colors), where=total > 0)
-    return from_float(np.concatenate([mixed, total], axis=-1), base.dtype)
+    return from_float(np.concatenate([mixed, total], axis=-1).astype(np.float32), base.dtype)

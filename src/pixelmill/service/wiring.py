@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from pixelmill import __version__, logs
-from pixelmill.engines.executor import TaskExecutor
+from pixelmill.engines.executor import Executor
 from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import PixelmillError
@@ -65,7 +65,7 @@ class Wiring:
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
-        self.engine = LeasedEngine(self.queue, self.dispatcher, TaskExecutor(self.store), self.recorder.emit)
+        self.engine = LeasedEngine(self.queue, self.dispatcher, Executor(self.store), self.recorder.emit)
         self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
         self.results = Results(self.jobs, self.store)
         self.load = LoadHistory()
