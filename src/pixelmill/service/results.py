@@ -23,7 +23,7 @@ def result_name(task: Task) -> str:
     outcome = task.outcome or {}
     name = PurePosixPath(task.name.replace("\\", "/") or task.id)
     return (
-        str(name.with_suffix(f".{format_named(outcome['format']).extension}")) if outcome.get("format") else str(name)
+        str(name.with_suffix(format_named(outcome["format"]).extension)) if outcome.get("format") else str(name)
     )
 
 
