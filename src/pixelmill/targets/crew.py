@@ -174,6 +174,10 @@ class Crew:
             worker.pid = pid
             worker.size = ResidentSize(pid)
             self._by_pid[pid] = worker
+            if worker.is_usable:
+                self._greet(worker)
+            elif self._spawner is not None:  # condemned before its id was known
+                self._spawner.kill(pid)
 
     def on_refused(self, number: int, reason: str) -> None:
         """The zygote could not fork."""
@@ -205,13 +209,18 @@ class Crew:
                 return
         self._idle.append(worker)
 
+    def _greet(self, worker: WorkerHandle) -> None:
+        """A worker can be used when it has said so and its id is known (or it could not be ended): in any order."""
+        if worker.greeted and worker.pid:
+            self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
+            self._put_back(worker)
+
     # -- workers answer --------------------------------------------------------------------------
 
     def _on_frame(self, worker: WorkerHandle, record: Any, body: bytes) -> None:
         if not worker.greeted:
             worker.greeted = True
-            self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
-            self._put_back(worker)
+            self._greet(worker)
             return
         future, worker.future = worker.future, None
         if future is None:
