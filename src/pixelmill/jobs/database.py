@@ -212,10 +212,10 @@ def _execute(connection: Connection, write: _Write) -> None:
     except BaseException as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
         try:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
-        except SQLAlchemyError:
+        except SQLAlchemyError as second:
             # The database has ended the transaction by itself (a full disk does that): the group is lost, for
             # the first reason, not for this one.
-            raise error from None
+            raise (error if isinstance(error, SQLAlchemyError) else second) from None
         write.error = translate(error) if isinstance(error, SQLAlchemyError) else error
     connection.exec_driver_sql("RELEASE SAVEPOINT one")
 

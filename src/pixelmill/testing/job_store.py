@@ -1,6 +1,7 @@
 """What every job store must do: subclass :class:`JobStoreConformance`, and give it a fixture ``store`` that enqueues.
 
-Needs pytest and anyio. The store takes its time from the fixture ``clock``, and keeps jobs ``RETENTION_S`` after their end.
+Needs pytest and anyio. The store takes its time from the fixture ``clock``, and keeps jobs ``RETENTION_S``
+after their end.
 """
 
 # A test's name is its sentence:
