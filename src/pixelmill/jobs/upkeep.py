@@ -168,7 +168,7 @@ class Upkeep:
 
         def run(connection: Connection) -> Statistics:
             row = connection.execute(sums).mappings().one()
-            found = {state: int(count) for state, count in connection.execute(by_state).tuples()}
+            found = {state: int(count) for state, count in connection.execute(by_state).all()}
             return Statistics(
                 tasks={state.value: int(row[state.value]) for state in State},
                 jobs={state.value: found.get(state.value, 0) for state in State},
