@@ -183,8 +183,8 @@ def errors_page() -> str:
     lines += [
         "",
         "429, 503 and 507 carry `Retry-After` in seconds where another attempt may succeed, 401 `WWW-Authenticate`,",
-        "405 `Allow`. A request that took longer than its time limit is 422, not 504: gateways and clients retry a 504,",
-        "and the same work would be lost again. Requests that HTTP itself forbids (a broken request line, headers",
+        "405 `Allow`. Work that takes longer than its time limit is 422, not 504: gateways and clients retry a 504, so",
+        "the same work would be lost again. Requests that HTTP itself forbids (a broken request line, headers",
         "larger than 64 KB, or none within 20 s) end before the service sees them: 400, 431 or 408.",
         "",
     ]
