@@ -11,9 +11,8 @@ from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes, parameter
 from pixelmill.api.schemas import OperationBody, OperationList
 from pixelmill.errors import NotFound, UnknownOperation
-from pixelmill.operations.build import build
 from pixelmill.operations.operation import Operation
-from pixelmill.operations.table import all_operations, operation_named
+from pixelmill.operations.table import all_operations, example_of, operation_named
 from pixelmill.pipelines.spec import Pipeline
 
 routes = Routes("operations")
@@ -33,14 +32,6 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
         "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
         "examples": [Pipeline((example,)).to_text()],
     }
-
-
-def example_of(cls: type[Operation]) -> Operation:
-    """The operation with the first example of each parameter that must be given."""
-    fields = cls.model_fields.items()
-    return build(
-        cls, cls.name, (), {name: (field.examples or [None])[0] for name, field in fields if field.is_required()}
-    )
 
 
 @routes.add("GET", "/v1/operations", scope="process", summary="List all operations", model=OperationList)

@@ -1,1 +1,37 @@
-"""The Python SDK: ``Client`` and ``AsyncClient`` over httpx."""
+"""The Python SDK: ``Client`` and ``AsyncClient`` over httpx.
+
+One core without I/O (``flows`` over ``wire``) knows the HTTP API; two thin drivers perform what it asks for. To it a
+pipeline is text or JSON: it imports nothing of Pixelmill but the error tree.
+"""
+
+from pixelmill.client.aio import AsyncClient, AsyncJob
+from pixelmill.client.retry import RetryPolicy
+from pixelmill.client.sync import Client, Job
+from pixelmill.client.values import (
+    Counts,
+    Download,
+    Event,
+    JobStatus,
+    Processed,
+    Progress,
+    Result,
+    TaskStatus,
+    Upload,
+)
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "Client",
+    "Counts",
+    "Download",
+    "Event",
+    "Job",
+    "JobStatus",
+    "Processed",
+    "Progress",
+    "Result",
+    "RetryPolicy",
+    "TaskStatus",
+    "Upload",
+]

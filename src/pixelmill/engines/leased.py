@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pixelmill.engines.executor import Executor, Slot
+from pixelmill.engines.executor import Execution, Slot
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import Emit, Reporter
 from pixelmill.errors import (
@@ -76,7 +76,7 @@ class LeasedEngine:
         self,
         queue: LeaseQueue,
         dispatcher: Dispatcher,
-        executor: Executor,
+        executor: Execution,
         emit: Emit,
         *,
         visibility_s: float = VISIBILITY_S,

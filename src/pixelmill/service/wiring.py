@@ -58,19 +58,18 @@ class Wiring:
         self.event_log = EventLog(self.database)
         self.upkeep = Upkeep(self.jobs)
         self.bus = InProcessBus()
-        self.metrics = Metrics()
+        self.metrics = Metrics(__version__)
+        self.metrics.before_render(self._set_slots)
         self.queue = SqlLeaseQueue(self.database)
         workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
-        self.engine = LeasedEngine(
-            self.queue, self.dispatcher, Executor(self.store), self.recorder.emit, max_attempts=config.max_attempts
-        )
+        self.engine = LeasedEngine(self.queue, self.dispatcher, Executor(self.store), self.recorder.emit)
         self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
         self.results = Results(self.jobs, self.store)
         self.load = LoadHistory()
-        self._monitor = LoadMonitor(PsutilSampler(self.pool.pids), self.load)
+        self._monitor = LoadMonitor(PsutilSampler(self.pool.processes), self.load)
         self.housekeeping = Housekeeping(self)
 
     async def start(self) -> None:
@@ -102,6 +101,10 @@ class Wiring:
         await self._background(self._monitor.run, "load")
         await self._background(self.housekeeping.run, "housekeeping")
         logs.event("service.started", version=__version__, data=str(self._config.data), pid=os.getpid())
+
+    def _set_slots(self) -> None:
+        load = self.pool.load()
+        self.metrics.set_slots(self.pool.name, load.capacity, load.running)
 
     async def _background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async def run() -> None:

@@ -83,7 +83,7 @@ class Crew:
             await self._start_zygote()
             self._fill()
             self._put_back(await self.take())
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise WorkerCrashed(f"The pool can't start its processes: {error}.") from error
 
     async def stop(self) -> None:
@@ -119,6 +119,10 @@ class Crew:
         if worker.error is not None or worker.number not in self._workers:
             return
         worker.error = error
+        if not isinstance(error, Cancelled):
+            log.warning(
+                "a pool process is ended: %s", error, extra={"event": "pool.worker_killed", "task": worker.task}
+            )
         if worker.future is not None and not worker.future.done():
             worker.future.set_exception(error)
         if self._spawner is not None:
@@ -228,10 +232,13 @@ class Crew:
             self._put_back(worker)
 
     def _condemn(self, worker: WorkerHandle, reason: str, future: asyncio.Future[Reply] | None) -> None:
-        """What a worker says is nonsense: whatever is at work in there must not go on."""
+        """A worker that talks nonsense, or can't be talked to, must not go on."""
         worker.future = future
         self.kill(
-            worker, WorkerCrashed(f"The process that ran the task answered with nonsense and was ended: {reason}.")
+            worker,
+            WorkerCrashed(
+                f"The process that ran the task was ended, for the service could not talk with it: {reason}."
+            ),
         )
 
     def _on_end(self, worker: WorkerHandle, reason: str) -> None:

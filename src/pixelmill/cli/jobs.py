@@ -1,0 +1,248 @@
+"""`pixelmill jobs`: jobs of a running service, through the client."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixelmill.cli.state import Globals
+
+if TYPE_CHECKING:
+    from pixelmill.client import Client, Job, JobStatus, TaskStatus
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+UrlOption = Annotated[str | None, typer.Option(help="Service (PIXELMILL_URL; default http://127.0.0.1:8080).")]
+TokenOption = Annotated[str | None, typer.Option(help="Token (better by PIXELMILL_TOKEN: others see command lines).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
+IdArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+LONGEST_LIST = 50
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Text or JSON form, such as grayscale/resize:256,256/format:jpeg.")
+    ],
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Files, folders, globs (uploaded), or addresses the service reads."),
+    ],
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    priority: Annotated[str, typer.Option(help="interactive, normal or batch.")] = "normal",
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it until it has ended.")] = False,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Upload files and make one job of them; prints its id."""
+    from pixelmill.cli.progress import Bar, is_shown
+
+    items = _uploads(sources, context)
+    with _client(context, url, token) as client, Bar("upload", len(items), shown=is_shown(None)) as bar:
+        job = client.submit(
+            items, pipeline, name=name, priority=priority, on_progress=lambda progress: bar.update(progress.done)
+        )
+        bar.finish()
+        _show(job.status, as_json=as_json, brief=True)
+        if wait:
+            _watch(job, as_json=as_json)
+
+
+def _uploads(sources: list[str], context: typer.Context) -> list[str | tuple[str, Path | bytes]]:
+    from pixelmill.cli.inputs import expand
+
+    options: Globals = context.obj
+    most = options.settings()["max_bytes"]
+    items: list[str | tuple[str, Path | bytes]] = []
+    for source in sources:
+        if "://" in source:
+            items.append(source)
+            continue
+        for found in expand([source], sys.stdin.buffer, most).items:
+            if found.error is not None:
+                raise found.error
+            items.append((found.relative.name, found.body))
+    return items
+
+
+@app.command(name="list")
+def list_(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option(help="Most jobs to list.", min=1)] = LONGEST_LIST,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List jobs, newest first."""
+    from itertools import islice
+
+    from pixelmill.cli.tables import print_table
+
+    with _client(context, url, token) as client:
+        jobs = list(islice(client.jobs(state=state), limit))
+    if as_json:
+        for job in jobs:
+            _show(job, as_json=True)
+        return
+    rows = [
+        (job.id, job.state, f"{job.counts.done:,}/{job.counts.total:,}", job.counts.failed, job.created or "", job.name)
+        for job in jobs
+    ]
+    print_table(("id", "state", "done", "failed", "created", "name"), rows)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    job_id: IdArgument,
+    tasks: Annotated[bool, typer.Option("--tasks", help="List its tasks too.")] = False,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Show a job, and why tasks of it failed."""
+    with _client(context, url, token) as client:
+        job = client.job(job_id)
+        _show(job.status, as_json=as_json)
+        state = None if tasks else "failed"
+        if tasks or job.status.counts.failed:
+            _show_tasks(job.tasks(state=state), as_json=as_json)
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    job_id: IdArgument,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Follow a job until it has ended. Exit code 1 unless it succeeded."""
+    with _client(context, url, token) as client:
+        _watch(client.job(job_id), as_json=as_json)
+
+
+@app.command()
+def cancel(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
+    """Cancel what has not ended; results that are there stay."""
+    with _client(context, url, token) as client:
+        _show(client.job(job_id).cancel(), as_json=False, brief=False)
+
+
+@app.command()
+def retry(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
+    """Run the failed and cancelled tasks again."""
+    with _client(context, url, token) as client:
+        _show(client.job(job_id).retry(), as_json=False, brief=False)
+
+
+@app.command()
+def delete(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
+    """Remove a job with its results."""
+    with _client(context, url, token) as client:
+        client.job(job_id).delete()
+    print(f"Job {job_id} is deleted.", file=sys.stderr)
+
+
+@app.command()
+def fetch(
+    context: typer.Context,
+    job_id: IdArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, or a file ending in .zip.")],
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Download all results into a folder; run again, it leaves alone what is there. Or as one ZIP."""
+    from pixelmill.cli.progress import Bar, Failure, is_shown, print_failures
+
+    with _client(context, url, token) as client:
+        job = client.job(job_id)
+        if output.suffix.lower() == ".zip":
+            print(f"written to {job.archive(output)}", file=sys.stderr)
+            return
+        count = 0
+        with Bar("fetch", job.status.counts.succeeded, shown=is_shown(None)) as bar:
+
+            def step(path: Path) -> None:
+                nonlocal count
+                del path
+                count += 1
+                bar.update(count)
+
+            done = job.download(output, on_file=step)
+    print(f"{len(done.saved):,} written to {output}, {len(done.skipped):,} were there already", file=sys.stderr)
+    if done.failed:
+        print_failures([Failure(task.name, task.state, _why(task)) for task in done.failed])
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _client(context: typer.Context, url: str | None, token: str | None) -> Iterator[Client]:
+    options: Globals = context.obj
+    settings = options.settings(url=url, token=token)
+    from pixelmill.client import Client
+
+    with Client(settings["url"], settings["token"] or None) as client:
+        yield client
+
+
+def _watch(job: Job, *, as_json: bool) -> None:
+    from pixelmill.cli.progress import Bar, is_shown
+
+    with Bar("job", job.status.counts.total, shown=is_shown(None) and not as_json) as bar:
+        for event in job.events():
+            if as_json:
+                print(json.dumps({"id": event.id, "type": event.type, **event.data}), flush=True)
+            elif event.type == "job" and "counts" in event.data:
+                from pixelmill.client import Counts
+
+                counts = Counts.read(event.data["counts"])
+                note = f"{counts.failed:,} failed" if counts.failed else ""
+                bar.update(counts.done, total=counts.total, note=note)
+    status = job.refresh()
+    if not as_json:
+        _show(status, as_json=False)
+    if status.counts.failed and not as_json:
+        _show_tasks(job.tasks(state="failed"), as_json=False)
+    if status.state != "succeeded":
+        raise typer.Exit(1)
+
+
+def _show(status: JobStatus, *, as_json: bool, brief: bool = False) -> None:
+    if as_json:
+        print(json.dumps(asdict(status)), flush=True)
+    elif brief:
+        print(status.id, flush=True)
+    else:
+        counts = ", ".join(f"{number:,} {name}" for name, number in asdict(status.counts).items() if number) or "empty"
+        print(f"{status.id}  {status.state}  {counts}")
+        print(f"  pipeline  {status.pipeline}")
+        for label in ("name", "created", "started", "ended"):
+            if getattr(status, label):
+                print(f"  {label:8}  {getattr(status, label)}")
+
+
+def _show_tasks(tasks: Iterator[TaskStatus], *, as_json: bool) -> None:
+    if as_json:
+        for task in tasks:
+            print(json.dumps(asdict(task)))
+        return
+    from pixelmill.cli.tables import print_table
+
+    print_table(
+        ("task", "state", "source", "attempts", "why"), ((t.id, t.state, t.name, t.attempts, _why(t)) for t in tasks)
+    )
+
+
+def _why(task: TaskStatus) -> str:
+    return str((task.error or {}).get("detail", ""))

@@ -1,0 +1,83 @@
+"""`pixelmill operations`: the table of operations, or one of them with its parameters and their ranges."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pixelmill.operations.operation import Operation
+
+
+def operations(
+    name: Annotated[str | None, typer.Argument(help="One operation, to see its parameters.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the schema of the parameters.")] = False,
+) -> None:
+    """List operations, or explain one with its parameters."""
+    from pixelmill.operations.table import all_operations, operation_named
+
+    if name is not None:
+        found = operation_named(name)
+        print(json.dumps(_record(found), indent=2)) if as_json else _explain(found)
+        return
+    everything = all_operations()
+    if as_json:
+        print(json.dumps([_record(operation) for operation in everything], indent=2))
+        return
+    from pixelmill.cli.tables import print_table
+
+    rows = ((operation.name, operation.family, operation.summary, usage(operation)) for operation in everything)
+    print_table(("operation", "family", "what it does", "form"), rows)
+    print("`pixelmill operations NAME` explains one.")
+
+
+def _record(operation: type[Operation]) -> dict[str, Any]:
+    schema = operation.model_json_schema()
+    return {
+        "name": operation.name,
+        "family": operation.family,
+        "summary": operation.summary,
+        "parameters": schema,
+        "examples": [usage(operation)],
+    }
+
+
+def usage(operation: type[Operation]) -> str:
+    """The text form with every parameter that must be given, as an example."""
+    values = [_example(operation, key) for key, field in operation.model_fields.items() if field.is_required()]
+    return f"{operation.name}:{','.join(values)}" if values else operation.name
+
+
+def _example(operation: type[Operation], key: str) -> str:
+    field = operation.model_fields[key]
+    if field.examples:
+        return str(field.examples[0])
+    return f"<{key}>"
+
+
+def _explain(operation: type[Operation]) -> None:
+    from pixelmill.cli.tables import print_table
+    from pixelmill.operations.build import describe
+
+    print(f"{operation.name} ({operation.family}): {operation.summary}\n")
+    description = " ".join((operation.__doc__ or "").replace("``", "`").split())
+    if description:
+        print(f"{description}\n")
+    rows = [
+        (
+            key,
+            describe(operation, key),
+            "must be given" if field.is_required() else _shown(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
+        for key, field in operation.model_fields.items()
+    ]
+    if rows:
+        print_table(("parameter", "values", "default", "meaning"), rows)
+    print(f"Example: pixelmill run {usage(operation)} photo.jpg -o out/")
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)

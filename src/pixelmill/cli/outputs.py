@@ -1,0 +1,190 @@
+"""Where `pixelmill run` puts results: names that are planned before the work, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from pixelmill.cli.inputs import STDIN, Input, Inputs
+from pixelmill.errors import ConfigError, ObjectExists, StorageDenied, StorageError, StorageFull
+from pixelmill.images.formats import FORMATS, format_of_name
+
+Clash = Literal["refuse", "overwrite", "skip"]
+"""What to do about a file that is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What ``-o`` means. ``path`` is a file or a folder; None with ``kind`` ``stdout`` or ``none`` (data only)."""
+
+    kind: Literal["file", "folder", "stdout", "none"]
+    path: Path | None = None
+
+    @property
+    def format(self) -> str | None:
+        """The format that a file's extension asks for."""
+        if self.kind != "file" or self.path is None:
+            return None
+        found = format_of_name(self.path)
+        return found.name if found else None
+
+
+def understand(text: str | None, inputs: Inputs) -> Destination:
+    """Decide between a file, a folder and standard output; raises :class:`ConfigError` where neither can be meant."""
+    if text is None:
+        return Destination("none")
+    if text == STDIN:
+        if inputs.many:
+            raise ConfigError("`-o -` writes one image to standard output; there are several sources. Name a folder.")
+        return Destination("stdout")
+    path = Path(text)
+    if path.is_dir() or text.endswith(("/", os.sep)):
+        return Destination("folder", path)
+    if inputs.many:
+        if path.exists() or format_of_name(path) is not None:
+            raise ConfigError(
+                f"There are several sources, so -o must be a folder; {text} is a file (or looks like one)."
+            )
+        return Destination("folder", path)
+    is_file = path.exists() or format_of_name(path) is not None or path.suffix.lower() == ".json"
+    if not is_file and path.suffix:
+        raise ConfigError(
+            f"-o {text}: no format has the extension {path.suffix!r}; known are {', '.join(_extensions())}. "
+            f"For a folder of that name write {text}/."
+        )
+    return Destination("file" if is_file else "folder", path)
+
+
+def _extensions() -> list[str]:
+    return [extension for known in FORMATS.values() for extension in known.extensions]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An input with the path of its result, without extension; ``stem`` is None for standard output or data only."""
+
+    input: Input
+    stem: Path | None
+
+
+def plan(inputs: Sequence[Input], destination: Destination) -> tuple[list[Job], list[str]]:
+    """A distinct place for every input, and sentences on the names that had to be changed."""
+    if destination.path is None or destination.kind == "file":
+        stem = destination.path.with_suffix("") if destination.path is not None else None
+        return [Job(item, stem) for item in inputs], []
+    taken: Counter[str] = Counter()
+    jobs: list[Job] = []
+    told: list[str] = []
+    planned: set[str] = set()
+    for item in inputs:
+        relative = item.relative.with_suffix("") if item.relative.suffix else item.relative
+        name = _distinct(relative, planned, taken)
+        if name != relative:
+            told.append(f"{item.name} is written as {name} because another source has the name {relative}.")
+        jobs.append(Job(item, destination.path / name))
+    return jobs, told
+
+
+def _distinct(relative: PurePosixPath, planned: set[str], taken: Counter[str]) -> PurePosixPath:
+    # Some file systems hold no two names that differ in case only.
+    key = str(relative).casefold()
+    name = relative
+    while str(name).casefold() in planned:
+        taken[key] += 1
+        name = relative.with_name(f"{relative.name}-{taken[key] + 1}")
+    planned.add(str(name).casefold())
+    return name
+
+
+def extension(format_name: str, source: PurePosixPath) -> str:
+    """The extension of a result: the source's own where it fits the format, so that ``.jpeg`` stays ``.jpeg``."""
+    known = FORMATS[format_name]
+    return source.suffix if source.suffix.lower() in known.extensions else known.extension
+
+
+def expected(job: Job, destination: Destination, format_name: str | None) -> Path | None:
+    """Where the result will lie, as far as that can be known before the work."""
+    if destination.kind == "file":
+        return destination.path
+    guess = format_name or getattr(format_of_name(job.input.relative), "name", None)
+    if job.stem is None or guess is None:
+        return None
+    return with_extension(job.stem, extension(guess, job.input.relative))
+
+
+def with_extension(stem: Path, suffix: str) -> Path:
+    """``stem`` with an extension added, whatever dots it has."""
+    return stem.with_name(stem.name + suffix)
+
+
+def exists_error(path: Path) -> ObjectExists:
+    """The refusal to write over a file."""
+    return ObjectExists(f"{path} exists already. Use --overwrite or --skip-existing, or another -o.")
+
+
+_made: set[Path] = set()
+"""Folders that were made, or seen, by this command."""
+
+
+def write(path: Path, data: bytes, clash: Clash) -> None:
+    """Write a file whole or not at all; raises :class:`ObjectExists` or another :class:`StorageError`.
+
+    Without ``overwrite`` the file appears by a hard link, which fails where the name is taken, also by another process.
+    """
+    folder = path.parent
+    part = folder / f".{secrets.token_hex(6)}.part"
+    try:
+        if folder not in _made:
+            folder.mkdir(parents=True, exist_ok=True)
+            _made.add(folder)
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            finally:
+                os.close(descriptor)
+            if clash == "overwrite":
+                part.replace(path)
+            else:
+                _publish(part, path)
+        except BaseException:
+            with suppress(
+                OSError
+            ):  # it was never made, or has its name already; the error on its way is the one to tell
+                part.unlink()
+            raise
+    except FileExistsError as error:
+        raise exists_error(path) from error
+    except PermissionError as error:
+        raise StorageDenied(f"{path} can't be written: permission denied.") from error
+    except OSError as error:
+        kind = StorageFull if error.errno in _FULL else StorageError
+        raise kind(f"{path} can't be written: {error.strerror or error}.") from error
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give the file its name unless that is taken."""
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # No hard links here (FAT, some network mounts): between the look and the move another process may slip in.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
+        part.replace(path)
+    else:
+        part.unlink()

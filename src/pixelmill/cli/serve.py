@@ -1,0 +1,53 @@
+"""`pixelmill serve`: the service in this process, until SIGTERM or Ctrl-C drains it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pixelmill.cli.state import Globals
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback needs tokens.")] = None,
+    port: Annotated[str | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder of database and objects.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Pool processes for batch work; 0 is one a core.")] = None,
+    source_root: Annotated[
+        list[str] | None, typer.Option(help="Folder whose files jobs may name as file:// sources (repeatable).")
+    ] = None,
+    insecure: Annotated[bool | None, typer.Option("--insecure", help="Serve other addresses without tokens.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Time limit of a task, such as 90s.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
+) -> None:
+    """Start the service: REST, jobs, pages.
+
+    `pixelmill config show` lists all settings; those without an option of their own are set with --set NAME=VALUE, by
+    PIXELMILL_* variables, or in pixelmill.toml.
+    """
+    options: Globals = context.obj
+    settings = options.settings(
+        assignments or (),
+        host=host,
+        port=port,
+        data=data,
+        workers=workers,
+        source_roots=source_root,
+        insecure=insecure,
+        log_level=log_level,
+        log_format=log_format,
+        timeout=timeout,
+    )
+    from pixelmill import logs
+    from pixelmill.api.server import run
+    from pixelmill.cli.settings import api_settings, service_config
+    from pixelmill.service import Service
+
+    logs.configure(settings["log_level"], settings["log_format"])
+    run(Service(service_config(settings)), api_settings(settings))

@@ -1,0 +1,88 @@
+"""Settings as the records that the parts take, and `pixelmill config show`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixelmill.cli.state import Globals
+from pixelmill.config import TABLE, Settings
+
+if TYPE_CHECKING:
+    from pixelmill.api.settings import ApiSettings
+    from pixelmill.images.limits import Limits
+    from pixelmill.service.settings import ServiceConfig
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+def limits(settings: Settings) -> Limits:
+    """Bounds on images."""
+    from pixelmill.images.limits import Limits
+
+    return Limits(settings["max_bytes"], settings["max_pixels"], settings["max_side"])
+
+
+def service_config(settings: Settings) -> ServiceConfig:
+    """What the service needs."""
+    from pixelmill.service.settings import ServiceConfig
+
+    return ServiceConfig(
+        data=settings["data"],
+        workers=settings["workers"],
+        source_roots=settings["source_roots"],
+        limits=limits(settings),
+        timeout_s=settings["timeout"],
+        memory_bytes=settings["memory"],
+        recycle_after=settings["recycle_after"],
+        max_attempts=settings["max_attempts"],
+        interactive_wait_s=settings["interactive_wait"],
+        max_waiting=settings["max_waiting"],
+        max_queued=settings["max_queued"],
+        upload_ttl_s=settings["upload_ttl"],
+        retention_s=settings["retention"],
+        drain_s=settings["drain"],
+        synchronous=settings["synchronous"],
+    )
+
+
+def api_settings(settings: Settings) -> ApiSettings:
+    """What the REST edge needs."""
+    from pixelmill.api.settings import ApiSettings
+
+    return ApiSettings(
+        host=settings["host"],
+        port=settings["port"],
+        insecure=settings["insecure"],
+        require_tokens=settings["require_tokens"],
+        allowed_hosts=settings["allowed_hosts"],
+        drain_s=settings["drain"],
+    )
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `config` a group though it has one command."""
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
+) -> None:
+    """Show every setting, its value, and where that came from."""
+    options: Globals = context.obj
+    settings = options.settings(assignments or ())
+    shown = {row.name: {"value": row.show(settings[row.name]), "source": settings.sources[row.name]} for row in TABLE}
+    if as_json:
+        print(json.dumps(shown, indent=2))
+        return
+    width = max(map(len, shown))
+    values = max(len(entry["value"]) for entry in shown.values())
+    for name, entry in shown.items():
+        print(f"{name:{width}}  {entry['value']:{values}}  {entry['source']}")

@@ -1,0 +1,184 @@
+"""What the client hands out: frozen values read from the service's JSON.
+
+Readers ignore members they don't know, so an older client works with a newer service.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tasks of a job by state."""
+
+    queued: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def total(self) -> int:
+        """All tasks."""
+        return self.queued + self.running + self.done
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended."""
+        return self.succeeded + self.failed + self.cancelled
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Counts:
+        """From the ``counts`` member of a job."""
+        return cls(**{name: int(record.get(name, 0)) for name in cls.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job as it was when it was asked for. Times are ISO 8601 text in UTC, or None."""
+
+    id: str
+    state: str
+    counts: Counts
+    pipeline: str = ""
+    name: str = ""
+    sealed: bool = True
+    created: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """True once no task of the job will run any more."""
+        return self.state in FINAL_STATES
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> JobStatus:
+        """From a job's JSON."""
+        return cls(
+            id=str(record["id"]),
+            state=str(record["state"]),
+            counts=Counts.read(record.get("counts") or {}),
+            pipeline=str(record.get("pipeline") or ""),
+            name=str(record.get("name") or ""),
+            sealed=bool(record.get("sealed", True)),
+            created=record.get("created"),
+            started=record.get("started"),
+            ended=record.get("ended"),
+            tags=record.get("tags") or {},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """One source through one pipeline.
+
+    ``outcome`` has ``format``, ``media_type``, ``size``, ``bytes`` (None for data only), ``data`` and ``timings``;
+    ``error`` has ``type`` (the slug of an error of the tree) and ``detail``. ``uri`` is None for uploads.
+    """
+
+    id: str
+    state: str
+    name: str
+    uri: str | None = None
+    attempts: int = 0
+    target: str | None = None
+    worker: str | None = None
+    queued: str | None = None
+    started: str | None = None
+    ended: str | None = None
+    outcome: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def has_image(self) -> bool:
+        """True where the result holds image bytes."""
+        return bool(self.outcome and self.outcome.get("bytes") is not None)
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What operations found out, or nothing."""
+        return (self.outcome or {}).get("data") or {}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> TaskStatus:
+        """From a task's JSON."""
+        known = {name: record[name] for name in cls.__slots__ if name in record}
+        source = record.get("source")
+        if isinstance(source, Mapping):
+            known["uri"] = source.get("uri")
+        if isinstance(known.get("error"), Mapping):
+            known["error"] = {**known["error"], "type": slug_of(known["error"].get("type"))}
+        return cls(**known)
+
+
+def slug_of(type_uri: Any) -> str:
+    """The stable last part of a problem's ``type``, which is a URI or the slug itself."""
+    return str(type_uri or "").rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """The answer of ``process``: image bytes (None for data only), data, and milliseconds by part of the work."""
+
+    bytes: builtins.bytes | None
+    media_type: str | None
+    data: Mapping[str, Any] | None = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A task that succeeded, with its image bytes (None for data only)."""
+
+    task: TaskStatus
+    bytes: builtins.bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes that wait at the service to be used by a job."""
+
+    id: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry of the event log: ``type`` is ``task``, ``job`` or ``deleted``; ``id`` resumes a stream."""
+
+    id: str
+    type: str
+    data: Mapping[str, Any]
+
+    @property
+    def ends_job(self) -> bool:
+        """True where the job has ended with it (a retry may make it go on)."""
+        return self.type == "deleted" or (self.type == "job" and self.data.get("state") in FINAL_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far ``submit`` has come: files sent, of how many (None where the sources are an iterator), and bytes."""
+
+    done: int
+    total: int | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What ``download`` did: files written, files that were there already, tasks that gave nothing."""
+
+    saved: Sequence[Path]
+    skipped: Sequence[Path]
+    failed: Sequence[TaskStatus]

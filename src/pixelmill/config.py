@@ -1,0 +1,352 @@
+"""Settings: one explicit table, read once at the edges from flags, then variables, then ``pixelmill.toml``.
+
+Owns the names, formats, defaults and sources of all settings, and hands out plain frozen values. It knows nothing of
+what the values are used for: ``cli/settings.py`` turns them into the records that the service and the server take.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pixelmill.errors import ConfigError
+
+PREFIX = "PIXELMILL_"
+FILE_NAME = "pixelmill.toml"
+# Read by the project's own test suite, never by the program.
+TEST_PREFIX = "PIXELMILL_TEST_"
+HELP_PAGE = "docs/configuration.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. ``kind`` names its parser in ``KINDS``; ``low`` and ``high`` bound numbers, both included.
+
+    ``flag`` is its own option where commands have one; every setting is also reached by ``--set NAME=VALUE``.
+    A ``secret`` is never printed.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    doc: str
+    flag: str = ""
+    low: float = 0
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def format(self) -> str:
+        """What a value must look like, in words."""
+        if self.choices:
+            return "one of " + ", ".join(self.choices)
+        text = KINDS[self.kind].format
+        if self.kind not in NUMBERS:
+            return text
+        shown = KINDS[self.kind].show
+        if self.high < math.inf:
+            return f"{text}, from {shown(self.low)} to {shown(self.high)}"
+        return f"{text}, at least {shown(self.low)}"
+
+    def show(self, value: Any) -> str:
+        """The value in the form that would be written in a file; a secret as asterisks."""
+        if self.secret and value:
+            return "***"
+        return KINDS[self.kind].show(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How values of a setting are read and shown. ``parse`` raises ValueError."""
+
+    format: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|s|m|h|d)?\s*", text)
+    if match is None:
+        raise ValueError(text)
+    return float(match[1]) * _DURATIONS[match[2] or "s"]
+
+
+def _show_seconds(value: float) -> str:
+    for unit in ("d", "h", "m"):
+        if value and value % _DURATIONS[unit] == 0 and value > _DURATIONS[unit]:
+            return f"{value / _DURATIONS[unit]:g}{unit}"
+    return f"{value:g}s"
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].upper() not in _SIZES:
+        raise ValueError(text)
+    return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def _show_bytes(value: float) -> str:
+    for unit in ("GB", "MB", "KB"):
+        if value and value % _SIZES[unit] == 0:
+            return f"{value / _SIZES[unit]:g}{unit}"
+    return f"{value:g}"
+
+
+def _boolean(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(text)
+
+
+def _path(text: str) -> Path:
+    if not text.strip() or "\0" in text:
+        raise ValueError(text)
+    return Path(text).expanduser()
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(_path(part) for part in text.split(os.pathsep) if part.strip())
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "integer": Kind("a whole number", lambda text: int(text.replace("_", "")), str),
+        "seconds": Kind("a time such as 90, 90s, 5m, 24h or 7d", _seconds, _show_seconds),
+        "bytes": Kind("a size such as 1000000, 100MB, 2GB or 512MiB", _bytes, _show_bytes),
+        "boolean": Kind("true or false", _boolean, lambda value: str(value).lower()),
+        "text": Kind("text", str, str),
+        "path": Kind("a path", _path, str),
+        "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: _joined("paths", value)),
+        "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
+    }
+)
+LISTS = frozenset({"paths", "names"})
+NUMBERS = frozenset({"integer", "seconds", "bytes"})
+
+
+def _joined(kind: str, parts: Iterable[Any]) -> str:
+    return (os.pathsep if kind == "paths" else ",").join(map(str, parts))
+
+
+def _data_folder(environ: Mapping[str, str]) -> Path:
+    """Where the XDG base directory specification puts a program's data."""
+    base = environ.get("XDG_DATA_HOME", "")
+    # The specification says that a relative path is to be ignored.
+    root = Path(base) if base.startswith("/") else Path("~/.local/share").expanduser()
+    return root / "pixelmill"
+
+
+TABLE: tuple[Setting, ...] = (
+    # Where the service listens, and what it says.
+    Setting("host", "text", "127.0.0.1", "Address to listen on. Any other than loopback needs tokens.", "--host"),
+    Setting("port", "integer", 8080, "Port to listen on; 0 takes a free one.", "--port", high=65535),
+    Setting("insecure", "boolean", False, "Serve other addresses than loopback without tokens.", "--insecure"),
+    Setting("require_tokens", "boolean", False, "Ask for tokens on loopback too (behind a reverse proxy)."),
+    Setting("allowed_hosts", "names", (), "Host names, besides loopback, that requests without a token may use."),
+    Setting(
+        "log_level",
+        "text",
+        "info",
+        "Least severe messages that are logged.",
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+    ),
+    Setting(
+        "log_format",
+        "text",
+        "auto",
+        "`console` for people, `json` for machines; `auto` is console on a terminal, else JSON.",
+        "--log-format",
+        choices=("auto", "console", "json"),
+    ),
+    # What is kept, and where.
+    Setting(
+        "data",
+        "path",
+        None,
+        "Folder of database and objects (default: `pixelmill` in `$XDG_DATA_HOME` or `~/.local/share`).",
+        "--data",
+    ),
+    Setting(
+        "source_roots",
+        "paths",
+        (),
+        "Folders whose files jobs may name as `file://` sources; none by default.",
+        "--source-root",
+    ),
+    Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
+    Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),
+    Setting(
+        "synchronous",
+        "text",
+        "NORMAL",
+        "SQLite's durability: NORMAL survives a crash of the program, FULL also a loss of power.",
+        choices=("NORMAL", "FULL"),
+    ),
+    # How work is run.
+    Setting("workers", "integer", 0, "Pool processes for batch work; 0 is one a core.", "--workers", high=1024),
+    Setting("timeout", "seconds", 60.0, "Hard time limit of a task.", "--timeout", low=0.001),
+    Setting("memory", "bytes", 10**9, "Memory limit of a pool process.", low=10**8),
+    Setting("recycle_after", "integer", 1_000, "Tasks after which a pool process is replaced.", low=1),
+    Setting("max_attempts", "integer", 3, "Attempts of a task that is lost with its process.", low=1, high=100),
+    Setting("interactive_wait", "seconds", 10.0, "How long a synchronous request waits for a free slot."),
+    Setting("drain", "seconds", 30.0, "How long running tasks may take to end when the service stops."),
+    # What is refused.
+    Setting("max_bytes", "bytes", 10**8, "Largest image file.", low=1),
+    Setting("max_pixels", "integer", 10**8, "Most pixels of an image, all frames counted.", low=1),
+    Setting("max_side", "integer", 16_384, "Longest side of an image, in pixels.", low=1),
+    Setting("max_waiting", "integer", 10_000, "Most synchronous requests that wait for a slot.", low=1),
+    Setting("max_queued", "integer", 5_000_000, "Most tasks that wait in the queue, all owners together.", low=1),
+    # How the client commands reach a service.
+    Setting("url", "text", "http://127.0.0.1:8080", "Service that `pixelmill jobs` talks to.", "--url"),
+    Setting("token", "text", "", "Token that `pixelmill jobs` shows to the service.", "--token", secret=True),
+)
+SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in TABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their values, and the source that each value came from, in words."""
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+
+def load(
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    file: Path | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Read every setting: ``flags`` (None means not given), then ``environ``, then the file, then the default.
+
+    ``file`` must exist where it is named; else ``pixelmill.toml`` in ``folder`` is read if it is there. Raises
+    :class:`ConfigError` for a wrong value, an unknown name, or a file that can't be read.
+    """
+    path = file if file is not None else _found(folder)
+    table = _read(path) if path is not None else {}
+    _refuse_unknown(table, SETTINGS, f"{path}: unknown setting")
+    variables = {name: text for name, text in environ.items() if _is_ours(name)}
+    known = {setting.variable: setting for setting in TABLE}
+    _refuse_unknown(variables, known, "Unknown environment variable")
+    _refuse_unknown(flags, SETTINGS, "Unknown setting")
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in TABLE:
+        raw: Any
+        if flags.get(setting.name) is not None:
+            raw, source = flags[setting.name], f"flag {setting.flag or '--set'}"
+        elif setting.variable in variables:
+            raw, source = variables[setting.variable], f"variable {setting.variable}"
+        elif setting.name in table:
+            raw, source = table[setting.name], f"file {path}"
+        else:
+            values[setting.name] = _data_folder(environ) if setting.name == "data" else setting.default
+            sources[setting.name] = "default"
+            continue
+        values[setting.name] = parse(setting, raw, source)
+        sources[setting.name] = source
+    return Settings(MappingProxyType(values), MappingProxyType(sources))
+
+
+def parse(setting: Setting, raw: Any, source: str) -> Any:
+    """Turn what was written into the setting's value; raises :class:`ConfigError`."""
+    if isinstance(raw, (list, tuple)) and setting.kind in LISTS:
+        text = _joined(setting.kind, raw)
+    elif isinstance(raw, bool):
+        text = str(raw).lower()
+    else:
+        text = str(raw)
+    try:
+        return _checked(setting, raw, text)
+    except (ValueError, OverflowError) as error:
+        shown = "that value" if setting.secret else repr(text)
+        raise ConfigError(
+            f"{setting.name}: {shown} ({source}) is not {setting.format}. {_how_to_set(setting)}",
+            setting=setting.name,
+            source=source,
+        ) from error
+
+
+def _checked(setting: Setting, raw: Any, text: str) -> Any:
+    if isinstance(raw, (dict, list)) and setting.kind not in LISTS:
+        raise ValueError(text)
+    value = KINDS[setting.kind].parse(text)
+    in_bounds = setting.kind not in NUMBERS or (setting.low <= value <= setting.high and value < math.inf)
+    if not in_bounds or (setting.choices and value not in setting.choices):
+        raise ValueError(text)
+    return value
+
+
+def _how_to_set(setting: Setting) -> str:
+    flag = setting.flag or f"--set {setting.name}=…"
+    return f"Set it with {flag}, {setting.variable}, or `{setting.name}` in {FILE_NAME}; see {HELP_PAGE}."
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts of ``--set`` as flags; raises :class:`ConfigError`."""
+    flags: dict[str, str] = {}
+    for text in assignments:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--set {text!r} is not of the form NAME=VALUE, such as --set max_bytes=200MB.")
+        flags[name.strip().replace("-", "_")] = value
+    return flags
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)
+
+
+def _found(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    path = folder / FILE_NAME
+    return path if path.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} can't be read: {error.strerror}. Check --config.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} is not valid TOML: {error}.") from error
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise ConfigError(f"{what} {name!r}.{hint} All settings are in {HELP_PAGE}.", setting=name)
