@@ -53,7 +53,7 @@ def test_what_nobody_expected_stays_inside() -> None:
 
 
 def test_the_documentation_of_errors_is_up_to_date() -> None:
-    assert (DOCS / "errors.md").read_text(encoding="utf-8") == errors_page(), "run: python -m pixelmill.api.openapi docs"
+    assert (DOCS / "errors.md").read_text(encoding="utf-8") == errors_page(), "run: python -m pixelmill.api.docs"
 
 
 @pytest.mark.parametrize("slug", sorted(ERROR_TYPES))

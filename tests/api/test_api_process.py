@@ -82,7 +82,7 @@ def test_the_outcome_comes_as_json_where_it_is_asked_for(client: httpx.Client, p
 @pytest.mark.parametrize(
     ("pipeline", "status", "slug", "context"),
     [
-        ("greyscale", 422, "unknown-operation", {"operation": "greyscale", "nearest": ["grayscale"]}),
+        ("greyscale", 422, "unknown-operation", {"operation": "greyscale"}),
         ("gaussian:sigma=-1", 422, "invalid-parameter", {"operation": "gaussian", "parameter": "sigma"}),
         ("format:jpeg,quality=999", 422, "invalid-parameter", {"parameter": "quality"}),
         ("crop:5000,5000,10,10", 422, "not-applicable", {}),

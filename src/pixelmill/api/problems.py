@@ -171,7 +171,7 @@ def errors_page() -> str:
         "`title`, `status`, `detail` (what happened, why, what to do), `instance` (the path asked for), `request_id`",
         "(also in `X-Request-ID`, and in the log), `retryable`, and `context` (values for programs). Match on the last",
         "part of `type`: it is stable. The command line and the Python client raise the same types. The service",
-        f"explains each at `{PREFIX}TYPE`. This page is made by `python -m pixelmill.api.openapi`.",
+        f"explains each at `{PREFIX}TYPE`. This page is made by `python -m pixelmill.api.docs`.",
         "",
         "| type | status | may be retried | title | what to do |",
         "|---|---|---|---|---|",
