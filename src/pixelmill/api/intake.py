@@ -15,6 +15,7 @@ from pixelmill.api.naming import clean_name
 from pixelmill.api.schemas import JobRequest, MoreTasks
 from pixelmill.errors import RequestError
 from pixelmill.jobs.model import Priority
+from pixelmill.pipelines.spec import Pipeline
 
 MAX_TAGS = 32
 MAX_TAG = 256
@@ -26,7 +27,7 @@ MAX_KEY = 255
 class Intake:
     """A job, or more tasks for one, as it was asked for."""
 
-    pipeline: str | list[Any] | dict[str, Any] | None = None
+    pipeline: str | dict[str, Any] | None = None
     uploads: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     name: str = ""
@@ -56,8 +57,7 @@ async def job_intake(call: Call, *, fingerprint: bool) -> Intake:
 async def tasks_intake(call: Call) -> Intake:
     """The body of ``POST /v1/jobs/{id}/tasks``; ``sealed`` is False unless ``seal`` was asked for."""
     if call.is_form:
-        intake = await _form(call, fingerprint=False, more=True)
-        return intake
+        return await _form(call, fingerprint=False, more=True)
     more = await call.json(MoreTasks)
     return Intake(uploads=more.uploads, sources=more.sources, sealed=more.seal)
 
@@ -96,7 +96,7 @@ async def _form(call: Call, *, fingerprint: bool, more: bool = False) -> Intake:
             text = await part.text()
             if digest is not None:
                 digest.update(f"\0field\0{part.name}\0{text}\0".encode("utf-8", "replace"))
-            _set(call, intake, part, text, more=more)
+            _set(intake, part, text, more=more)
     intake.fingerprint = digest.hexdigest() if digest is not None else ""
     return intake
 
@@ -107,7 +107,7 @@ async def _hashed(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> AsyncI
         yield chunk
 
 
-def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> None:
+def _set(intake: Intake, part: Part, text: str, *, more: bool) -> None:
     """Take one plain field."""
     known = (
         ("files", "uploads", "sources", "seal")
@@ -119,7 +119,7 @@ def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> No
     match part.name:
         case "pipeline":
             # Parsed now, so that a mistake is found before the files are sent.
-            call.edge.pipelines.parse(text)
+            Pipeline.parse(text)
             intake.pipeline = text
         case "uploads":
             intake.uploads.extend(text.split())

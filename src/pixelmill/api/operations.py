@@ -10,6 +10,7 @@ from pixelmill.api.edge import Call
 from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes, parameter
 from pixelmill.api.schemas import OperationBody, OperationList
+from pixelmill.errors import NotFound, UnknownOperation
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.table import all_operations, example_of, operation_named
 from pixelmill.pipelines.spec import Pipeline
@@ -18,25 +19,26 @@ routes = Routes("operations")
 
 
 def operation_body(cls: type[Operation]) -> dict[str, Any]:
-    """One operation as JSON. Facts are those of its first example, for they depend on the parameters."""
+    """One operation as JSON. Kind and tier may depend on parameters; shown are those of its example."""
     example = example_of(cls)
     facts = example.facts()
     return {
         "name": cls.name,
         "family": cls.family,
         "summary": cls.summary,
-        "description": " ".join((cls.__doc__ or "").split()),
+        "description": " ".join((cls.__doc__ or "").replace("``", "`").split()),
         "kind": facts.kind,
         "tier": facts.tier,
-        "parameters": cls.model_json_schema(),
-        "examples": [str(Pipeline((example,)))],
+        "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
+        "examples": [Pipeline((example,)).to_text()],
     }
 
 
 @routes.add("GET", "/v1/operations", scope="process", summary="List all operations", model=OperationList)
 async def list_operations(call: Call) -> Response:
     """With the JSON Schema of their parameters: enough to draw a form."""
-    return json_response({"items": [operation_body(operation) for operation in all_operations()], "next": None})
+    del call
+    return json_response({"items": [operation_body(cls) for cls in all_operations()], "next": None})
 
 
 @routes.add(
@@ -50,4 +52,8 @@ async def list_operations(call: Call) -> Response:
 )
 async def get_operation(call: Call) -> Response:
     """An unknown name gets the nearest known ones."""
-    return json_response(operation_body(operation_named(call.path("name"))))
+    try:
+        cls = operation_named(call.path("name"))
+    except UnknownOperation as error:
+        raise NotFound(error.detail, **error.context) from error
+    return json_response(operation_body(cls))
