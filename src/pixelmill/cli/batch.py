@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pixelmill.cli.outputs import Clash, Destination, Job, exists_error, expected, extension, with_extension, write
+from pixelmill.cli.outputs import Clash, Destination, Job, exists_error, expected, extension, write
 from pixelmill.cli.state import Stopped
 from pixelmill.errors import PixelmillError
 from pixelmill.images.limits import Limits
@@ -28,8 +29,8 @@ class Report:
 
     source: str
     state: Literal["succeeded", "failed", "skipped"]
-    output: Path | None = None
-    data_file: Path | None = None
+    output: str | None = None
+    data_file: str | None = None
     outcome: Outcome | None = None
     error: PixelmillError | None = None
 
@@ -64,7 +65,7 @@ class Work:
         if job.input.error is not None:
             return Report(job.input.name, "failed", error=job.input.error)
         path = expected(job, self.destination, self.format) if self.clash != "overwrite" else None
-        if path is None or not path.exists():
+        if path is None or not os.path.lexists(path):
             return None
         if self.clash == "skip":
             return Report(job.input.name, "skipped", output=path)
@@ -75,11 +76,13 @@ class Work:
         output = data_file = None
         stem = job.stem
         if stem is not None and outcome.bytes is not None and outcome.format is not None:
-            output = self.destination.path if self.destination.kind == "file" else None
-            output = output or with_extension(stem, extension(outcome.format, job.input.relative))
+            if self.destination.kind == "file":
+                output = str(self.destination.path)
+            else:
+                output = stem + extension(outcome.format, job.input.relative)
             write(output, outcome.bytes, self.clash)
         if stem is not None and outcome.data and self.data_to_files:
-            data_file = with_extension(stem, ".json")
+            data_file = f"{stem}.json"
             text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
             write(data_file, text.encode(), self.clash)
         return Report(job.input.name, "succeeded", output, data_file, outcome)
@@ -161,9 +164,9 @@ def record(report: Report) -> dict[str, Any]:
     """A report as plain JSON values, for ``--json``."""
     line: dict[str, Any] = {"source": report.source, "state": report.state}
     if report.output is not None:
-        line["output"] = str(report.output)
+        line["output"] = report.output
     if report.data_file is not None:
-        line["data_file"] = str(report.data_file)
+        line["data_file"] = report.data_file
     if report.outcome is not None:
         document = report.outcome.to_dict()
         line |= {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}

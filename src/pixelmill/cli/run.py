@@ -69,7 +69,9 @@ def run(
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
     parsed = with_output_format(_parse(pipeline), destination)
     if explain:
-        explain_plan(parsed, found.items, settings, as_json=json_lines)
+        from pixelmill.cli.explain import explain as print_plan
+
+        print_plan(parsed, found.items, settings, as_json=json_lines)
         return
     if destination.kind == "none" and not json_lines:
         raise ConfigError("Say where results go: -o FOLDER, -o FILE, or -o - for standard output.")
@@ -155,7 +157,7 @@ def _execute(
 
         def take(report: Report) -> None:
             if report.state == "failed" and report.error is not None:
-                tally.failures.append(Failure(report.source, report.error.title, report.error.detail))
+                tally.failures.append(Failure(report.source, report.error.type, report.error.detail))
             elif report.state == "skipped":
                 tally.skipped += 1
             else:
@@ -224,19 +226,15 @@ def _finish(tally: Tally, destination: Destination, *, json_lines: bool) -> None
             "images_per_second": round(tally.rate, 2),
         }
         print(json.dumps({"summary": summary}), flush=True)
-    elif destination.kind != "stdout":
+    elif destination.kind != "stdout" and tally.done > 1:
         skipped = f", {tally.skipped:,} skipped" if tally.skipped else ""
         where = f" to {destination.path}" if destination.path is not None else ""
         print(
             f"{tally.succeeded:,} of {tally.done:,} written{where} in {tally.seconds:.1f} s{skipped}", file=sys.stderr
         )
     if tally.failures:
-        print_failures(tally.failures)
+        if tally.done == 1:
+            print(f"pixelmill: {tally.failures[0].name}: {tally.failures[0].why}", file=sys.stderr)
+        else:
+            print_failures(tally.failures)
         raise typer.Exit(1)
-
-
-def explain_plan(pipeline: Pipeline, items: Any, settings: Settings, *, as_json: bool) -> None:
-    """Print what would be decoded, fused and run for the first source."""
-    from pixelmill.cli.explain import explain
-
-    explain(pipeline, items, settings, as_json=as_json)
