@@ -114,18 +114,31 @@ class Service:
 
     async def put_upload(self, owner: str, name: str, body: AsyncIterator[bytes]) -> Upload:
         """Stream bytes into the store. Every call makes a new upload with its own id."""
+        upload = await self.store_upload(owner, name, body)
+        await self.record_uploads([upload])
+        return upload
+
+    async def store_upload(self, owner: str, name: str, body: AsyncIterator[bytes]) -> Upload:
+        """Only the first half of :meth:`put_upload`: the upload is not known before :meth:`record_uploads`.
+
+        For forms of many files: recording them together saves a transaction each. What is stored and never
+        recorded (the process died) is swept when the service starts.
+        """
         self._take_work()
         upload_id = new_id("up")
         key = f"uploads/{owner}/{upload_id}"
         info = await self._wiring.store.put(key, body, limit=self.config.limits.max_bytes)
+        self.metrics.bytes_received(info.size)
         now = time.time()
-        upload = Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
+        return Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
+
+    async def record_uploads(self, uploads: Sequence[Upload]) -> None:
+        """The second half of :meth:`put_upload`; where it fails, the bytes are removed again."""
         try:
-            await self._wiring.uploads.add(upload)
+            await self._wiring.uploads.add(*uploads)
         except BaseException:
-            await self._wiring.store.delete([key])
+            await self._wiring.store.delete([upload.key for upload in uploads])
             raise
-        return upload
 
     # -- jobs ------------------------------------------------------------------------------------
 
