@@ -63,7 +63,9 @@ def test_a_stream_resumes_where_it_broke(client: httpx.Client, pictures: list[by
     log = whole_log(client, job)
     middle = log[len(log) // 2][0]
     options: dict[str, Any] = (
-        {"headers": {"last-event-id": str(middle)}, "params": {"after": 0}} if how == "header" else {"params": {"after": middle}}
+        {"headers": {"last-event-id": str(middle)}, "params": {"after": 0}}
+        if how == "header"
+        else {"params": {"after": middle}}
     )
     with client.stream("GET", f"/v1/jobs/{job}/events", **options) as stream:
         assert list(events(stream)) == [event for event in log if event[0] > middle]
@@ -138,7 +140,9 @@ def test_a_reader_that_takes_nothing_is_given_up(start: Any, pictures: list[byte
         for _ in range(40):  # many readings of the log, more than the kernel's buffers hold
             stuck.sendall(f"GET /v1/jobs/{job}/events?after=0 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         for _ in range(400):
-            if any(line["event"] == "request.done" and line["status"] == 499 for line in service.log_lines("request.done")):
+            if any(
+                line["event"] == "request.done" and line["status"] == 499 for line in service.log_lines("request.done")
+            ):
                 return
             client.get("/healthz")
         raise AssertionError("the stream is still open")

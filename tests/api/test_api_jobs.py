@@ -108,9 +108,7 @@ def test_a_result_is_not_sent_again_to_who_has_it(client: httpx.Client, pictures
         assert client.get(link, params={"download": "1"}).headers["content-disposition"].startswith("attachment")
 
 
-def test_uploads_and_sources_become_a_job(
-    client: httpx.Client, pictures: list[bytes], source_root: Path
-) -> None:
+def test_uploads_and_sources_become_a_job(client: httpx.Client, pictures: list[bytes], source_root: Path) -> None:
     folder = source_root / "trip"
     folder.mkdir(exist_ok=True)
     for number in range(3):
@@ -139,7 +137,9 @@ def test_uploads_and_sources_become_a_job(
         ("nonsense", 422, "invalid-uri"),
     ],
 )
-def test_sources_outside_the_source_roots_are_refused(client: httpx.Client, source: str, status: int, slug: str) -> None:
+def test_sources_outside_the_source_roots_are_refused(
+    client: httpx.Client, source: str, status: int, slug: str
+) -> None:
     answer = client.post("/v1/jobs", json={"pipeline": PIPELINE, "sources": [source]})
     document = assert_problem(answer, status, slug)
     assert "root:" not in str(document)

@@ -46,7 +46,9 @@ def run(chunks: Sequence[bytes], limits: FormLimits | None = None, content_type:
 
 
 @given(
-    st.lists(st.tuples(st.just("files"), st.sampled_from(["a.jpg", "ü.png", "b c"]), st.binary(max_size=300)), max_size=4),
+    st.lists(
+        st.tuples(st.just("files"), st.sampled_from(["a.jpg", "ü.png", "b c"]), st.binary(max_size=300)), max_size=4
+    ),
     st.integers(1, 80),
 )
 def test_a_form_reads_the_same_however_its_bytes_arrive(fields: list[Field], size: int) -> None:

@@ -40,7 +40,8 @@ class Uploads:
         """Record uploads whose bytes are in the store, in one transaction."""
         names = ("id", "owner", "key", "size", "created", "expires")
         rows = [
-            {name: getattr(upload, name) for name in names} | {"name": clean(upload.name), "used": False} for upload in new
+            {name: getattr(upload, name) for name in names} | {"name": clean(upload.name), "used": False}
+            for upload in new
         ]
         if rows:
             await self._db.write(lambda connection: connection.execute(insert(uploads), rows).rowcount)
