@@ -127,7 +127,7 @@ def _pillow(data: Data, target: str, header: Header) -> NDArray[np.uint8]:
                 corrupt("JPEG", "its picture is not as large as its header says")
             if mode == "CMYK":
                 picture.load()
-                return np.invert(np.array(picture))  # Pillow has inverted it already, see read()
-            return np.array(picture.convert(mode))
+                return np.invert(np.array(picture, dtype=np.uint8))  # Pillow has inverted it already, see read()
+            return np.array(picture.convert(mode), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise CorruptImage(f"The JPEG file is damaged: {error}. Get a fresh copy of it.", format="jpeg") from error
