@@ -37,7 +37,9 @@ def test_the_service_serves_the_same_document(client: httpx.Client) -> None:
 
 
 def test_every_route_is_in_the_document() -> None:
-    routes = {(route.path.replace(":path}", "}"), method.lower()) for route in _api_routes() for method in route.methods}
+    routes = {
+        (route.path.replace(":path}", "}"), method.lower()) for route in _api_routes() for method in route.methods
+    }
     assert routes == set(OPERATIONS)
 
 
