@@ -128,6 +128,14 @@ async def test_a_task_that_eats_memory_fails_alone_and_its_process_is_replaced(a
         assert (await pool.run(request("echo"))).worker != before
 
 
+async def test_a_source_over_the_memory_limit_is_refused_before_it_is_read() -> None:
+    async with running_pool(memory_bytes=50_000_000) as pool:
+        for _ in range(3):
+            with pytest.raises(OutOfMemory):
+                await pool.run(request("echo", bytes(80_000_000)))
+        await pool.run(request("echo"))
+
+
 async def test_a_process_killed_in_mid_task_costs_that_task_alone(announcement: Announcement) -> None:
     async with running_pool(workers=2) as pool:
         task = asyncio.create_task(pool.run(request("hang", source_name=str(announcement.path))))
@@ -151,7 +159,7 @@ async def test_a_crash_says_how_the_process_ended(action: str, context: dict[str
 
 async def test_a_process_that_answers_with_nonsense_is_ended() -> None:
     async with running_pool() as pool:
-        with pytest.raises(WorkerCrashed, match="nonsense"):
+        with pytest.raises(WorkerCrashed, match="could not talk"):
             await pool.run(request("nonsense"))
         await pool.run(request("echo"))
 

@@ -1,10 +1,12 @@
-"""The FastAPI application: routes, middleware, error handlers and lifespan around one service. None is made at import."""
+"""The FastAPI application: routes, middleware, error handlers and lifespan around one service.
+
+No application is made at import.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -58,21 +60,29 @@ def create_app(service: Service, settings: ApiSettings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     edge: Edge = app.state.edge
     try:
-        await edge.service.start()
-        if edge.settings.tokens_needed:
-            check_address(edge.settings, has_tokens=await edge.service.has_tokens())
-        elif not edge.settings.on_loopback:
-            logs.event("service.insecure", host=edge.settings.host)
+        await _start(edge)
     except BaseException as error:
         # The server only says that start-up failed; whoever runs it wants to know why.
         edge.startup_error = error
-        await edge.service.stop()
         raise
     try:
         yield
     finally:
         edge.drain()
         await edge.service.stop()
+
+
+async def _start(edge: Edge) -> None:
+    """Start the service; end it again where it would be open to others, or closed to everybody."""
+    settings, service = edge.settings, edge.service
+    await service.start()
+    try:
+        check_address(settings, has_tokens=not settings.tokens_needed or await service.has_tokens())
+    except BaseException:
+        await service.stop()
+        raise
+    if settings.insecure and not settings.on_loopback:
+        logs.event("service.insecure", host=settings.host)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

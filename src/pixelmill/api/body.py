@@ -115,14 +115,14 @@ async def read_json(request: Request, maximum: int, idle_s: float, budget: BodyB
     """The body as JSON; an empty one is ``{}``. Raises :class:`RequestError` (400, 413, 415)."""
     declared_type = media_type(request)
     if declared_type not in {"", "application/json"} and not declared_type.endswith("+json"):
-        raise RequestError(
-            f"The body must be JSON (Content-Type: application/json), not {declared_type}.", status=415
-        )
+        raise RequestError(f"The body must be JSON (Content-Type: application/json), not {declared_type}.", status=415)
 
     def check(total: int) -> None:
         if total > maximum:
             raise RequestError(
-                f"The JSON body is larger than {maximum:,} bytes. Send large jobs by pages.", status=413, maximum=maximum
+                f"The JSON body is larger than {maximum:,} bytes. Send large jobs by pages.",
+                status=413,
+                maximum=maximum,
             )
 
     with budget.share() as take:

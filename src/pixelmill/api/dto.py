@@ -1,4 +1,7 @@
-"""Jobs, tasks, uploads, outcomes and events as the JSON of the REST service. Pure; ``schemas.py`` documents the shapes."""
+"""Jobs, tasks, uploads, outcomes and events as the JSON of the REST service.
+
+Pure; ``schemas.py`` documents the shapes.
+"""
 
 from __future__ import annotations
 

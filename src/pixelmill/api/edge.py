@@ -6,11 +6,9 @@ and no response models at run time: a synchronous request may cost little more t
 
 from __future__ import annotations
 
-import json
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -23,33 +21,10 @@ from pixelmill.api.responses import OpenStreams
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
-from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Service
 
 Names = TypeVar("Names", bound=StrEnum)
 Model = TypeVar("Model", bound=BaseModel)
-MAX_CACHED_PIPELINE = 4_096
-CACHED_PIPELINES = 256
-
-
-class Pipelines:
-    """Parsed pipelines by their text, the last ``CACHED_PIPELINES`` short ones: most requests repeat one."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, Pipeline] = OrderedDict()
-
-    def parse(self, form: str | list[Any] | dict[str, Any]) -> Pipeline:
-        """The pipeline of a text form, or of a JSON form as text or value; raises :class:`PipelineError`."""
-        text = form if isinstance(form, str) else json.dumps(form)
-        known = self._known.get(text)
-        if known is not None:
-            return known
-        pipeline = Pipeline.parse(text)
-        if len(text) <= MAX_CACHED_PIPELINE:
-            self._known[text] = pipeline
-            if len(self._known) > CACHED_PIPELINES:
-                self._known.popitem(last=False)
-        return pipeline
 
 
 class Edge:
@@ -60,7 +35,6 @@ class Edge:
         self.access = Access(service, settings)
         self.streams = OpenStreams()
         self.budget = bodies.BodyBudget(settings.max_body_memory)
-        self.pipelines = Pipelines()
         self.draining = False
         self.in_flight = 0
         self.startup_error: BaseException | None = None

@@ -33,7 +33,9 @@ HEADERS = [
 routes = Routes("events")
 
 _AFTER = parameter("after", "Events after this id; 0 is from the beginning of the log", {"type": "integer"})
-_LAST = parameter("Last-Event-ID", "The same, as browsers send it when they reconnect", {"type": "integer"}, where="header")
+_LAST = parameter(
+    "Last-Event-ID", "The same, as browsers send it when they reconnect", {"type": "integer"}, where="header"
+)
 _STREAM = {
     200: {
         "description": "Events `task`, `job` and `deleted` with JSON data; comments as heartbeats, at least every 15 s",
@@ -99,9 +101,7 @@ def _after(call: Call) -> int | None:
 class EventStream(Response):
     """Sends events until they end, the client goes away or takes nothing for too long, or the service drains."""
 
-    def __init__(
-        self, call: Call, events: AsyncIterator[LoggedEvent | None], first: LoggedEvent | None = None
-    ) -> None:
+    def __init__(self, call: Call, events: AsyncIterator[LoggedEvent | None], first: LoggedEvent | None = None) -> None:
         super().__init__()
         self.raw_headers = list(HEADERS)
         self._streams: OpenStreams = call.edge.streams

@@ -60,7 +60,9 @@ async def get_ready(call: Call) -> Response:
     problems=(404,),
     answers={200: {"description": "Meaning, status, advice", "content": {"application/json": {}}}},
     parameters=(
-        parameter("slug", "Last part of a problem's `type`", {"enum": list(KINDS)}, where="path", example="busy", must=True),
+        parameter(
+            "slug", "Last part of a problem's `type`", {"enum": list(KINDS)}, where="path", example="busy", must=True
+        ),
     ),
 )
 async def get_problem_type(call: Call) -> Response:

@@ -22,6 +22,7 @@ from pixelmill.api.schemas import (
     TaskList,
 )
 from pixelmill.jobs.model import State
+from pixelmill.pipelines.spec import Pipeline
 
 MAX_PAGE = 1_000
 
@@ -78,7 +79,7 @@ async def submit_job(call: Call) -> Response:
     assert intake.pipeline is not None, "job_intake() refuses a job without a pipeline"
     job, created = await call.service.submit(
         call.owner,
-        call.edge.pipelines.parse(intake.pipeline),
+        Pipeline.parse(intake.pipeline),
         uploads=intake.uploads,
         sources=intake.sources,
         name=intake.name,
@@ -246,5 +247,3 @@ async def get_archive(call: Call) -> Response:
         "cache-control": "no-store",
     }
     return BoundedStream(body, call.edge.settings.send_stall_s, headers)
-
-

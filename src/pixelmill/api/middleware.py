@@ -51,9 +51,7 @@ class EdgeMiddleware:
         start = time.perf_counter()
         self._edge.in_flight += 1
         try:
-            refusal = self._refusal(scope["path"])
-            if refusal is not None:
-                raise refusal
+            self._check_room(scope["path"])
             await self._app(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = exchange.status or CLIENT_GONE
@@ -68,14 +66,13 @@ class EdgeMiddleware:
             self._edge.in_flight -= 1
             self._tell(scope, exchange, time.perf_counter() - start)
 
-    def _refusal(self, path: str) -> PixelmillError | None:
+    def _check_room(self, path: str) -> None:
         if path in OPEN_WHILE_DRAINING:
-            return None
+            return
         if self._edge.draining:
-            return ShuttingDown("This service is shutting down. Try again in a few seconds.", retry_after=5)
+            raise ShuttingDown("This service is shutting down. Try again in a few seconds.", retry_after=5)
         if self._edge.in_flight > self._edge.settings.max_requests:
-            return QueueFull("Too many requests are being worked on. Try again in a few seconds.", retry_after=2)
-        return None
+            raise QueueFull("Too many requests are being worked on. Try again in a few seconds.", retry_after=2)
 
     def _tell(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

@@ -1,19 +1,14 @@
-"""The OpenAPI document of the service, and the files in ``docs/`` that are made from code.
-
-``python -m pixelmill.api.openapi docs`` writes ``openapi.json`` and ``errors.md``; a test keeps them up to date.
-"""
+"""The OpenAPI document of the service: what FastAPI knows of the routes, and what it can't know."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from pixelmill.api.problems import errors_page
 from pixelmill.api.schemas import ProblemBody, ProcessedBody
 
 REF = "#/components/schemas/{model}"
@@ -55,10 +50,3 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def document_text(app: FastAPI) -> str:
     """The document as it stands in ``docs/openapi.json``."""
     return json.dumps(describe(app), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def write_docs(app: FastAPI, folder: Path) -> None:
-    """Write the files that are made from code."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "openapi.json").write_text(document_text(app), encoding="utf-8")
-    (folder / "errors.md").write_text(errors_page(), encoding="utf-8")

@@ -10,34 +10,35 @@ from pixelmill.api.edge import Call
 from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes, parameter
 from pixelmill.api.schemas import OperationBody, OperationList
+from pixelmill.errors import NotFound, UnknownOperation
 from pixelmill.operations.operation import Operation
-from pixelmill.operations.table import NAMES, operation_class
+from pixelmill.operations.table import all_operations, example_of, operation_named
+from pixelmill.pipelines.spec import Pipeline
 
 routes = Routes("operations")
 
 
 def operation_body(cls: type[Operation]) -> dict[str, Any]:
-    """One operation as JSON. Facts are those of its first example, for they depend on the parameters."""
-    schema = cls.model_json_schema()
-    examples = list(getattr(cls, "examples", ()))
+    """One operation as JSON. Kind and tier may depend on parameters; shown are those of its example."""
+    example = example_of(cls)
+    facts = example.facts()
     return {
         "name": cls.name,
         "family": cls.family,
         "summary": cls.summary,
-        "description": " ".join((cls.__doc__ or "").split()),
-        "kind": cls.kind,
-        "tier": cls.tier,
-        "parameters": schema,
-        "examples": examples,
+        "description": " ".join((cls.__doc__ or "").replace("``", "`").split()),
+        "kind": facts.kind,
+        "tier": facts.tier,
+        "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
+        "examples": [Pipeline((example,)).to_text()],
     }
 
 
-@routes.add(
-    "GET", "/v1/operations", scope="process", summary="List all operations", model=OperationList
-)
+@routes.add("GET", "/v1/operations", scope="process", summary="List all operations", model=OperationList)
 async def list_operations(call: Call) -> Response:
     """With the JSON Schema of their parameters: enough to draw a form."""
-    return json_response({"items": [operation_body(operation_class(name)) for name in NAMES], "next": None})
+    del call
+    return json_response({"items": [operation_body(cls) for cls in all_operations()], "next": None})
 
 
 @routes.add(
@@ -51,4 +52,8 @@ async def list_operations(call: Call) -> Response:
 )
 async def get_operation(call: Call) -> Response:
     """An unknown name gets the nearest known ones."""
-    return json_response(operation_body(operation_class(call.path("name"))))
+    try:
+        cls = operation_named(call.path("name"))
+    except UnknownOperation as error:
+        raise NotFound(error.detail, **error.context) from error
+    return json_response(operation_body(cls))

@@ -171,7 +171,7 @@ def errors_page() -> str:
         "`title`, `status`, `detail` (what happened, why, what to do), `instance` (the path asked for), `request_id`",
         "(also in `X-Request-ID`, and in the log), `retryable`, and `context` (values for programs). Match on the last",
         "part of `type`: it is stable. The command line and the Python client raise the same types. The service",
-        f"explains each at `{PREFIX}TYPE`. This page is made by `python -m pixelmill.api.openapi`.",
+        f"explains each at `{PREFIX}TYPE`. This page is made by `python -m pixelmill.api.docs`.",
         "",
         "| type | status | may be retried | title | what to do |",
         "|---|---|---|---|---|",
@@ -183,8 +183,8 @@ def errors_page() -> str:
     lines += [
         "",
         "429, 503 and 507 carry `Retry-After` in seconds where another attempt may succeed, 401 `WWW-Authenticate`,",
-        "405 `Allow`. A request that took longer than its time limit is 422, not 504: gateways and clients retry a 504,",
-        "and the same work would be lost again. Requests that HTTP itself forbids (a broken request line, headers",
+        "405 `Allow`. Work that takes longer than its time limit is 422, not 504: gateways and clients retry a 504, so",
+        "the same work would be lost again. Requests that HTTP itself forbids (a broken request line, headers",
         "larger than 64 KB, or none within 20 s) end before the service sees them: 400, 431 or 408.",
         "",
     ]

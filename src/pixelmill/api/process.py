@@ -17,6 +17,7 @@ from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import RequestError
 from pixelmill.images.formats import format_named
+from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
 
 MAX_DATA_HEADER = 4_000
@@ -35,7 +36,7 @@ _FORM = {
 }
 _HEADERS = {
     "Server-Timing": {
-        "description": "Milliseconds of decode, apply, encode, and queue (waiting, and the way to the process and back)",
+        "description": "Milliseconds of decode, apply, encode, and queue (waiting, and the way to the pool and back)",
         "schema": {"type": "string"},
         "example": "decode;dur=2.10, apply;dur=0.42, encode;dur=0.61, queue;dur=0.55",
     },
@@ -79,15 +80,15 @@ async def process(call: Call) -> Response:
     pipeline that gives data only answers JSON. When no worker comes free in time the answer is 429.
     """
     text = call.query("pipeline")
-    pipeline = call.edge.pipelines.parse(text) if text is not None else None
+    pipeline = Pipeline.parse(text) if text is not None else None
     name = clean_name(call.query("name") or "image")
     with call.edge.budget.share() as take:
         if call.is_form:
             form = _Form()
             await form.read(call, take)
-            body, name = form.file, form.name if form.name else name
+            body, name = form.file, form.name or name
             if form.pipeline is not None:
-                pipeline = call.edge.pipelines.parse(form.pipeline)
+                pipeline = Pipeline.parse(form.pipeline)
         else:
             body = await collect(call.chunks(), call.edge.limits.check_bytes, take, declared_length(call.request))
         if pipeline is None:
@@ -125,7 +126,9 @@ class _Form:
             elif part.name == "pipeline":
                 self.pipeline = await part.text()
             else:
-                raise RequestError(f"Unknown field {part.name[:40]!r}; there are 'file' and 'pipeline'.", field=part.name)
+                raise RequestError(
+                    f"Unknown field {part.name[:40]!r}; there are 'file' and 'pipeline'.", field=part.name
+                )
 
 
 def _bytes(part: Part) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with the bounds it lacks: time for the head, its size, and patience with a body nobody wants.
+"""uvicorn's HTTP/1.1 protocol with the bounds it lacks: time and size of a head, patience with a body nobody wants.
 
 uvicorn times idle connections between requests only; one that never sends a request, or sends a header a minute, would
 stay for ever.

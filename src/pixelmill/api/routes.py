@@ -33,7 +33,13 @@ REASONS: Mapping[int, str] = {
 
 
 def parameter(
-    name: str, description: str, schema: Mapping[str, Any], *, where: str = "query", example: Any = None, must: bool = False
+    name: str,
+    description: str,
+    schema: Mapping[str, Any],
+    *,
+    where: str = "query",
+    example: Any = None,
+    must: bool = False,
 ) -> dict[str, Any]:
     """An OpenAPI parameter."""
     described = {"name": name, "in": where, "required": must, "description": description, "schema": dict(schema)}
@@ -42,7 +48,9 @@ def parameter(
 
 def path_id(name: str, example: str) -> dict[str, Any]:
     """The id in a path."""
-    return parameter(name, f"The {name.replace('_', ' ')}", {"type": "string"}, where="path", example=example, must=True)
+    return parameter(
+        name, f"The {name.replace('_', ' ')}", {"type": "string"}, where="path", example=example, must=True
+    )
 
 
 LIMIT = parameter("limit", "Most items of the page", {"type": "integer", "minimum": 1, "maximum": 1000})

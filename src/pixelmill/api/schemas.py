@@ -227,14 +227,14 @@ class JobRequest(Wanted):
             "examples": [
                 {"pipeline": PIPELINE_EXAMPLE, "uploads": [UPLOAD_ID], "name": "thumbnails", "tags": {"album": "sea"}},
                 {
-                    "pipeline": [{"op": "grayscale"}, {"op": "format", "name": "png"}],
+                    "pipeline": {"operations": [{"name": "grayscale"}], "output": {"format": "png"}},
                     "sources": ["file:///srv/photos/*.jpg"],
                     "sealed": False,
                 },
             ]
         },
     )
-    pipeline: str | list[Any] | dict[str, Any]
+    pipeline: str | dict[str, Any]
     uploads: Annotated[list[str], Field(max_length=MAX_LISTED)] = []
     sources: Annotated[list[str], Field(max_length=MAX_LISTED)] = []
     name: Annotated[str, Field(max_length=200)] = ""

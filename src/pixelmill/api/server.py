@@ -21,11 +21,10 @@ import uvicorn
 
 from pixelmill import logs
 from pixelmill.api.app import create_app
-from pixelmill.api.auth import check_address
 from pixelmill.api.edge import Edge
 from pixelmill.api.protocol import protocol_class
 from pixelmill.api.settings import ApiSettings
-from pixelmill.errors import ConfigError, PixelmillError
+from pixelmill.errors import ConfigError
 from pixelmill.service import Service
 
 BACKLOG = 2_048
@@ -149,7 +148,6 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started and not self.should_exit:
-            logs.event("service.started", url=self._url)
             self._announce(self._url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -157,10 +155,9 @@ class Server(uvicorn.Server):
         logs.event("service.draining", requests=self._edge.in_flight, streams=len(self._edge.streams))
         self._edge.drain()
         await super().shutdown(sockets)
-        logs.event("service.stopped")
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # a generator is an iterator
+    def capture_signals(self) -> Iterator[None]:
         """The first signal drains, the second has its default effect: the process ends."""
         handled = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._on_signal) for number in handled}

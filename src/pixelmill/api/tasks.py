@@ -95,7 +95,9 @@ async def get_input(call: Call) -> Response:
     if _unchanged(call, etag):
         return await _not_modified(etag, body)
     media = _source_type(task)
-    return await _stream(call, body, media or "application/octet-stream", task.name, etag, None, inline=media is not None)
+    return await _stream(
+        call, body, media or "application/octet-stream", task.name, etag, None, inline=media is not None
+    )
 
 
 def _source_type(task: Task) -> str | None:

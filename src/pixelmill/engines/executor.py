@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pixelmill.errors import (
     Cancelled,
@@ -52,7 +53,7 @@ class Slot(Protocol):
         ...
 
 
-class Executor(Protocol):
+class Execution(Protocol):
     """What a leased engine does with a task that it holds."""
 
     async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
@@ -64,7 +65,7 @@ class Executor(Protocol):
         ...
 
 
-class TaskExecutor:
+class Executor:
     """The executor over an object store. ``now`` gives seconds since the epoch."""
 
     def __init__(self, store: ObjectStore, now: Callable[[], float] = time.time) -> None:
@@ -73,7 +74,7 @@ class TaskExecutor:
         self._storing = asyncio.Semaphore(MAX_STORING)
 
     async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
-        """See :class:`Executor`. A retryable error is raised; any other is the outcome of the task."""
+        """See :class:`Execution`. A retryable error is raised; any other is the outcome of the task."""
         key = result_key(message.owner, message.job, message.task, message.run)
         if attempt > 1:
             stored = await self._stored(key)
@@ -95,7 +96,7 @@ class TaskExecutor:
             return _event(message, attempt, await self._keep(key, body, document))
 
     async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
-        """See :class:`Executor`. If an earlier attempt has stored an outcome, that one stands."""
+        """See :class:`Execution`. If an earlier attempt has stored an outcome, that one stands."""
         key = result_key(message.owner, message.job, message.task, message.run)
         now = self._now()
         document: Mapping[str, Any] = self._document("failed", attempt, now, error=error)
@@ -123,7 +124,7 @@ class TaskExecutor:
             return await self._object(rest)
         if scheme == "file":
             # The service has checked it against the source roots when the job was submitted.
-            return Path(unquote(urlsplit(source).path))
+            return Path(os.fsdecode(unquote_to_bytes(urlsplit(source).path)))
         raise SourceRefused(
             f"Sources of the kind {scheme!r} can't be read here; use an upload or a file.", source=source
         )

@@ -72,10 +72,12 @@ _RELEASE = (
     .values(
         visible=bindparam("until", type_=Double),
         deliveries=queue.c.deliveries - bindparam("uncounted", type_=Integer),
-        receipt=null(),
+        receipt=bindparam("new_receipt", type_=Text),
         holder=null(),
     )
 )
+# Nobody's receipt, on rows that were released for later: they are hidden, and counted with the leased ones.
+_DELAYED = "delayed"
 _LEASED = (queue.c.receipt.is_not(None), queue.c.visible > bindparam("now", type_=Double))
 
 
@@ -134,7 +136,12 @@ class SqlLeaseQueue:
     async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
         """Give messages back."""
         if leases:
-            parameters = {"rows": _receipts(leases), "until": self._now() + after_s, "uncounted": 0 if begun else 1}
+            parameters = {
+                "rows": _receipts(leases),
+                "until": self._now() + after_s,
+                "uncounted": 0 if begun else 1,
+                "new_receipt": _DELAYED if after_s > 0 else None,
+            }
             await self._db.write(lambda connection: connection.execute(_RELEASE, parameters).rowcount)
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:
@@ -181,7 +188,7 @@ class SqlLeaseQueue:
         :meth:`pixelmill.jobs.upkeep.Upkeep.reconcile`, which knows what had begun.
         """
         now = self._now()
-        dead = (queue.c.receipt.is_not(None), queue.c.holder.not_in(list(alive)))
+        dead = (queue.c.receipt.is_not(None), queue.c.holder.is_not(None), queue.c.holder.not_in(list(alive)))
         statement = update(queue).where(*dead).values(visible=now, receipt=null(), holder=null()).returning(queue.c.id)
         return await self._db.write(lambda connection: list(connection.execute(statement).scalars()))
 

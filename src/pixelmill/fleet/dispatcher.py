@@ -149,7 +149,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Slot] = loop.create_future()
         queue = self._waiting[priority]
-        queue[waiter] = loop.time()
+        queue[waiter] = time.monotonic()
         timer = loop.call_later(wait_s, self._expire, waiter, wait_s) if wait_s is not None else None
         self._grant()
         try:
@@ -264,7 +264,7 @@ class Dispatcher:
 
     def snapshot(self) -> dict[str, Any]:
         """Targets with their slots and gates, and what waits, as plain values."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         oldest = [since for queue in self._waiting.values() for since in list(queue.values())[:1]]
         return {
             "draining": self._draining,

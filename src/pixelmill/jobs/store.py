@@ -94,6 +94,18 @@ class JobStore:
 
         return await self.db.write(run)
 
+    async def replayed(self, owner: str, key: str, fingerprint: str) -> Job | None:
+        """The job that an idempotency key made, or None; raises :class:`IdempotencyConflict`.
+
+        Spares the work before :meth:`create_job`, which decides; it is no promise.
+        """
+
+        def run(connection: Connection) -> Job | None:
+            known = replayed(connection, owner, key, fingerprint)
+            return None if known is None else bulk.get_job(connection, owner, known)
+
+        return await self.db.read(run)
+
     async def add_tasks(
         self, owner: str, job_id: str, new: Sequence[NewTask], *, seal: bool = False, uploads: Sequence[str] = ()
     ) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -44,7 +44,7 @@ class Grayscale(Operation):
 
 
 @lru_cache(maxsize=256)
-def table(operations: tuple[Pointwise, ...], levels: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def table(operations: tuple[Pointwise, ...], levels: int) -> NDArray[Any]:
     """The rounded curves of ``operations``, one after the other, as one table of ``levels`` (256 or 65,536) entries."""
     white = levels - 1
     dtype = np.uint8 if levels == 256 else np.uint16
@@ -59,11 +59,13 @@ def table(operations: tuple[Pointwise, ...], levels: int) -> NDArray[np.uint8] |
 def apply_pointwise(operations: tuple[Pointwise, ...], image: Image) -> Image:
     """Apply curves to the colors of an image; on integers by one table, the same to the bit as one by one."""
 
-    def change(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    def change(pixels: NDArray[Any]) -> NDArray[Any]:
         if pixels.dtype == np.uint8:
-            return cv2.LUT(pixels, table(operations, 256))
+            mapped: NDArray[Any] = cv2.LUT(pixels, table(operations, 256))
+            return mapped
         if pixels.dtype == np.uint16:
-            return table(operations, 65536)[pixels]
+            deep: NDArray[Any] = table(operations, 65536)[pixels]
+            return deep
         for operation in operations:
             curve = operation.curve(pixels.astype(np.float64))
             pixels = np.clip(curve, 0.0, 1.0).astype(np.float32)

@@ -20,7 +20,9 @@ class Gaussian(Operation):
     name: ClassVar[str] = "gaussian"
     family: ClassVar[str] = "filters"
     summary: ClassVar[str] = "Gaussian blur"
-    sigma: float = Field(ge=0.1, le=100, description="Standard deviation", examples=[2.0], json_schema_extra={"unit": "px"})
+    sigma: float = Field(
+        ge=0.1, le=100, description="Standard deviation", examples=[2.0], json_schema_extra={"unit": "px"}
+    )
 
     def facts(self) -> Facts:
         """Local; a separable kernel costs in proportion to its width."""

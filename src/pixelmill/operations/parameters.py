@@ -15,9 +15,7 @@ HexColor = Annotated[
 ]
 """Bare hex: RGB, RGBA, RRGGBB or RRGGBBAA."""
 
-Position = Literal[
-    "center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"
-]
+Position = Literal["center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"]
 """A place in a box, or a corner or edge of it."""
 
 

@@ -58,7 +58,7 @@ def premultiplied(pixels: Array, function: Callable[[Array], Array]) -> Array:
     return from_float(np.concatenate([colors, alpha], axis=-1), pixels.dtype)
 
 
-def from_float(pixels: NDArray[np.float32], dtype: np.dtype[Any]) -> Array:
+def from_float(pixels: Array, dtype: np.dtype[Any]) -> Array:
     """Samples from 0 to 1 in another dtype, clipped and rounded."""
     clipped = np.clip(pixels, 0, 1)
     return clipped.astype(np.float32) if dtype == np.float32 else np.rint(clipped * maximum(dtype)).astype(dtype)

@@ -40,6 +40,12 @@ def operation_named(name: str) -> type[Operation]:
     return found
 
 
+def example_of(operation: type[Operation]) -> Operation:
+    """The operation with the examples of its parameters: what pages show first, and docs draw."""
+    fields = operation.model_fields.items()
+    return operation(**{key: field.examples[0] for key, field in fields if field.examples})
+
+
 def all_operations() -> tuple[type[Operation], ...]:
     """All operations, by name."""
     return tuple(operation_named(name) for name in sorted(OPERATIONS))

@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import IO, cast
 
 FIRST_ZIP_YEAR = (1980, 1, 1, 0, 0, 0)
 
@@ -48,7 +49,7 @@ async def stream_zip(entries: AsyncIterator[ArchiveEntry]) -> AsyncIterator[byte
     """
     drain = _Drain()
     # `mode="w"` on an object without `tell` makes zipfile write data descriptors instead of seeking back.
-    archive = zipfile.ZipFile(drain, mode="w", compression=zipfile.ZIP_STORED, allowZip64=True)  # type: ignore[arg-type]  # typeshed asks for seek; zipfile itself does not
+    archive = zipfile.ZipFile(cast("IO[bytes]", drain), mode="w", compression=zipfile.ZIP_STORED, allowZip64=True)
     try:
         async for entry in entries:
             moment = time.gmtime(entry.modified)[:6]

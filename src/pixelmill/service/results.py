@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +11,7 @@ from pixelmill.images.formats import format_named
 from pixelmill.jobs.model import State, Task, result_key
 from pixelmill.jobs.store import JobStore
 from pixelmill.service.archive import ArchiveEntry, stream_zip
-from pixelmill.storage.keys import Namer
+from pixelmill.storage.keys import DistinctNames, safe_name
 from pixelmill.storage.store import ObjectStore
 
 CHUNK = 1 << 18
@@ -21,9 +22,7 @@ def result_name(task: Task) -> str:
     """The source's path and stem with the extension of the result's format; not yet made safe."""
     outcome = task.outcome or {}
     name = PurePosixPath(task.name.replace("\\", "/") or task.id)
-    return (
-        str(name.with_suffix(f".{format_named(outcome['format']).extension}")) if outcome.get("format") else str(name)
-    )
+    return str(name.with_suffix(format_named(outcome["format"]).extension)) if outcome.get("format") else str(name)
 
 
 async def stream_file(path: Path) -> AsyncIterator[bytes]:
@@ -37,6 +36,19 @@ async def stream_file(path: Path) -> AsyncIterator[bytes]:
     with file:
         while chunk := file.read(CHUNK):
             yield chunk
+
+
+class _Names:
+    """Safe and distinct paths: folders of the source are kept, each of their parts made safe."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, DistinctNames] = {}
+
+    def add(self, path: str) -> str:
+        """The path to use for a wanted one."""
+        *parts, name = [part for part in path.split("/") if part not in {"", ".", ".."}] or ["unnamed"]
+        folder = "".join(f"{safe_name(part)}/" for part in parts)
+        return folder + self._folders.setdefault(folder.casefold(), DistinctNames()).add(name)
 
 
 class Results:
@@ -62,31 +74,29 @@ class Results:
         return stream_zip(self._entries(owner, job_id))
 
     async def _entries(self, owner: str, job_id: str) -> AsyncIterator[ArchiveEntry]:
-        import_names = Namer()
+        names = _Names()
         cursor: str | None = None
         while True:
             page = await self._jobs.list_tasks(owner, job_id, limit=PAGE, cursor=cursor, state=State.SUCCEEDED)
             for task in page.items:
-                for entry in self._of(task, import_names):
+                for entry in self._of(task, names):
                     yield entry
             cursor = page.next
             if cursor is None:
                 return
 
-    def _of(self, task: Task, names: Namer) -> list[ArchiveEntry]:
+    def _of(self, task: Task, names: _Names) -> list[ArchiveEntry]:
         entries = []
-        name = names.next(result_name(task))
+        name = names.add(result_name(task))
         modified = task.ended or task.queued
         if (chunks := self.image(task)) is not None:
             entries.append(ArchiveEntry(name, modified, chunks))
         data = (task.outcome or {}).get("data")
         if data:
-            beside = names.next(str(PurePosixPath(name).with_suffix(".json")))
+            beside = names.add(str(PurePosixPath(name).with_suffix(".json")))
             entries.append(ArchiveEntry(beside, modified, _one(data)))
         return entries
 
 
 async def _one(data: object) -> AsyncIterator[bytes]:
-    import json
-
     yield json.dumps(data, ensure_ascii=False, indent=1).encode()

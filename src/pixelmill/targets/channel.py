@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 from pixelmill.targets.wire import Buffer, FrameReader
 from pixelmill.targets.worker import SOCKET_BUFFER
 
 _CHUNK = 1 << 18
+_MAX_BUFFERS = 64  # in one system call; well below IOV_MAX
 
 
 def worker_socket_pair() -> tuple[socket.socket, socket.socket]:
@@ -30,7 +30,10 @@ def worker_socket_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Channel:
-    """One worker's socket. ``on_frame(record, body)`` and, once, ``on_end(reason)`` are called in the loop."""
+    """One worker's socket. ``on_frame(record, body)`` and ``on_end(reason)`` are called in the loop.
+
+    The reason is empty where the worker has ended the stream, else it says what is wrong with it.
+    """
 
     __slots__ = ("_loop", "_on_end", "_on_frame", "_pending", "_reader", "_socket", "_writing")
 
@@ -80,14 +83,17 @@ class Channel:
     def _flush(self) -> None:
         try:
             while self._pending:
-                self._drop(self._socket.sendmsg(self._pending))
+                self._drop(self._socket.sendmsg(self._pending[:_MAX_BUFFERS]))
         except BlockingIOError:
             if not self._writing:
                 self._writing = True
                 self._loop.add_writer(self._socket.fileno(), self._flush)
             return
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             self._pending.clear()  # it has ended: the reader sees that too, and what it still said
+        except OSError as error:
+            self._pending.clear()
+            self._loop.call_soon(self._on_end, f"can't send: {error.strerror}")
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self._socket.fileno())
@@ -116,8 +122,7 @@ class Channel:
         for record, body in frames:
             self._on_frame(record, body)
         if not chunk:
-            with suppress(OSError):
-                self.close()
+            self.close()
             self._on_end(reason)
             return False
         return True

@@ -83,7 +83,7 @@ class Crew:
             await self._start_zygote()
             self._fill()
             self._put_back(await self.take())
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise WorkerCrashed(f"The pool can't start its processes: {error}.") from error
 
     async def stop(self) -> None:
@@ -119,6 +119,10 @@ class Crew:
         if worker.error is not None or worker.number not in self._workers:
             return
         worker.error = error
+        if not isinstance(error, Cancelled):
+            log.warning(
+                "a pool process is ended: %s", error, extra={"event": "pool.worker_killed", "task": worker.task}
+            )
         if worker.future is not None and not worker.future.done():
             worker.future.set_exception(error)
         if self._spawner is not None:
@@ -170,6 +174,10 @@ class Crew:
             worker.pid = pid
             worker.size = ResidentSize(pid)
             self._by_pid[pid] = worker
+            if worker.is_usable:
+                self._greet(worker)
+            elif self._spawner is not None:  # condemned before its id was known
+                self._spawner.kill(pid)
 
     def on_refused(self, number: int, reason: str) -> None:
         """The zygote could not fork."""
@@ -201,13 +209,18 @@ class Crew:
                 return
         self._idle.append(worker)
 
+    def _greet(self, worker: WorkerHandle) -> None:
+        """A worker can be used when it has said so and its id is known (or it could not be ended): in any order."""
+        if worker.greeted and worker.pid:
+            self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
+            self._put_back(worker)
+
     # -- workers answer --------------------------------------------------------------------------
 
     def _on_frame(self, worker: WorkerHandle, record: Any, body: bytes) -> None:
         if not worker.greeted:
             worker.greeted = True
-            self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
-            self._put_back(worker)
+            self._greet(worker)
             return
         future, worker.future = worker.future, None
         if future is None:
@@ -228,10 +241,13 @@ class Crew:
             self._put_back(worker)
 
     def _condemn(self, worker: WorkerHandle, reason: str, future: asyncio.Future[Reply] | None) -> None:
-        """What a worker says is nonsense: whatever is at work in there must not go on."""
+        """A worker that talks nonsense, or can't be talked to, must not go on."""
         worker.future = future
         self.kill(
-            worker, WorkerCrashed(f"The process that ran the task answered with nonsense and was ended: {reason}.")
+            worker,
+            WorkerCrashed(
+                f"The process that ran the task was ended, for the service could not talk with it: {reason}."
+            ),
         )
 
     def _on_end(self, worker: WorkerHandle, reason: str) -> None:

@@ -103,6 +103,8 @@ class LocalPool:
         try:
             reply = await future
         except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                future.exception()  # both in one turn of the loop: seen, and of no use to anybody
             if worker.future is future:  # else it has answered, and may be at another task by now
                 self._crew.kill(worker, Cancelled("The task was cancelled."))
             raise

@@ -20,8 +20,6 @@ PAGE = resource.getpagesize()
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
-# malloc.h: keep freed pages of images in the process, or every task pays the page faults of its buffers anew.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LIBC = ctypes.CDLL(None, use_errno=True) if LINUX else None
 
 
@@ -61,15 +59,6 @@ def detach_standard_streams() -> None:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
-
-
-def tune_allocator() -> None:
-    """Keep freed memory up to 64 MB in one arena of malloc (glibc): a loop over images allocates the same sizes."""
-    mallopt = getattr(_LIBC, "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
 
 
 def bound_memory(extra: int) -> None:

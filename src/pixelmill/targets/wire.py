@@ -20,7 +20,7 @@ from pixelmill.targets.target import RunRequest
 HEAD = struct.Struct("<IQ")
 """Length of the JSON (at most :data:`MAX_JSON`) and of the bytes behind it."""
 
-MAX_JSON = 64_000_000
+MAX_JSON = 16_000_000
 """Longest JSON part that is read; data of an outcome (boxes, labels, captions) is far below it."""
 
 Buffer = bytes | bytearray | memoryview

@@ -73,8 +73,12 @@ def _serve(connection: socket.socket, entry: Entry, memory_bytes: int, retire_rs
         if len(head) < HEAD.size:
             return
         json_length, _ = HEAD.unpack(head)
-        record = json.loads(_receive(connection, json_length))
-        bodies = [_receive(connection, length) for length in body_lengths(record)]
+        try:
+            record = json.loads(_receive(connection, json_length))
+            bodies = [_receive(connection, length) for length in body_lengths(record)]
+        except MemoryError:  # the source alone is over the limit; what is left of it in the stream goes with us
+            _send(connection, encode_error(out_of_memory(memory_bytes), retire=True))
+            return
         request = decode_request(record, bodies)
         served += 1
         grown = served % _CHECK_SIZE_EVERY == 0 and size.read() > bound

@@ -46,7 +46,6 @@ def become_zygote(control: socket.socket, parent: int, modules: Sequence[str] = 
         for variable in _SINGLE_THREAD:
             # NumPy's BLAS reads these when it is imported; a thread pool of its own would make forking unsafe.
             os.putenv(variable, "1")
-        process.tune_allocator()
         preload(modules)
         _Zygote(control).serve()
         code = 0

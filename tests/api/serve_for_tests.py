@@ -1,0 +1,53 @@
+"""Runs a real service for a test: ``python serve_for_tests.py JSON`` with its settings; prints its URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pixelmill import logs
+from pixelmill.api import server
+from pixelmill.api.settings import ApiSettings
+from pixelmill.errors import PixelmillError
+from pixelmill.images.limits import Limits
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.tokens import Tokens
+from pixelmill.service import Service, ServiceConfig
+
+
+async def make_tokens(data: Path, wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The secrets of new tokens, as `pixelmill tokens create` makes them."""
+    data.mkdir(parents=True, exist_ok=True)
+    database = Database(f"sqlite:///{data.resolve() / 'state.sqlite'}", "NORMAL")
+    await database.open()
+    try:
+        tokens = Tokens(database)
+        return [(await tokens.create(item["owner"], "test", item["scopes"]))[1] for item in wanted]
+    finally:
+        await database.close()
+
+
+def main() -> None:
+    wanted = json.loads(sys.argv[1])
+    logs.configure("info", "json")
+    data = Path(wanted["data"])
+    for secret in asyncio.run(make_tokens(data, wanted["tokens"])) if wanted["tokens"] else ():
+        print(f"token {secret}", flush=True)
+    service = wanted["service"]
+    if "limits" in service:
+        service["limits"] = Limits(**service["limits"])
+    roots = tuple(Path(root) for root in service.pop("source_roots", ()))
+    config = ServiceConfig(data=data, source_roots=roots, **{"workers": 1, **service})
+    try:
+        server.run(Service(config), ApiSettings(**{"port": 0, **wanted["api"]}))
+    except PixelmillError as error:
+        print(f"error {error.type} {error}", flush=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":  # the pool starts this file again in its processes
+    main()
