@@ -35,6 +35,7 @@ LAZY_DOORS = {
     "cli": "each command imports what it needs, so that --help stays fast",
     "operations/table.py": "operation families load on first use",
     "pipelines/outcome.py": "decoding a result again is rare; a client of outcomes needs no codec",
+    "pipelines/spec.py": "reading and writing a pipeline needs no codec; running it does",
     "images": "codecs load on first use",
 }
 

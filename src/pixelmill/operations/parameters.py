@@ -1,0 +1,53 @@
+"""Types of parameters that several operations share, with their checks and their JSON schemas.
+
+A color is hex without a mark (``ff8800``, with alpha ``ff880080``); an image parameter is a reference in the pipeline's
+text (a path, a URI, or ``sha256:HEX``) and pixels when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from pixelmill.images.image import Image
+
+MAX_REFERENCE = 2_048
+"""Characters of a path or URI."""
+
+
+def _hex(value: Any) -> Any:
+    """Lower case, without ``#``, and with each of three digits doubled; what isn't text is left to be refused."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().removeprefix("#").lower()
+    return "".join(2 * digit for digit in text) if len(text) == 3 else text
+
+
+Color: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_hex),
+    Field(pattern=r"^(?:[0-9a-f]{6}|[0-9a-f]{8})$", json_schema_extra={"format": "color", "unit": "hex RRGGBB[AA]"}),
+]
+"""Six or eight hex digits, lower case."""
+
+
+def _reference(value: Any) -> str | Image:
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise TypeError("not a reference")
+    if not 0 < len(value) <= MAX_REFERENCE or not value.isprintable():
+        raise ValueError("not a reference")
+    return value
+
+
+ImageParameter: TypeAlias = Annotated[
+    str | Image,
+    PlainValidator(_reference),
+    WithJsonSchema({"type": "string", "format": "image", "minLength": 1, "maxLength": MAX_REFERENCE}),
+]
+"""A reference, or pixels in their place."""

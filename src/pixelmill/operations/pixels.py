@@ -1,0 +1,80 @@
+"""What operations do to pixels beside their own work: gray, depth, colors, and filtering with transparency.
+
+Arrays in, arrays out; nothing here writes into its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill.images.image import Image, Pixels
+from pixelmill.images.samples import to_uint8
+
+
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """The sample that stands for full intensity: 255, 65,535 or 1.0."""
+    return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
+
+
+def gray_of(pixels: Pixels) -> NDArray[Any]:
+    """Luma (ITU-R BT.601, as OpenCV's ``COLOR_RGB2GRAY``) at the same depth, ``H×W``; alpha is dropped."""
+    if pixels.ndim == 2:
+        return pixels
+    code = cv2.COLOR_RGB2GRAY if pixels.shape[2] == 3 else cv2.COLOR_RGBA2GRAY
+    return cv2.cvtColor(pixels, code)
+
+
+def gray8_of(pixels: Pixels) -> NDArray[np.uint8]:
+    """Luma as ``uint8``; deeper samples are rounded after the conversion."""
+    return to_uint8(gray_of(pixels))
+
+
+def as_gray(image: Image, pixels: NDArray[Any]) -> Image:
+    """Gray pixels made from ``image``: without its profile, which describes colors unless it was gray before."""
+    return Image(pixels, image.icc if image.channels == 1 else None)
+
+
+def fit_depth(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Float samples on the scale of ``dtype``, clipped to it, and rounded for integers."""
+    clipped = np.clip(samples, 0.0, full_scale(dtype))
+    return clipped.astype(dtype) if dtype == np.float32 else np.rint(clipped).astype(dtype)
+
+
+def channels_of_color(color: str, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
+    """Red, green, blue and alpha of ``RRGGBB[AA]`` on the scale of ``dtype``."""
+    red, green, blue, *alpha = (value / 255 * full_scale(dtype) for value in bytes.fromhex(color))
+    return red, green, blue, alpha[0] if alpha else full_scale(dtype)
+
+
+def is_gray_color(color: str) -> bool:
+    """Whether red, green and blue of ``RRGGBB[AA]`` are the same."""
+    return color[0:2] == color[2:4] == color[4:6]
+
+
+def is_opaque(pixels: Pixels) -> bool:
+    """Whether nothing shines through."""
+    return pixels.ndim == 2 or pixels.shape[2] == 3 or bool(pixels[..., 3].min() >= full_scale(pixels.dtype))
+
+
+def filtered(pixels: Pixels, run: Callable[[NDArray[Any]], NDArray[Any]], *, keeps_opaque: bool = True) -> NDArray[Any]:
+    """``run(pixels)``; where there is transparency, on premultiplied ``float32`` samples.
+
+    Averaging straight alpha would let the hidden colors of transparent pixels bleed into their neighbors
+    (Porter and Duff 1984). ``run`` gets samples on the scale of the input's depth. ``keeps_opaque`` False: the result
+    may have transparency where the input has none.
+    """
+    if pixels.ndim == 2 or pixels.shape[2] == 3 or (keeps_opaque and is_opaque(pixels)):
+        return run(pixels)
+    full = full_scale(pixels.dtype)
+    work = pixels.astype(np.float32)
+    work[..., :3] *= work[..., 3:] / full
+    done = run(work)
+    alpha = np.clip(done[..., 3:], 0.0, full)
+    visible = alpha > full / 131_070  # half a level of 16 bits
+    color = np.divide(done[..., :3] * full, alpha, out=np.zeros_like(done[..., :3]), where=visible)
+    return fit_depth(np.concatenate((color, alpha), axis=2), pixels.dtype)

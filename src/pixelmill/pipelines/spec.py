@@ -1,0 +1,162 @@
+"""The pipeline: a frozen value of operations and an output, with its text, JSON and Python forms and its hash.
+
+The forms are inverse of each other. Nothing is decoded here, and no codec is loaded before :meth:`Pipeline.run`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pixelmill.errors import PipelineError, PipelineSyntaxError
+from pixelmill.images.image import Image
+from pixelmill.images.limits import Limits
+from pixelmill.operations.arguments import build
+from pixelmill.operations.operation import Operation
+from pixelmill.operations.table import TABLE, nearest_names, operation_named
+from pixelmill.pipelines import forms
+from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.output import Output, output_named
+from pixelmill.pipelines.text import MAX_TEXT
+
+HASH_VERSION = 1
+"""Counts up when the same canonical JSON comes to mean other pixels, on purpose."""
+
+
+@dataclass(frozen=True, repr=False)  # no slots: the hash is computed once, on demand, and kept in __dict__
+class Pipeline:
+    """Operations in order, and the output they end with.
+
+    >>> Pipeline().grayscale().resize(256, 256, fit="fill").format("jpeg", quality=90).to_text()
+    'grayscale/resize:256,256,fit=fill/format:jpeg,quality=90'
+
+    Every operation of ``operations/table.py`` is a method that takes its parameters, by position or by name, and returns
+    a longer pipeline. Equality and hash are those of the values.
+    """
+
+    operations: tuple[Operation, ...] = ()
+    output: Output = Output()
+
+    def __post_init__(self) -> None:
+        forms.check_count(len(self.operations))
+
+    # -- forms ------------------------------------------------------------------------------------
+
+    @classmethod
+    def parse(cls, form: str | Mapping[str, Any] | Pipeline) -> Pipeline:
+        """The pipeline that a text, a JSON text, or plain values as JSON has them describe.
+
+        Raises:
+            PipelineSyntaxError: it can't be read.
+            UnknownOperation: no such operation or format; names the nearest.
+            InvalidParameter: names step, operation, parameter, range, and the nearest known name.
+        """
+        if isinstance(form, Pipeline):
+            return form
+        if isinstance(form, str):
+            return _parse_text(form) if len(form) <= MAX_TEXT else _parse_text.__wrapped__(form)
+        if isinstance(form, Mapping):
+            return cls(*forms.read_dict(form))
+        raise PipelineSyntaxError(f"A pipeline is text, JSON or an object, not {type(form).__name__}.")
+
+    def to_text(self) -> str:
+        """The text form, without defaults; raises :class:`PipelineError` if it were longer than can be read."""
+        text = forms.write_text(self.operations, self.output)
+        if len(text) > MAX_TEXT:
+            raise PipelineError(
+                f"The pipeline's text form would have {len(text):,} characters; at most {MAX_TEXT:,} are read. "
+                "Use the JSON form."
+            )
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form as plain values, without defaults."""
+        return forms.write_dict(self.operations, self.output)
+
+    def to_json(self) -> str:
+        """The canonical JSON form: one for each pipeline."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256, in hex, of the canonical JSON with sorted keys and ``HASH_VERSION``."""
+        record = {"version": HASH_VERSION, **self.to_dict()}
+        return hashlib.sha256(json.dumps(record, separators=(",", ":"), sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        try:
+            return f"Pipeline.parse({self.to_text()!r})"
+        except PipelineError:
+            return f"Pipeline(operations={self.operations!r}, output={self.output!r})"
+
+    # -- images among the parameters --------------------------------------------------------------
+
+    def images(self) -> tuple[str, ...]:
+        """References of all image parameters, each once, in order."""
+        return tuple(dict.fromkeys(reference for item in self.operations for reference in item.images()))
+
+    def with_images(self, images: Mapping[str, Image | str]) -> Pipeline:
+        """The same pipeline with references replaced, by other references or by pixels; others stay."""
+        return replace(self, operations=tuple(item.with_images(images) for item in self.operations))
+
+    # -- Python form ------------------------------------------------------------------------------
+
+    def format(self, name: str, /, *arguments: Any, **options: Any) -> Pipeline:
+        """With this output format and its options: ``format("jpeg", quality=80)``."""
+        fmt = output_named(name, {}, strict=True)
+        taken = _taken(type(fmt.options), arguments, options, f"format:{fmt.format}")
+        return replace(self, output=output_named(name, taken, strict=True))
+
+    def then(self, name: str, /, *arguments: Any, **parameters: Any) -> Pipeline:
+        """With one more operation, by name; what ``pipeline.NAME(...)`` calls."""
+        model = operation_named(name)
+        taken = _taken(model, arguments, parameters, name)
+        return replace(self, operations=(*self.operations, build(model, taken, name, strict=True)))
+
+    def __getattr__(self, name: str) -> Callable[..., Pipeline]:
+        if name in TABLE:
+            return functools.partial(self.then, name)
+        nearest = [] if name.startswith("_") else nearest_names(name)
+        hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise AttributeError(f"there is no operation (or attribute) {name!r}.{hint}", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return sorted([*super().__dir__(), *TABLE])
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def run(
+        self,
+        source: bytes | str | Path | Image,
+        *,
+        limits: Limits | None = None,
+        images: Mapping[str, bytes | Path | Image] | None = None,
+    ) -> Outcome:
+        """Run over one source: a path, the bytes of a file, or pixels. See :func:`pixelmill.pipelines.run.run`."""
+        from pixelmill.pipelines.run import run
+
+        return run(self, source, limits=limits or Limits(), images=images)
+
+
+def _taken(model: Any, arguments: tuple[Any, ...], named: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Arguments of a call by parameter name."""
+    taken = {forms.positional_name(model, index, owner): value for index, value in enumerate(arguments)}
+    for name, value in named.items():
+        forms.add_argument(taken, name, value, owner)
+    return taken
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_text(form: str) -> Pipeline:
+    if form.lstrip().startswith("{"):
+        return Pipeline(*forms.read_json(form))
+    return Pipeline(*forms.read_text(form))
