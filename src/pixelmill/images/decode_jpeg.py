@@ -101,10 +101,8 @@ def _strictly(data: Data, target: str, header: Header, size: Size) -> NDArray[np
 
 
 def _turbo(data: Data, target: str, size: Size, *, strict: bool = True) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        data, target, min_height=size.height, min_width=size.width, strict=strict
-    )
-    return pixels
+    pixels = simplejpeg.decode_jpeg(data, target, min_height=size.height, min_width=size.width, strict=strict)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def _translate(text: str) -> NoReturn:

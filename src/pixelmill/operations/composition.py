@@ -49,7 +49,7 @@ class Watermark(Operation):
 
     def facts(self) -> Facts:
         """A copy, and blending below the mark."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.2 + 12.0 * self.scale**2, memory_factor=3.0)
+        return Facts("whole", "self-exact", ns_per_pixel=0.1 + 8.0 * self.scale**2, memory_factor=3.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel; blending is linear, so luma is enough if it is afterwards."""
@@ -70,7 +70,7 @@ class Watermark(Operation):
         """Blend; raises :class:`NotApplicable` while the mark is a mere reference."""
         if isinstance(self.image, str):
             raise NotApplicable(f"watermark: {self.image!r} was not loaded.", operation="watermark")
-        base = image.pixels
+        base: NDArray[Any] = image.pixels
         if base.ndim == 2 and self.image.channels > 1:
             base = cv2.cvtColor(base, cv2.COLOR_GRAY2RGB)
         mark_size, (x, y) = self._place(image.size, self.image.size)
@@ -100,7 +100,7 @@ class Watermark(Operation):
         return Size(width, height), (max(0, x), max(0, y))
 
 
-def _scaled_mark(mark: Pixels, size: Size, base: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _scaled_mark(mark: Pixels, size: Size, base: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Color (``H×W×1`` or ``H×W×3``, on the scale and with the color channels of ``base``), and alpha (0 to 1)."""
     if (mark.shape[1], mark.shape[0]) != size:
         mark = filtered(mark, lambda pixels: resample(pixels, size, "lanczos"))
@@ -114,7 +114,7 @@ def _scaled_mark(mark: Pixels, size: Size, base: Pixels) -> tuple[NDArray[np.flo
     return color, alpha
 
 
-def _over(color: NDArray[Any], alpha: NDArray[Any], base: Pixels) -> NDArray[Any]:
+def _over(color: NDArray[Any], alpha: NDArray[Any], base: NDArray[Any]) -> NDArray[Any]:
     """The mark over the base (Porter and Duff 1984), straight alpha in and out."""
     below = base.astype(np.float32) if base.ndim == 3 else base.astype(np.float32)[..., np.newaxis]
     if below.shape[2] == 4:

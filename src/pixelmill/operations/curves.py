@@ -1,7 +1,7 @@
 """Maps samples by curves: a rounded table for integer images, the curve itself for float ones.
 
-Knows nothing of operations but that they have a curve. Several curves in a row give the same samples, to the bit, as one
-after the other: tables are composed, and floats are clipped and rounded to ``float32`` between two curves.
+Knows nothing of operations but that they have a curve. Several curves in a row give the same samples, to the bit, as
+one after the other: tables are composed, and floats are clipped and rounded to ``float32`` between two curves.
 """
 
 from __future__ import annotations

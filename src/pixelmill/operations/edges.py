@@ -50,7 +50,7 @@ class Canny(Operation):
 
     def facts(self) -> Facts:
         """Edges continue across any distance: a halo alone never makes tiles exact."""
-        return Facts("border-merge", "cv2-exact", halo=self.aperture // 2 + 1, ns_per_pixel=4.0, memory_factor=6.0)
+        return Facts("border-merge", "cv2-exact", halo=self.aperture // 2 + 1, ns_per_pixel=5.0, memory_factor=6.0)
 
     def channels(self, channels: int) -> int:
         """Gray."""

@@ -28,7 +28,8 @@ class Gaussian(Operation):
     def facts(self) -> Facts:
         """Separable; OpenCV's kernel has about 6 sigma taps for 8 bits, 8 sigma for more (which the halo covers)."""
         halo = (round(8 * self.sigma + 1) | 1) // 2
-        return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=0.4 + 0.35 * self.sigma, memory_factor=2.0)
+        cost = 0.2 + 0.5 * self.sigma + 0.02 * self.sigma**2
+        return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=cost, memory_factor=2.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel, as sigma counts in them; luma is enough if it is afterwards."""
@@ -58,7 +59,7 @@ class Sharpen(Operation):
 
     def facts(self) -> Facts:
         """A 3x3 kernel."""
-        return Facts("local", "cv2-exact", halo=1, ns_per_pixel=0.8)
+        return Facts("local", "cv2-exact", halo=1, ns_per_pixel=0.5)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel; the result is cut off at black and white, so color stays too."""
@@ -68,7 +69,7 @@ class Sharpen(Operation):
     def apply(self, image: Image) -> Step:
         """Filter the colors."""
         pixels = image.pixels
-        colors = np.ascontiguousarray(pixels[..., :3]) if image.has_alpha else pixels
+        colors: NDArray[Any] = np.ascontiguousarray(pixels[..., :3]) if image.has_alpha else pixels
         sharp = cv2.filter2D(colors, -1, sharpen_kernel(self.amount), borderType=cv2.BORDER_REFLECT_101)
         if sharp.dtype == np.float32:
             sharp = np.clip(sharp, 0.0, 1.0)

@@ -73,7 +73,7 @@ class Resize(Operation):
         tier: Literal["cv2-exact", "self-exact", "approximate"] = "cv2-exact" if cv2_mode else "self-exact"
         if self.interpolation == "auto":
             tier = "approximate"
-        return Facts("geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.4, memory_factor=2.5)
+        return Facts("geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.0, memory_factor=2.5)
 
     def _fitted(self, size: Size) -> tuple[Size, Size]:
         return fitted(size, self.width, self.height, self.fit, enlarge=self.enlarge)
@@ -206,8 +206,8 @@ class Rotate(Operation):
     def facts(self) -> Facts:
         """A copy, or a warp."""
         if self._turns is not None:
-            return Facts("geometric", "cv2-exact", ns_per_pixel=0.6)
-        return Facts("geometric", "cv2-exact", ns_per_pixel=6.0, memory_factor=3.0)
+            return Facts("geometric", "cv2-exact", ns_per_pixel=0.2)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=8.0, memory_factor=3.0)
 
     def size(self, size: Size) -> Size:
         """The same, or what holds the rotated rectangle."""
@@ -304,7 +304,7 @@ class Flip(Operation):
 
     def facts(self) -> Facts:
         """A copy."""
-        return Facts("geometric", "cv2-exact", ns_per_pixel=0.15)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=0.1)
 
     def need(self, after: Need, size: Size) -> Need:
         """Passed on, where a reduced decode stays aligned (see :func:`_aligned`)."""

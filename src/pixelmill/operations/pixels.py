@@ -41,8 +41,10 @@ def as_gray(image: Image, pixels: NDArray[Any]) -> Image:
 
 def fit_depth(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Float samples on the scale of ``dtype``, clipped to it, and rounded for integers."""
-    clipped = np.clip(samples, 0.0, full_scale(dtype))
-    return clipped.astype(dtype) if dtype == np.float32 else np.rint(clipped).astype(dtype)
+    clipped: NDArray[Any] = np.clip(samples, 0.0, full_scale(dtype))
+    if dtype != np.float32:
+        np.rint(clipped, out=clipped)
+    return clipped.astype(dtype)
 
 
 def channels_of_color(color: str, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:

@@ -194,7 +194,7 @@ def _output_of_dict(output: Any) -> Output:
     if name is None:
         if options:
             raise InvalidParameter(
-                f"output: {', '.join(map(str, options))} needs a format to belong to; give one of {', '.join(OPTIONS)}.",
+                f"output: {', '.join(options)} needs a format to belong to; give one of {', '.join(OPTIONS)}.",
                 operation="format",
                 parameter="format",
                 allowed=", ".join(OPTIONS),

@@ -26,6 +26,10 @@ class Output:
         return FORMATS.get(self.format or source_format or "png", FORMATS["png"])
 
 
+SAME_FORMAT = Output()
+"""The source's format, with its default options."""
+
+
 def output_named(name: str, arguments: Mapping[str, Any], *, strict: bool) -> Output:
     """An output by format name or alias, and options; raises :class:`PipelineError`."""
     fmt = format_named(name).name

@@ -22,7 +22,7 @@ from pixelmill.operations.operation import Operation
 from pixelmill.operations.table import TABLE, nearest_names, operation_named
 from pixelmill.pipelines import forms
 from pixelmill.pipelines.outcome import Outcome
-from pixelmill.pipelines.output import Output, output_named
+from pixelmill.pipelines.output import SAME_FORMAT, Output, output_named
 from pixelmill.pipelines.text import MAX_TEXT
 
 HASH_VERSION = 1
@@ -36,12 +36,12 @@ class Pipeline:
     >>> Pipeline().grayscale().resize(256, 256, fit="fill").format("jpeg", quality=90).to_text()
     'grayscale/resize:256,256,fit=fill/format:jpeg,quality=90'
 
-    Every operation of ``operations/table.py`` is a method that takes its parameters, by position or by name, and returns
-    a longer pipeline. Equality and hash are those of the values.
+    Every operation of ``operations/table.py`` is a method that takes its parameters, by position or by name, and
+    returns a longer pipeline. Equality and hash are those of the values.
     """
 
     operations: tuple[Operation, ...] = ()
-    output: Output = Output()
+    output: Output = SAME_FORMAT
 
     def __post_init__(self) -> None:
         forms.check_count(len(self.operations))
@@ -102,7 +102,17 @@ class Pipeline:
 
     def images(self) -> tuple[str, ...]:
         """References of all image parameters, each once, in order."""
+        return self.image_references
+
+    @cached_property
+    def image_references(self) -> tuple[str, ...]:
+        """What :meth:`images` gives, computed once."""
         return tuple(dict.fromkeys(reference for item in self.operations for reference in item.images()))
+
+    @cached_property
+    def holds_pixels(self) -> bool:
+        """Whether an image parameter holds pixels in place of a reference: such a pipeline has no written form."""
+        return any(isinstance(value, Image) for item in self.operations for _, value in item)
 
     def with_images(self, images: Mapping[str, Image | str]) -> Pipeline:
         """The same pipeline with references replaced, by other references or by pixels; others stay."""

@@ -1,0 +1,247 @@
+"""The planner: what to decode, which steps to run, how large results get, what it costs. Pure: no pixels, no I/O.
+
+It pushes the need of the last step back to the decoder, resolves geometry on the nominal sizes (so that a reduced
+decode gives the same size as a whole one), fuses runs of pointwise operations, and checks every size against the limits before
+anything is allocated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, TypeAlias
+
+from pixelmill.errors import LimitExceeded, NotApplicable
+from pixelmill.images.formats import Format
+from pixelmill.images.image import EVERYTHING, Image, ImageInfo, Need, Size
+from pixelmill.images.limits import Limits
+from pixelmill.images.scales import pick_eighths, scaled
+from pixelmill.operations.curves import map_samples
+from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
+from pixelmill.pipelines import costs
+from pixelmill.pipelines.spec import Pipeline
+
+MIRRORED_X = frozenset({2, 3, 7, 8})
+"""EXIF orientations whose upright picture starts, on the left, with what is stored at an end."""
+MIRRORED_Y = frozenset({3, 4, 6, 7})
+"""The same for the top."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A run of pointwise operations as one: the same result to the bit, in one pass."""
+
+    operations: tuple[Pointwise, ...]
+
+    @property
+    def name(self) -> str:
+        """The names, joined."""
+        return "+".join(item.name for item in self.operations)
+
+    def facts(self) -> Facts:
+        """Those of one look-up."""
+        return self.operations[0].facts()
+
+    def apply(self, image: Image) -> Step:
+        """Map all color samples through all curves."""
+        return Step(image.with_pixels(map_samples(image.pixels, self.operations)))
+
+
+Action: TypeAlias = Operation | Fused
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One action. ``number`` is the step of the pipeline (from 1) that it belongs to, the first of a fused run.
+
+    ``before`` and ``after`` are sizes as they will really be; ``seconds`` CPU time, ``memory`` bytes at the peak.
+    """
+
+    action: Action
+    number: int
+    before: Size
+    after: Size
+    channels: int
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a pipeline runs over a source of this kind. Estimates are of pixels alone: see ``costs.py``.
+
+    ``decoded`` is the size that comes from the decoder, ``size`` that of the result.
+    """
+
+    pipeline: Pipeline
+    source: ImageInfo
+    need: Need
+    decoded: Size
+    decode_seconds: float
+    steps: tuple[PlannedStep, ...]
+    size: Size
+    target: Format
+    encode_seconds: float
+    memory: int
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds of the whole run."""
+        parts = self.decode_seconds + sum(step.seconds for step in self.steps) + self.encode_seconds
+        return parts + costs.OVERHEAD_S
+
+    def explain(self) -> str:
+        """The plan for people, a line a step."""
+        info = self.source
+        rows: list[tuple[str, str, float | None]] = []
+        rows.append(("source", f"{info.format}, {_size(info.size)}, {info.mode}, {info.depth} bits a sample", None))
+        part = "whole" if self.decoded == info.size else f"reduced to {_size(self.decoded)}"
+        rows.append(("decode", f"{part}, {'color' if self.need.color else 'luma is enough'}", self.decode_seconds))
+        for step in self.steps:
+            change = _size(step.after) if step.before == step.after else f"{_size(step.before)} → {_size(step.after)}"
+            rows.append((f"step {step.number}", f"{step.action.name}, {change}", step.seconds))
+        rows.append(("encode", f"{self.target.name}, {_size(self.size)}", self.encode_seconds))
+        rows.append(("all", f"about {self.memory / 1e6:,.1f} MB of memory at the peak", self.seconds))
+        return "\n".join(
+            f"{head:<8} {text}" if seconds is None else f"{head:<8} {text:<60} {_duration(seconds):>10}"
+            for head, text, seconds in rows
+        )
+
+
+def _size(size: Size) -> str:
+    return f"{size.width:,}×{size.height:,}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds >= 1 else f"{seconds * 1e3:,.1f} ms"
+
+
+def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> Plan:
+    """The plan for a source with that header.
+
+    Raises:
+        NotApplicable: an operation can't be applied at the size that arrives there (a crop outside the image).
+        LimitExceeded: a step would make an image larger than the limits.
+    """
+    limits = limits or Limits()
+    nominal, resolved = _resolved(pipeline, info.size, limits)
+    need = _need(pipeline, nominal, info)
+    decoded = _decoded_size(info, need)
+    channels, sample_bytes = _channels(info, need), 2 if info.depth > 8 else 1
+    converts = info.has_icc or info.orientation != 1 or info.mode == "cmyk"
+    decode_channels = 4 if info.mode == "cmyk" else channels
+    decode_memory = costs.decode_bytes(info.format, decoded, decode_channels, sample_bytes, converts=converts)
+    steps = _planned(_fused(resolved), decoded, channels, sample_bytes)
+    size = steps[-1].after if steps else decoded
+    channels = steps[-1].channels if steps else channels
+    target = pipeline.output.target(info.format)
+    return Plan(
+        pipeline=pipeline,
+        source=info,
+        need=need,
+        decoded=decoded,
+        decode_seconds=costs.decode_seconds(info.format, info.size, decoded, decode_channels, sample_bytes),
+        steps=steps,
+        size=size,
+        target=target,
+        encode_seconds=costs.encode_seconds(target.name, size, channels, sample_bytes),
+        memory=max(
+            decode_memory,
+            *(step.memory for step in steps),
+            costs.encode_bytes(size, channels, sample_bytes),
+        ),
+    )
+
+
+def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size], list[tuple[int, Operation]]]:
+    """The size before each operation, as if everything were decoded; and what it resolves to, with its number."""
+    sizes: list[Size] = []
+    resolved: list[tuple[int, Operation]] = []
+    for number, operation in enumerate(pipeline.operations, 1):
+        sizes.append(size)
+        try:
+            for action in operation.resolve(size):
+                size = action.size(size)
+                _check_size(size, limits, number, operation.name)
+                resolved.append((number, action))
+        except NotApplicable as error:
+            raise NotApplicable(f"Step {number}: {error.detail}", **{**error.context, "step": number}) from error
+    return sizes, resolved
+
+
+def _check_size(size: Size, limits: Limits, number: int, name: str) -> None:
+    if max(size) > limits.max_side:
+        _exceeded(number, name, size, "pixels a side", max(size), limits.max_side, "PIXELMILL_MAX_SIDE")
+    if size.pixels > limits.max_pixels:
+        _exceeded(number, name, size, "pixels", size.pixels, limits.max_pixels, "PIXELMILL_MAX_PIXELS")
+
+
+def _exceeded(number: int, name: str, size: Size, what: str, value: int, maximum: int, setting: str) -> NoReturn:
+    raise LimitExceeded(
+        f"Step {number}: {name} would make an image of {_size(size)} pixels; the limit is {maximum:,} {what}. "
+        f"Ask for a smaller result, or raise {setting} where the service is configured.",
+        limit=what,
+        value=value,
+        maximum=maximum,
+        operation=name,
+        step=number,
+    )
+
+
+def _need(pipeline: Pipeline, nominal: list[Size], info: ImageInfo) -> Need:
+    """The need of the whole pipeline, as far as the decoder can follow it and the picture stays aligned."""
+    need = EVERYTHING
+    for operation, size in zip(reversed(pipeline.operations), reversed(nominal), strict=True):
+        need = operation.need(need, size)
+    # The partly real pixel of a reduced decode must be the last one of its row or column (see scales.extent).
+    off_x = info.orientation in MIRRORED_X and info.size.width % 8
+    off_y = info.orientation in MIRRORED_Y and info.size.height % 8
+    if need.least is not None and (off_x or off_y or pick_eighths(info.size, need.least) == 8):
+        return replace(need, least=None)
+    return need
+
+
+def _decoded_size(info: ImageInfo, need: Need) -> Size:
+    if info.format != "jpeg":
+        return info.size
+    return scaled(info.size, pick_eighths(info.size, need.least))
+
+
+def _channels(info: ImageInfo, need: Need) -> int:
+    if info.has_alpha:
+        return 4
+    return 1 if info.mode == "gray" or (info.format == "jpeg" and not need.color) else 3
+
+
+def _fused(steps: list[tuple[int, Operation]]) -> list[tuple[int, Action]]:
+    """Runs of two and more pointwise operations as one action."""
+    actions: list[tuple[int, Action]] = []
+    for number, operation in steps:
+        if isinstance(operation, Pointwise) and actions:
+            first, last = actions[-1]
+            if isinstance(last, Fused):
+                actions[-1] = (first, Fused((*last.operations, operation)))
+                continue
+            if isinstance(last, Pointwise):
+                actions[-1] = (first, Fused((last, operation)))
+                continue
+        actions.append((number, operation))
+    return actions
+
+
+def _planned(
+    actions: list[tuple[int, Action]], size: Size, channels: int, sample_bytes: int
+) -> tuple[PlannedStep, ...]:
+    steps: list[PlannedStep] = []
+    for number, action in actions:
+        facts = action.facts()
+        single: Any = None if isinstance(action, Fused) else action
+        after = single.size(size) if single else size
+        samples = size.pixels * channels
+        memory = samples * sample_bytes * (1 + facts.memory_factor)
+        channels_after = single.channels(channels) if single else channels
+        # Where a result is larger than its input, it counts beside the input.
+        grown = (samples + after.pixels * channels_after) * sample_bytes
+        seconds = max(samples, after.pixels * channels_after) * facts.ns_per_pixel * 1e-9
+        steps.append(PlannedStep(action, number, size, after, channels_after, seconds, int(max(memory, grown))))
+        size, channels = after, channels_after
+    return tuple(steps)
