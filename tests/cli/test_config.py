@@ -136,4 +136,4 @@ def test_the_page_on_configuration_shows_the_table() -> None:
     for setting in TABLE:
         flag = f"`{setting.flag}`" if setting.flag else ""
         default = f"`{setting.show(setting.default)}`" if setting.default not in ((), "", None) else ""
-        assert rows[setting.name] == " | ".join((flag, default, setting.format, setting.doc))
+        assert rows[setting.name] == f"{flag} | {default} | {setting.format} | {setting.doc}"

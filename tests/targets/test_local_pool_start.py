@@ -77,6 +77,28 @@ async def test_a_lost_zygote_costs_what_ran_and_is_replaced(tmp_path: Path) -> N
     announcement.close()
 
 
+async def test_a_worker_is_not_used_before_its_process_id_is_known(tmp_path: Path) -> None:
+    announcement = Announcement(tmp_path)
+    async with running_pool(recycle_after=1) as pool:
+        crew, loop = pool._crew, asyncio.get_running_loop()
+        assert crew._spawner is not None
+        assert crew._spawner._zygote is not None
+        control = crew._spawner._zygote.control.fileno()
+        loop.remove_reader(control)  # reports of the zygote come late
+        await pool.run(request("echo"))
+        task = asyncio.create_task(pool.run(request("hang", source_name=str(announcement.path))))
+        while not any(worker.greeted for worker in crew._workers.values()):  # noqa: ASYNC110 - running_pool() bounds it
+            await asyncio.sleep(0.001)
+        assert pool.load().running == 0
+        loop.add_reader(control, crew._spawner._on_readable)
+        process = Watched(await announcement.pid())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(process.ended_within, 5)
+    announcement.close()
+
+
 def test_a_zygote_ends_with_its_control_socket_where_no_kernel_kills_it() -> None:
     zygote = exec_zygote()
     process = Watched(zygote.pid)

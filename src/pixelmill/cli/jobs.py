@@ -70,7 +70,7 @@ def _uploads(sources: list[str], context: typer.Context) -> list[str | tuple[str
         for found in expand([source], sys.stdin.buffer, most).items:
             if found.error is not None:
                 raise found.error
-            items.append((found.relative.name, found.body))
+            items.append((found.relative, found.body))
     return items
 
 

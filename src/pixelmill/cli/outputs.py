@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from pixelmill.cli.inputs import STDIN, Input, Inputs
+from pixelmill.cli.inputs import EXTENSIONS, STDIN, Input, Inputs
 from pixelmill.errors import ConfigError, ObjectExists, StorageDenied, StorageError, StorageFull
 from pixelmill.images.formats import FORMATS, format_of_name
 
@@ -53,99 +52,95 @@ def understand(text: str | None, inputs: Inputs) -> Destination:
                 f"There are several sources, so -o must be a folder; {text} is a file (or looks like one)."
             )
         return Destination("folder", path)
-    is_file = path.exists() or format_of_name(path) is not None or path.suffix.lower() == ".json"
+    is_file = path.exists() or format_of_name(path) is not None
     if not is_file and path.suffix:
         raise ConfigError(
-            f"-o {text}: no format has the extension {path.suffix!r}; known are {', '.join(_extensions())}. "
+            f"-o {text}: no format has the extension {path.suffix!r}; known are {', '.join(EXTENSIONS)}. "
             f"For a folder of that name write {text}/."
         )
     return Destination("file" if is_file else "folder", path)
 
 
-def _extensions() -> list[str]:
-    return [extension for known in FORMATS.values() for extension in known.extensions]
-
-
 @dataclass(frozen=True, slots=True)
-class Job:
-    """An input with the path of its result, without extension; ``stem`` is None for standard output or data only."""
+class Target:
+    """Where a result goes: to ``path`` exactly, or to ``stem`` and an extension; or nowhere, if both are None.
 
-    input: Input
-    stem: Path | None
+    ``name`` is the source's, whose extension is kept where it fits.
+    """
+
+    name: str
+    stem: str | None = None
+    path: str | None = None
+
+    @property
+    def nowhere(self) -> bool:
+        """True for standard output, and where only data is asked for."""
+        return self.stem is None
 
 
-def plan(inputs: Sequence[Input], destination: Destination) -> tuple[list[Job], list[str]]:
+def plan(inputs: Sequence[Input], destination: Destination) -> tuple[list[Target], list[str]]:
     """A distinct place for every input, and sentences on the names that had to be changed."""
-    if destination.path is None or destination.kind == "file":
-        stem = destination.path.with_suffix("") if destination.path is not None else None
-        return [Job(item, stem) for item in inputs], []
+    if destination.path is None:
+        return [Target(item.relative) for item in inputs], []
+    if destination.kind == "file":
+        stem, path = str(destination.path.with_suffix("")), str(destination.path)
+        return [Target(item.relative, stem, path) for item in inputs], []
     taken: Counter[str] = Counter()
-    jobs: list[Job] = []
+    targets: list[Target] = []
     told: list[str] = []
     planned: set[str] = set()
+    base = f"{destination.path}/"
     for item in inputs:
-        relative = item.relative.with_suffix("") if item.relative.suffix else item.relative
+        relative = os.path.splitext(item.relative)[0]  # noqa: PTH122 -- text, not Path: there may be a million
         name = _distinct(relative, planned, taken)
         if name != relative:
             told.append(f"{item.name} is written as {name} because another source has the name {relative}.")
-        jobs.append(Job(item, destination.path / name))
-    return jobs, told
+        targets.append(Target(item.relative, base + name))
+    return targets, told
 
 
-def _distinct(relative: PurePosixPath, planned: set[str], taken: Counter[str]) -> PurePosixPath:
+def _distinct(relative: str, planned: set[str], taken: Counter[str]) -> str:
     # Some file systems hold no two names that differ in case only.
-    key = str(relative).casefold()
+    key = relative.casefold()
     name = relative
-    while str(name).casefold() in planned:
+    while name.casefold() in planned:
         taken[key] += 1
-        name = relative.with_name(f"{relative.name}-{taken[key] + 1}")
-    planned.add(str(name).casefold())
+        name = f"{relative}-{taken[key] + 1}"
+    planned.add(name.casefold())
     return name
 
 
-def extension(format_name: str, source: PurePosixPath) -> str:
+def extension(format_name: str, source: str) -> str:
     """The extension of a result: the source's own where it fits the format, so that ``.jpeg`` stays ``.jpeg``."""
     known = FORMATS[format_name]
-    return source.suffix if source.suffix.lower() in known.extensions else known.extension
+    own = os.path.splitext(source)[1]  # noqa: PTH122 -- as above
+    return own if own.lower() in known.extensions else known.extension
 
 
-def expected(job: Job, destination: Destination, format_name: str | None) -> Path | None:
-    """Where the result will lie, as far as that can be known before the work."""
-    if destination.kind == "file":
-        return destination.path
-    guess = format_name or getattr(format_of_name(job.input.relative), "name", None)
-    if job.stem is None or guess is None:
-        return None
-    return with_extension(job.stem, extension(guess, job.input.relative))
-
-
-def with_extension(stem: Path, suffix: str) -> Path:
-    """``stem`` with an extension added, whatever dots it has."""
-    return stem.with_name(stem.name + suffix)
-
-
-def exists_error(path: Path) -> ObjectExists:
+def exists_error(path: str) -> ObjectExists:
     """The refusal to write over a file."""
     return ObjectExists(f"{path} exists already. Use --overwrite or --skip-existing, or another -o.")
 
 
-_made: set[Path] = set()
+_made: set[str] = set()
 """Folders that were made, or seen, by this command."""
 
 
-def write(path: Path, data: bytes, clash: Clash) -> None:
-    """Write a file whole or not at all; raises :class:`ObjectExists` or another :class:`StorageError`.
+def write(path: str, data: bytes, clash: Clash, part_name: str) -> None:
+    """Write a file whole or not at all, by way of ``part_name`` beside it, a name that nobody else uses.
+
+    Raises :class:`ObjectExists` or another :class:`StorageError`.
 
     Without ``overwrite`` the file appears by a hard link, which fails where the name is taken, also by another process.
     """
-    folder = path.parent
-    part = folder / f".{secrets.token_hex(6)}.part"
+    folder = os.path.dirname(path)  # noqa: PTH120 -- as above
+    part = Path(part_name)
     try:
         if folder not in _made:
-            folder.mkdir(parents=True, exist_ok=True)
+            part.parent.mkdir(parents=True, exist_ok=True)
             _made.add(folder)
         try:
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
                 view = memoryview(data)
                 while view:
@@ -157,9 +152,8 @@ def write(path: Path, data: bytes, clash: Clash) -> None:
             else:
                 _publish(part, path)
         except BaseException:
-            with suppress(
-                OSError
-            ):  # it was never made, or has its name already; the error on its way is the one to tell
+            # It was never made, or has its name already: the error on its way is the one to tell.
+            with suppress(OSError):
                 part.unlink()
             raise
     except FileExistsError as error:
@@ -175,7 +169,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
-def _publish(part: Path, path: Path) -> None:
+def _publish(part: Path, path: str) -> None:
     """Give the file its name unless that is taken."""
     try:
         os.link(part, path)
@@ -183,8 +177,8 @@ def _publish(part: Path, path: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         # No hard links here (FAT, some network mounts): between the look and the move another process may slip in.
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, "exists", str(path)) from None
+        if Path(path).exists():
+            raise FileExistsError(errno.EEXIST, "exists", path) from None
         part.replace(path)
     else:
         part.unlink()

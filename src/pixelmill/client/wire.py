@@ -113,11 +113,10 @@ def read_problem(response: Response) -> PixelmillError:
     slug = slug_of(record.get("type"))
     members = {k: v for k, v in record.items() if k not in {"type", "title", "status", "detail", "instance", "context"}}
     context = {**members, **(record.get("context") or {}), **context}
-    context = {name: value for name, value in context.items() if name != "self"}
+    context = {name: value for name, value in context.items() if name not in {"self", "detail"}}
     detail = str(record.get("detail") or record.get("title") or f"The service answered {response.status}.")
     if slug not in ERROR_TYPES:
         cls = _BY_STATUS.get(response.status, RequestError)
-        context.pop("detail", None)
         return cls(detail, **context)
     return error_from_dict({"type": slug, "detail": detail, "context": context})
 
@@ -150,5 +149,14 @@ def read_processed(response: Response) -> Processed:
 
 def read_server_timing(header: str) -> dict[str, float]:
     """``Server-Timing`` as milliseconds by name."""
-    pairs = re.findall(r"([\w-]+)(?:;[^,;]*)*?;\s*dur=([0-9.]+)", header)
-    return {name: float(milliseconds) for name, milliseconds in pairs}
+    timings: dict[str, float] = {}
+    for name, parameters in _METRIC.findall(header):
+        duration = _DURATION.search(parameters)
+        if duration is not None:
+            timings[name] = float(duration[1])
+    return timings
+
+
+# W3C Server Timing: a name, then parameters whose values are tokens or quoted strings.
+_METRIC = re.compile(r'([\w-]+)((?:\s*;\s*[\w-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)')
+_DURATION = re.compile(r'(?:^|;)\s*dur\s*=\s*"?([0-9.]+)')

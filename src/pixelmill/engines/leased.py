@@ -62,6 +62,7 @@ class _Held:
     message: TaskMessage
     running: asyncio.Task[None] | None = None
     unwanted: bool = False  # cancelled by its owner: nothing more is said of it
+    back_in_s: float | None = None  # given back: it is visible again so long after that
 
     @property
     def attempt(self) -> int:
@@ -226,11 +227,14 @@ class LeasedEngine:
     def _begin(self, held: _Held, slot: Slot) -> None:
         held.running = asyncio.create_task(self._run(held, slot))
         self._running.add(held.running)
-        held.running.add_done_callback(lambda running: self._ended(held, running))
+        held.running.add_done_callback(lambda running: self._ended(held, slot, running))
 
-    def _ended(self, held: _Held, running: asyncio.Task[None]) -> None:
+    def _ended(self, held: _Held, slot: Slot, running: asyncio.Task[None]) -> None:
         self._running.discard(running)
-        if not running.cancelled() and (error := running.exception()) is not None:
+        slot.release()
+        if running.cancelled():  # before its first step, so that it could not say so itself
+            self._interrupted(held)
+        elif (error := running.exception()) is not None:
             # A defect in the executor: the lease ends by itself, and the deliveries are counted.
             log.error("task %s was left to its lease", held.message.id, exc_info=error)
             self._settled(held.lease)
@@ -251,7 +255,9 @@ class LeasedEngine:
             self._settled(lease)
 
     def _settled(self, lease: Lease) -> None:
-        self._held.pop(lease.receipt, None)
+        held = self._held.pop(lease.receipt, None)
+        if held is not None and held.back_in_s is not None and not self._stopping:
+            asyncio.get_running_loop().call_later(held.back_in_s, self._wake.set)
 
     async def _beat(self) -> None:
         """Extend all leases in time; one that is late was perhaps lost, which costs work but no result."""
@@ -282,8 +288,6 @@ class LeasedEngine:
         except Exception as error:
             log.exception("task %s ended in an unexpected error", held.message.id)
             await self._lost(held, PixelmillError(f"An unexpected error ({type(error).__name__}: {error})."))
-        finally:
-            slot.release()
 
     def _interrupted(self, held: _Held) -> None:
         """Cancelled from outside: by the task's owner, or because this process stops."""
@@ -291,13 +295,17 @@ class LeasedEngine:
             self._reporter.end(held.lease, None)
         else:
             error = ShuttingDown("The service stopped while the task ran; it was put back.")
-            self._reporter.lose(held.lease, self._event("requeued", held, error), 0.0)
+            self._put_back(held, error, 0.0)
 
     async def _lost(self, held: _Held, error: PixelmillError) -> None:
         if held.attempt < held.message.max_attempts:
-            self._reporter.lose(held.lease, self._event("requeued", held, error), _pause(error, held.attempt))
+            self._put_back(held, error, _pause(error, held.attempt))
         else:
             await self._give_up(held, error)
+
+    def _put_back(self, held: _Held, error: PixelmillError, after_s: float) -> None:
+        held.back_in_s = after_s
+        self._reporter.lose(held.lease, self._event("requeued", held, error), after_s)
 
     async def _give_up(self, held: _Held, error: PixelmillError) -> None:
         event = await self._executor.give_up(held.message, held.attempt, error)

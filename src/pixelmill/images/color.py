@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
-Bytes3: TypeAlias = NDArray[np.uint8]
+Bytes: TypeAlias = NDArray[np.uint8]
 Space: TypeAlias = Literal["gray", "rgb", "cmyk"]
 
 _MAX_TRANSFORMS = 32
@@ -75,15 +75,19 @@ def is_srgb(profile: bytes | None, space: Space) -> bool:
     return profile is None or _transforms.get(profile, space) is None
 
 
-def to_srgb(pixels: Bytes3, profile: bytes | None, space: Space) -> Bytes3:
+def to_srgb(pixels: Bytes, profile: bytes | None, space: Space) -> Bytes:
     """``uint8`` pixels in sRGB.
 
-    ``pixels`` are gray ``H×W``, RGB ``H×W×3`` or RGBA ``H×W×4`` (alpha is kept), or CMYK ``H×W×4`` (0 is no ink), as
-    ``space`` says. Gray stays gray; CMYK becomes RGB, without a usable profile by the plain formula (1 - C)(1 - K).
+    ``pixels`` are RGB ``H×W×3`` or RGBA ``H×W×4`` (alpha is kept), gray ``H×W`` or spread over RGBA, or CMYK ``H×W×4``
+    (0 is no ink), as ``space`` says. Gray stays gray; CMYK becomes RGB, without a usable profile by the plain formula
+    (1 - C)(1 - K).
     """
     transform = None if profile is None else _transforms.get(profile, space)
     if isinstance(transform, _Table):
-        return np.asarray(cv2.LUT(pixels, transform.levels), dtype=np.uint8)
+        turned = np.asarray(cv2.LUT(pixels, transform.levels), dtype=np.uint8)
+        if pixels.ndim == 3:
+            turned[..., 3] = pixels[..., 3]
+        return turned
     if transform is None:
         return _plain_rgb(pixels) if space == "cmyk" else pixels
     if space == "rgb" and pixels.shape[2] == 4:
@@ -92,13 +96,14 @@ def to_srgb(pixels: Bytes3, profile: bytes | None, space: Space) -> Bytes3:
     return _apply(transform, pixels, "CMYK" if space == "cmyk" else "RGB")
 
 
-def _plain_rgb(cmyk: Bytes3) -> Bytes3:
+def _plain_rgb(cmyk: Bytes) -> Bytes:
     """RGB by (1 - ink)(1 - black), rounded."""
     light = 255 - cmyk
-    return cv2.multiply(light[..., :3], cv2.merge([light[..., 3]] * 3), scale=1 / 255)  # saturates and rounds
+    product = cv2.multiply(light[..., :3], cv2.merge([light[..., 3]] * 3), scale=1 / 255)  # rounds
+    return np.asarray(product, dtype=np.uint8)
 
 
-def _apply(transform: ImageCmsTransform, pixels: Bytes3, mode: str) -> Bytes3:
+def _apply(transform: ImageCmsTransform, pixels: Bytes, mode: str) -> Bytes:
     from PIL import Image as Pil
 
     picture = Pil.frombuffer(mode, pixels.shape[1::-1], pixels.tobytes(), "raw", mode, 0, 1)

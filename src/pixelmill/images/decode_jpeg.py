@@ -101,10 +101,8 @@ def _strictly(data: Data, target: str, header: Header, size: Size) -> NDArray[np
 
 
 def _turbo(data: Data, target: str, size: Size, *, strict: bool = True) -> NDArray[np.uint8]:
-    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-        data, target, min_height=size.height, min_width=size.width, strict=strict
-    )
-    return pixels
+    pixels = simplejpeg.decode_jpeg(data, target, min_height=size.height, min_width=size.width, strict=strict)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def _translate(text: str) -> NoReturn:
@@ -129,7 +127,7 @@ def _pillow(data: Data, target: str, header: Header) -> NDArray[np.uint8]:
                 corrupt("JPEG", "its picture is not as large as its header says")
             if mode == "CMYK":
                 picture.load()
-                return np.invert(np.array(picture))  # Pillow has inverted it already, see read()
-            return np.array(picture.convert(mode))
+                return np.invert(np.array(picture, dtype=np.uint8))  # Pillow has inverted it already, see read()
+            return np.array(picture.convert(mode), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise CorruptImage(f"The JPEG file is damaged: {error}. Get a fresh copy of it.", format="jpeg") from error

@@ -24,7 +24,7 @@ from pixelmill.images.image import Need
 
 _SIGNATURE = PNG.signature[0][1]
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
-_GRAY, _RGB, _PALETTE = 0, 2, 3
+_GRAY, _RGB, _PALETTE, _GRAY_ALPHA = 0, 2, 3, 4
 _FILL = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}  # what a raw sample is multiplied by to fill its byte or word
 
 Deep = NDArray[np.uint8] | NDArray[np.uint16]
@@ -46,14 +46,10 @@ def read(data: Data, header: Header, need: Need) -> tuple[Deep, bytes | None]:
     if key is not None:
         pixels = _with_key(pixels, key, info.depth)
     profile = png_header.profile(data, facts)
-    gray = pixels.ndim == 2
-    # Gray with alpha became RGBA; its profile is still one for gray, and goes by the table of the gray levels.
-    space: color.Space = "gray" if facts.color_type in (0, 4) else "rgb"
+    space: color.Space = "gray" if facts.color_type in (_GRAY, _GRAY_ALPHA) else "rgb"
     if pixels.dtype == np.uint16:
         return pixels, None if color.is_srgb(profile, space) else profile
-    if space == "gray" and not gray:
-        return _gray_alpha(pixels, profile), None
-    return color.to_srgb(pixels, profile, space), None
+    return color.to_srgb(pixels.astype(np.uint8, copy=False), profile, space), None
 
 
 def _essence(data: Data, facts: PngFacts) -> tuple[bytes, tuple[int, ...] | None]:
@@ -135,12 +131,3 @@ def _with_key(pixels: Deep, key: tuple[int, ...], depth: int) -> Deep:
     hidden = np.all(rgb == wanted, axis=2)
     alpha = np.where(hidden, 0, full).astype(pixels.dtype)
     return np.dstack((rgb, alpha))
-
-
-def _gray_alpha(rgba: Deep, profile: bytes | None) -> NDArray[np.uint8]:
-    """Gray that was spread over RGBA, by a gray profile."""
-    pixels = rgba.astype(np.uint8, copy=False)
-    if color.is_srgb(profile, "gray"):
-        return pixels
-    gray = color.to_srgb(np.ascontiguousarray(pixels[..., 0]), profile, "gray")
-    return np.dstack((gray, gray, gray, pixels[..., 3]))

@@ -1,7 +1,7 @@
 """What can be chosen when an image is written: one frozen model of options a format, and the table of them.
 
-The pipeline's ``format:`` step takes its parameters from these models: field order is the order of positional arguments,
-and ranges, units and descriptions go into schema, help and error messages. Nothing is encoded here.
+The pipeline's ``format:`` step takes its parameters from these models: field order is the order of positional
+arguments, and ranges, units and descriptions go into schema, help and error messages. Nothing is encoded here.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class JpegFacts:
     """Of a JPEG: number of components, how they code color, and how they are compressed.
 
     ``color`` is one of gray, ycbcr, rgb, cmyk, ycck, as libjpeg decides it. ``frame`` is the SOF marker's low byte.
-    ``scan_at`` is the offset of the first scan. ``icc`` lists the parts of the profile: number, of how many, start, end.
+    ``scan_at`` is the offset of the first scan. ``icc`` lists the parts of the profile: number, count, start, end.
     """
 
     components: int

@@ -6,12 +6,16 @@ Adobe TN 5116 (APP14), ICC.1 annex B.4 (APP2); how color is told is what libjpeg
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 from pixelmill.images import exif
 from pixelmill.images.formats import JPEG, Data
 from pixelmill.images.header import MAX_ICC_BYTES, Header, JpegFacts, corrupt, oriented
 from pixelmill.images.image import ImageInfo, Size
 
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+_APPLICATION = frozenset({_APP0, _APP1, _APP2, _APP14})
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _MAX_SEGMENTS = 5_000  # a photograph has 10 to 30; bounds the walk over a hostile file
@@ -22,46 +26,65 @@ _ICC_OVERHEAD = 18  # marker, length, name, number and count before the bytes of
 _MODES = {"gray": "gray", "ycbcr": "rgb", "rgb": "rgb", "cmyk": "cmyk", "ycck": "cmyk"}
 
 
+@dataclass(slots=True)
+class _Found:
+    """What the segments have told so far. ``frame`` is the SOF marker, and the start and end of its body."""
+
+    frame: tuple[int, int, int] | None = None
+    jfif: bool = False
+    transform: int | None = None
+    orientation: int = 0
+    icc: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+
 def read(data: Data) -> Header:
     """The header of JPEG bytes; raises :class:`CorruptImage`."""
+    found = _Found()
+    scan_at = 0
+    for marker, start, end in _segments(data):
+        if marker in _FRAMES:
+            if found.frame is not None:
+                corrupt("JPEG", "it has two frame headers")
+            found.frame = (marker, start, end)
+        elif marker == _SOS:
+            scan_at = start - 4
+        elif marker in _APPLICATION:
+            _note(data, marker, start, end, found)
+    return _header(data, found, scan_at)
+
+
+def _segments(data: Data) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of the body of each segment, up to and with the first scan's header."""
     size = len(data)
     at = 2
-    frame = None
-    jfif = False
-    transform: int | None = None
-    orientation = 0
-    icc: list[tuple[int, int, int, int]] = []
     for _ in range(_MAX_SEGMENTS):
         marker, at = _marker(data, at, size)
         if marker in _BARE:
             continue
         if marker == _EOI:
             corrupt("JPEG", "it ends before its first scan")
-        start = at + 2
-        length = (data[at] << 8 | data[at + 1]) if start <= size else 0
-        end = at + length
-        if length < 2 or end > size:
+        end = at + (data[at] << 8 | data[at + 1]) if at + 2 <= size else at
+        if not at + 2 <= end <= size:
             corrupt("JPEG", "it ends inside its header")
+        yield marker, at + 2, end
         if marker == _SOS:
-            if frame is None:
-                corrupt("JPEG", "a scan starts before the frame's size is told")
-            return _header(data, frame, jfif, transform, orientation or 1, tuple(icc), at - 2)
-        if marker in _FRAMES:
-            if frame is not None:
-                corrupt("JPEG", "it has two frame headers")
-            frame = (marker, start, end)
-        elif marker == _APP0:
-            jfif = jfif or bytes(data[start : start + 5]) == b"JFIF\0"
-        elif marker == _APP1:
-            if not orientation and bytes(data[start : start + 4]) == b"Exif":
-                orientation = exif.orientation(data[start:end])
-        elif marker == _APP2:
-            if bytes(data[start : start + 12]) == b"ICC_PROFILE\0" and end - start >= 14:
-                icc.append((data[start + 12], data[start + 13], start + 14, end))
-        elif marker == _APP14 and end - start >= 12 and bytes(data[start : start + 5]) == b"Adobe":
-            transform = data[start + 11]
+            return
         at = end
     corrupt("JPEG", f"it has more than {_MAX_SEGMENTS:,} segments before its first scan")
+
+
+def _note(data: Data, marker: int, start: int, end: int, found: _Found) -> None:
+    """What an application segment tells."""
+    if marker == _APP0:
+        found.jfif = found.jfif or bytes(data[start : start + 5]) == b"JFIF\0"
+    elif marker == _APP1:
+        if not found.orientation and bytes(data[start : start + 4]) == b"Exif":
+            found.orientation = exif.orientation(data[start:end])
+    elif marker == _APP2:
+        if bytes(data[start : start + 12]) == b"ICC_PROFILE\0" and end - start >= 14:
+            found.icc.append((data[start + 12], data[start + 13], start + 14, end))
+    elif end - start >= 12 and bytes(data[start : start + 5]) == b"Adobe":
+        found.transform = data[start + 11]
 
 
 def _marker(data: Data, at: int, size: int) -> tuple[int, int]:
@@ -79,16 +102,11 @@ def _marker(data: Data, at: int, size: int) -> tuple[int, int]:
     return data[at], at + 1
 
 
-def _header(
-    data: Data,
-    frame: tuple[int, int, int],
-    jfif: bool,
-    transform: int | None,
-    orientation: int,
-    icc: tuple[tuple[int, int, int, int], ...],
-    scan_at: int,
-) -> Header:
-    marker, start, end = frame
+def _header(data: Data, found: _Found, scan_at: int) -> Header:
+    if found.frame is None:
+        corrupt("JPEG", "a scan starts before the frame's size is told")
+    marker, start, end = found.frame
+    orientation = found.orientation or 1
     if end - start < 6:
         corrupt("JPEG", "its frame header is too short")
     depth = data[start]
@@ -100,7 +118,7 @@ def _header(
     if not width or not height:
         corrupt("JPEG", f"its header gives the size {width}×{height}")
     ids = tuple(data[start + 6 + 3 * index] for index in range(components))
-    color = _color(ids, jfif, transform)
+    color = _color(ids, found.jfif, found.transform)
     stored = Size(width, height)
     info = ImageInfo(
         format=JPEG.name,
@@ -110,11 +128,16 @@ def _header(
         mode=_MODES.get(color, color),
         depth=depth,
         orientation=orientation,
-        has_icc=bool(icc),
+        has_icc=bool(found.icc),
         bytes=len(data),
     )
     facts = JpegFacts(
-        components=components, color=color, frame=marker, adobe=transform is not None, scan_at=scan_at, icc=icc
+        components=components,
+        color=color,
+        frame=marker,
+        adobe=found.transform is not None,
+        scan_at=scan_at,
+        icc=tuple(found.icc),
     )
     return Header(info, facts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 from pixelmill.images.exif import SWAPS_SIDES
 from pixelmill.images.image import Size
 
-Sample = TypeVar("Sample", np.uint8, np.uint16)
-
 # What cv2 does for each orientation: a flip (1 left-right, 0 top-bottom), a rotation, or a transpose before a flip.
 _FLIPS = {2: 1, 4: 0}
 _TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
-def upright(pixels: NDArray[Sample], orientation: int) -> NDArray[Sample]:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Pixels (``H×W`` or ``H×W×C``) with orientation 1 to 8 (EXIF 2.32, 4.6.4) applied; contiguous, a copy unless 1.
 
     >>> upright(np.array([[1, 2]], np.uint8), 6).tolist()

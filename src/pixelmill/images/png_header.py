@@ -86,7 +86,8 @@ def _frames(data: Data, control: PngChunk | None) -> int:
     """The number of frames that acTL names; 1 where there is none."""
     if control is None or control.length != 8:
         return 1
-    return max(1, struct.unpack_from(">I", data, control.start)[0])
+    (frames,) = struct.unpack_from(">I", data, control.start)
+    return max(1, int(frames))
 
 
 def profile(data: Data, facts: PngFacts) -> bytes | None:

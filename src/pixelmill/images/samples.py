@@ -32,7 +32,8 @@ def to_uint16(pixels: Pixels) -> NDArray[np.uint16]:
 def _from_float(pixels: NDArray[Any], full: int) -> NDArray[Any]:
     """0 to 1 as 0 to ``full``, rounded; what is outside is clipped, what is no number is black."""
     known = np.nan_to_num(pixels, nan=0.0, posinf=1.0, neginf=0.0)
-    return np.rint(np.clip(known, 0.0, 1.0).astype(np.float64) * full)
+    scaled: NDArray[np.float64] = np.rint(np.clip(known, 0.0, 1.0).astype(np.float64) * full)
+    return scaled
 
 
 def flatten(rgba: NDArray[np.uint8], background: tuple[int, int, int]) -> NDArray[np.uint8]:

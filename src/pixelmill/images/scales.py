@@ -4,8 +4,9 @@ Arithmetic only, shared by decoder and planner. libjpeg-turbo can scale while de
 are worth it (``bench/codecs.py``: 3/8 costs as much as 4/8, and 5/8 to 7/8 cost more than a full decode, because only
 powers of two have vector code).
 
-A scaled decode rounds its size up: 997 rows at 1/2 become 499 that stand for 498.5. Who resamples such an image must map
-the 498.5 rows that are real, or the result is shifted by up to half a pixel (5 to 16 dB in PSNR); :func:`extent` tells.
+A scaled decode rounds its size up: 997 rows at 1/2 become 499 that stand for 498.5. Who resamples such an image must
+map the 498.5 rows that are real, or the result is shifted by up to half a pixel (5 to 16 dB in PSNR); :func:`extent`
+tells.
 """
 
 from __future__ import annotations

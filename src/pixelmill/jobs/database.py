@@ -157,10 +157,11 @@ class Database:
     def _dispose(self) -> None:
         try:
             if self._writer_engine.dialect.name == "sqlite" and self._thread is not None:
+                self._reader_engine.dispose()
                 with self._writer_engine.connect() as connection:
-                    connection.execution_options(autobegin_mode="none").exec_driver_sql(
-                        "PRAGMA wal_checkpoint(TRUNCATE)"
-                    )
+                    connection.execution_options(autobegin_mode="none")
+                    connection.exec_driver_sql("PRAGMA busy_timeout=1000")  # nobody waits long for a tidy folder
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except SQLAlchemyError:
             pass  # a full disk or another process: the log stays, and is read at the next start
         finally:
@@ -209,8 +210,12 @@ def _execute(connection: Connection, write: _Write) -> None:
     try:
         write.value = write.function(connection)
     except BaseException as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
-        # Where the database has ended the transaction by itself (disk full), this raises: the group is lost.
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
+        try:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
+        except SQLAlchemyError as second:
+            # The database has ended the transaction by itself (a full disk does that): the group is lost, for
+            # the first reason, not for this one.
+            raise (error if isinstance(error, SQLAlchemyError) else second) from None
         write.error = translate(error) if isinstance(error, SQLAlchemyError) else error
     connection.exec_driver_sql("RELEASE SAVEPOINT one")
 

@@ -57,7 +57,7 @@ class Releases:
         )
 
         def run(connection: Connection) -> tuple[dict[str, Waiting], dict[str, int]]:
-            in_flight = {job: int(count) for job, count in connection.execute(released).tuples()}
+            in_flight = {job: int(count) for job, count in connection.execute(released).all()}
             waiting = {
                 row.id: Waiting(row.open - in_flight.get(row.id, 0), PRIORITY_NUMBERS[Priority(row.priority)])
                 for row in connection.execute(opened).all()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,8 @@ class Crew:
     ) -> None:
         self.size = size
         self.restarts = 0
+        self.on_restart: Callable[[str], None] = lambda _: None
+        """Told why a process is replaced: died, recycled, or the type of the error that it was ended for."""
         self.reason = ""  # of the last failed start
         self.baseline = 0  # resident bytes of the zygote: what a worker has from the start
         self._recycle_after = recycle_after
@@ -174,6 +176,10 @@ class Crew:
             worker.pid = pid
             worker.size = ResidentSize(pid)
             self._by_pid[pid] = worker
+            if worker.is_usable:
+                self._greet(worker)
+            elif self._spawner is not None:  # condemned before its id was known
+                self._spawner.kill(pid)
 
     def on_refused(self, number: int, reason: str) -> None:
         """The zygote could not fork."""
@@ -205,13 +211,18 @@ class Crew:
                 return
         self._idle.append(worker)
 
+    def _greet(self, worker: WorkerHandle) -> None:
+        """A worker can be used when it has said so and its id is known (or it could not be ended): in any order."""
+        if worker.greeted and worker.pid:
+            self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
+            self._put_back(worker)
+
     # -- workers answer --------------------------------------------------------------------------
 
     def _on_frame(self, worker: WorkerHandle, record: Any, body: bytes) -> None:
         if not worker.greeted:
             worker.greeted = True
-            self._failures = min(self._failures, MAX_FAILURES - 1)  # on probation until a task was answered
-            self._put_back(worker)
+            self._greet(worker)
             return
         future, worker.future = worker.future, None
         if future is None:
@@ -254,7 +265,7 @@ class Crew:
         self._workers.pop(worker.number, None)
         if worker.channel is not None:
             worker.channel.close()
-        self.restarts += 1
+        self._count("recycled")
         self._fill()
 
     def on_exit(self, pid: int, code: int) -> None:
@@ -269,11 +280,15 @@ class Crew:
         self._release(worker)
         if not counted or self._stopped:
             return
-        self.restarts += 1
+        self._count(worker.error.type if worker.error else "died")
         if worker.served == 0 and not worker.task:
             self._fail(f"a worker {describe_exit(code)} before its first task")
         else:
             self._fill()
+
+    def _count(self, reason: str) -> None:
+        self.restarts += 1
+        self.on_restart(reason)
 
     def on_lost(self) -> None:
         """The zygote has ended, and the kernel has killed its workers."""
@@ -284,7 +299,8 @@ class Crew:
             self._bury(worker, worker.error or lost)
             self._release(worker)
         self._by_pid.clear()
-        self.restarts += self.size
+        for _ in range(self.size):
+            self._count("died")
         self._fail("the process that starts workers has ended", zygote=True)
 
     def _bury(self, worker: WorkerHandle, error: PixelmillError) -> None:

@@ -1,4 +1,4 @@
-"""What every lease queue must do: subclass :class:`LeaseQueueConformance`, and give it fixtures ``queue`` and ``clock``.
+"""What every lease queue must do: subclass :class:`LeaseQueueConformance`, give it fixtures ``queue`` and ``clock``.
 
 Needs pytest, anyio and hypothesis. The queue must take its time from ``clock``. :func:`lease_queue_machine` makes the
 state machine that drives a queue through random histories beside a model in memory.

@@ -1,0 +1,49 @@
+"""`pixelmill run --explain`: what would be decoded, fused and run for the first source, without running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pixelmill.cli.inputs import Input
+from pixelmill.cli.settings import limits
+from pixelmill.errors import ObjectNotFound
+
+if TYPE_CHECKING:
+    from pixelmill.config import Settings
+    from pixelmill.pipelines.spec import Pipeline
+
+
+def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, as_json: bool) -> None:
+    """Print the plan for the first of ``items``; raises what reading and planning raise."""
+    from pixelmill.images.probe import probe
+    from pixelmill.pipelines.plan import plan
+    from pixelmill.pipelines.run import read_file
+
+    first = items[0]
+    if first.error is not None:
+        raise first.error if len(items) == 1 else ObjectNotFound(f"The first source can't be used: {first.error}")
+    bounds = limits(settings)
+    data = first.body if isinstance(first.body, bytes) else read_file(first.body, bounds)
+    info = probe(data, bounds)
+    made = plan(pipeline, info, bounds)
+    if not as_json:
+        print(f"pipeline {pipeline.to_text()}")
+        print(
+            f"source   {first.name}: {info.format} {info.size.width}×{info.size.height} {info.mode}, {len(data):,} bytes"
+        )
+        print(made.explain())
+        return
+    record = {
+        "pipeline": pipeline.to_text(),
+        "hash": pipeline.hash,
+        "source": first.name,
+        "decode": {"color": made.need.color, "least": made.need.least, "size": made.decoded},
+        "steps": [step.name for step in made.steps],
+        "format": made.format,
+        "size": made.size,
+        "seconds": made.seconds,
+        "peak_bytes": made.peak_bytes,
+    }
+    print(json.dumps(record))

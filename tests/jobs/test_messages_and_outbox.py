@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelmill.errors import JobError
+from pixelmill.images.limits import Limits
+from pixelmill.jobs.messages import RunBounds, TaskMessage, bodies, message_id, split_message_id
+from pixelmill.jobs.model import NewTask
+from pixelmill.jobs.outbox import Waiting, first_rank, plan_release
+from pixelmill.testing.job_store import job_of
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(TEXT, TEXT, TEXT, st.integers(0, 99), st.dictionaries(TEXT, TEXT, max_size=3))
+def test_a_message_and_its_json_are_inverse(
+    name: str, source: str, pipeline: str, run: int, images: dict[str, str]
+) -> None:
+    message = TaskMessage("t", run, "j", "o", name, pipeline, source, images, Limits(1, 2, 3), 5.0, 7)
+    assert TaskMessage.from_json(message.to_json()) == message
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, st.integers(0, 3)), max_size=5))
+def test_bodies_made_together_are_those_made_one_by_one(values: list[tuple[str, str, int]]) -> None:
+    job, bounds = job_of(images={"sha256:1": "k"}), RunBounds(Limits(max_side=5), 3.0, 2)
+    waiting = [(NewTask(str(i), name, source), run) for i, (name, source, run) in enumerate(values)]
+    made = [TaskMessage.from_json(body) for body in bodies(job, bounds, waiting)]
+    assert [(one.task, one.name, one.source, one.run) for one in made] == [
+        (task.id, task.name, task.source, run) for task, run in waiting
+    ]
+    assert all((one.limits, one.timeout_s, one.max_attempts) == (bounds.limits, 3.0, 2) for one in made)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", "null", '{"task":1}', '{"limits":{"max_bytes":1,"colour":2}}'])
+def test_a_body_of_another_kind_is_refused(body: str) -> None:
+    with pytest.raises(JobError):
+        TaskMessage.from_json(body)
+
+
+def test_ids_of_messages_name_task_and_run() -> None:
+    assert split_message_id(message_id("a/b", 12)) == ("a/b", 12)
+    with pytest.raises(ValueError, match="not the id"):
+        split_message_id("nothing")
+
+
+JOBS = st.sampled_from(["a", "b", "c", "d", "e"])
+WAITING = st.dictionaries(JOBS, st.builds(Waiting, st.integers(0, 50), st.integers(0, 2)))
+FLYING = st.dictionaries(JOBS, st.integers(0, 20))
+
+
+@given(WAITING, FLYING, st.integers(0, 100))
+def test_the_window_holds_and_no_room_is_left_while_work_waits(
+    waiting: dict[str, Waiting], in_flight: dict[str, int], window: int
+) -> None:
+    plan = plan_release(waiting, in_flight, window)
+    room = max(0, window - sum(in_flight.values()))
+    assert sum(plan.values()) == min(room, sum(job.tasks for job in waiting.values()))
+    assert all(0 < count <= waiting[job].tasks for job, count in plan.items())
+
+
+@given(WAITING, FLYING, st.integers(0, 100))
+def test_nobody_gets_a_task_while_an_equal_with_less_in_flight_waits(
+    waiting: dict[str, Waiting], in_flight: dict[str, int], window: int
+) -> None:
+    plan = plan_release(waiting, in_flight, window)
+    level = {job: in_flight.get(job, 0) + plan.get(job, 0) for job in waiting}
+    for served in plan:
+        for other, job in waiting.items():
+            if plan.get(other, 0) < job.tasks:  # it still waits
+                assert job.priority >= waiting[served].priority
+                if job.priority == waiting[served].priority:
+                    assert level[served] <= level[other] + 1
+
+
+def test_an_urgent_job_is_served_first() -> None:
+    assert plan_release({"slow": Waiting(9, 2), "fast": Waiting(3, 0)}, {}, 4) == {"fast": 3, "slow": 1}
+
+
+@given(st.one_of(st.none(), st.integers(0, 100)), st.integers(0, 100))
+def test_a_rank_is_neither_before_the_head_nor_before_the_jobs_own(head: int | None, own: int) -> None:
+    rank = first_rank(head, own)
+    assert rank >= own
+    assert head is None or rank >= head
+    assert rank in {head, own}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelmill.jobs.model import Counts, State
+from pixelmill.jobs.transitions import TaskFacts, advance, is_legal, moved
+from pixelmill.testing.job_store import event_of
+
+EVENTS = st.builds(
+    event_of,
+    kind=st.sampled_from(["started", "requeued", "succeeded", "failed"]),
+    task=st.just("job-0"),
+    run=st.integers(0, 1),
+    attempt=st.integers(1, 4),
+    at=st.floats(1.0, 100.0),
+)
+TASKS = st.builds(TaskFacts, state=st.sampled_from(State), run=st.integers(0, 1), attempts=st.integers(0, 3))
+
+
+@given(TASKS, EVENTS)
+def test_every_step_is_legal(task: TaskFacts, event) -> None:  # type: ignore[no-untyped-def] # a hypothesis value
+    after, _ = advance(task, event)
+    assert is_legal(task.state, after.state)
+    assert after.attempts >= task.attempts
+    assert after.run == task.run
+
+
+@given(TASKS, EVENTS)
+def test_an_event_applied_twice_changes_nothing(task: TaskFacts, event) -> None:  # type: ignore[no-untyped-def] # a hypothesis value
+    once, _ = advance(task, event)
+    twice, lost = advance(once, event)
+    assert twice is once
+    assert lost is None
+
+
+@given(TASKS, EVENTS)
+def test_a_final_state_and_another_run_are_left_alone(task: TaskFacts, event) -> None:  # type: ignore[no-untyped-def] # a hypothesis value
+    after, lost = advance(task, event)
+    if task.state.is_final or event.run != task.run:
+        assert after is task
+        assert lost is None
+
+
+@given(st.lists(EVENTS))
+def test_each_attempt_is_lost_at_most_once(events) -> None:  # type: ignore[no-untyped-def] # hypothesis values
+    task, lost = TaskFacts(State.QUEUED, 0, 0), []
+    for event in events:
+        task, attempt = advance(task, event)
+        lost += [attempt.attempt] if attempt is not None else []
+    assert len(lost) == len(set(lost))
+
+
+def test_a_start_without_an_end_of_the_one_before_tells_that_it_was_lost() -> None:
+    running, _ = advance(TaskFacts(State.QUEUED, 0, 0), event_of("started", "job-0", attempt=1, at=1.0))
+    again, lost = advance(running, event_of("started", "job-0", attempt=2, at=9.0))
+    assert again.state is State.RUNNING
+    assert lost is not None
+    assert (lost.attempt, lost.started, lost.ended) == (1, 1.0, 9.0)
+
+
+@given(st.sampled_from(State), st.sampled_from(State), st.integers(1, 5))
+def test_moving_tasks_keeps_their_number(before: State, after: State, tasks: int) -> None:
+    counts = Counts(10, 10, 10, 10, 10)
+    assert moved(counts, before, after, tasks).total == counts.total
