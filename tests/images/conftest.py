@@ -39,9 +39,9 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def raw_png(width: int, height: int, depth: int, color: int, rows: bytes, *before: bytes) -> bytes:
+def raw_png(width: int, height: int, depth: int, color: int, rows: bytes, *before: bytes, adam7: bool = False) -> bytes:
     """A PNG from rows as they are packed (each with its filter byte), with chunks before the pixels."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, adam7))
     pixels = chunk(b"IDAT", zlib.compress(rows))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(before) + pixels + chunk(b"IEND", b"")
 

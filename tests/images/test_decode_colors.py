@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pil
 from PIL import ImageCms
 
-from pixelmill.images import color
+from pixelmill.images import color, png_rows
 from pixelmill.images.decode import decode
 from pixelmill.images.image import Need
 from pixelmill.images.probe import probe
@@ -190,6 +190,18 @@ def test_16_bit_png_keeps_every_bit(pictures: Any, channels: int) -> None:
     }[channels]
     assert image.pixels.dtype == np.uint16
     assert np.array_equal(image.pixels, want)
+
+
+@pytest.mark.parametrize(("width", "height"), [(7, 5), (1, 1), (2, 9), (8, 8), (17, 3)])
+def test_interlaced_16_bit_png_is_put_together(pictures: Any, width: int, height: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 65536, (height, width, 3), dtype=np.uint16)
+    rows = b""
+    for left, top, across, down in png_rows._ADAM7:
+        part = samples[top::down, left::across]
+        if part.size:
+            rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in part)
+    image = decode(pictures.raw_png(width, height, 16, 2, rows, adam7=True))
+    assert np.array_equal(image.pixels, samples)
 
 
 def test_16_bit_png_keeps_a_profile_it_can_not_be_freed_of(pictures: Any) -> None:

@@ -87,6 +87,26 @@ def test_a_flipped_bit_in_png_pixels_is_found(samples: dict[str, bytes]) -> None
             decode(bytes(data))
 
 
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (b"".join(b"\x09" + bytes(42) for _ in range(5)), "filtered"),
+        (bytes(43 * 4), "ends before"),
+        (bytes(43 * 5 + 7), None),
+    ],
+)
+def test_rows_of_16_bits_are_checked_before_libpng_could_complain(
+    pictures: Any, capfd: pytest.CaptureFixture[str], rows: bytes, why: str | None
+) -> None:
+    data = pictures.raw_png(7, 5, 16, 2, rows)
+    if why is None:
+        assert decode(data).size == Size(7, 5)
+    else:
+        with pytest.raises(CorruptImage, match=why):
+            decode(data)
+    assert capfd.readouterr().err == ""
+
+
 def test_junk_after_the_picture_does_no_harm(samples: dict[str, bytes]) -> None:
     for kind in FORMATS:
         assert np.array_equal(decode(samples[kind] + b"junk" * 50).pixels, decode(samples[kind]).pixels)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pixelmill.operations.table import OPERATIONS
+from pixelmill.operations.table import TABLE
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.spec import Pipeline
@@ -18,7 +18,7 @@ PRELOAD = (
     "cv2",
     "simplejpeg",
     "pydantic",
-    *sorted({f"pixelmill.operations.{place.partition('.')[0]}" for place in OPERATIONS.values()}),
+    *sorted({module for module, _ in TABLE.values()}),
 )
 """Modules the zygote imports once for all its workers; every family, else each worker imports it at its first use."""
 
