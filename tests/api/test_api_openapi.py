@@ -115,7 +115,7 @@ def test_examples_of_parameters_work(client: httpx.Client, photo: bytes) -> None
 def test_operations_are_listed_with_schema_and_an_example_that_parses(client: httpx.Client) -> None:
     listed = client.get("/v1/operations").json()
     names = [operation.name for operation in OperationList.model_validate(listed).items]
-    assert names == sorted(names)
+    assert len(set(names)) == len(names)
     assert {"resize", "canny", "sketch", "watermark"} <= set(names)
     for operation in listed["items"]:
         assert client.get(f"/v1/operations/{operation['name']}").json() == operation
