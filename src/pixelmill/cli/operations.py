@@ -45,16 +45,11 @@ def _record(operation: type[Operation]) -> dict[str, Any]:
 
 
 def usage(operation: type[Operation]) -> str:
-    """The text form with every parameter that must be given, as an example."""
-    values = [_example(operation, key) for key, field in operation.model_fields.items() if field.is_required()]
-    return f"{operation.name}:{','.join(values)}" if values else operation.name
+    """An example in text form."""
+    from pixelmill.operations.table import example_of
+    from pixelmill.pipelines.spec import Pipeline
 
-
-def _example(operation: type[Operation], key: str) -> str:
-    field = operation.model_fields[key]
-    if field.examples:
-        return str(field.examples[0])
-    return f"<{key}>"
+    return Pipeline((example_of(operation),)).to_text()
 
 
 def _explain(operation: type[Operation]) -> None:
