@@ -55,7 +55,7 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_slots": Series(Gauge, ("target",), "Tasks that a target can run at once."),
     "pixelmill_slots_busy": Series(Gauge, ("target",), "Tasks that a target runs now."),
     "pixelmill_pool_restarts_total": Series(
-        Counter, ("reason",), "Pool processes replaced: died, timeout, memory, cancelled, recycled."
+        Counter, ("reason",), "Pool processes replaced: died, task-timeout, out-of-memory, cancelled, recycled."
     ),
     "pixelmill_http_requests_total": Series(
         Counter, ("route", "method", "status"), "HTTP requests answered, by route template."

@@ -140,7 +140,7 @@ def test_the_service_s_own_pages_may_ask(client: httpx.Client, shared_service: L
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service that needs tokens, with those of alice (all but admin), bob (the same), a reader of alice's, and an admin."""
+    """A service that needs tokens: those of alice and bob (all but admin), of a reader of alice's, and of an admin."""
     owners = [
         {"owner": "alice", "scopes": ALL},
         {"owner": "bob", "scopes": ALL},

@@ -32,7 +32,7 @@ async def feed(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 
 async def read(chunks: Sequence[bytes], limits: FormLimits | None = None, content_type: str = TYPE) -> list[Field]:
-    found = []
+    found: list[Field] = []
     async for part in FormReader(feed(chunks), content_type, limits or FormLimits()).parts():
         if part.filename is None:
             found.append((part.name, None, (await part.text()).encode()))

@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
-import cv2
 import anyio
+import cv2
 import httpx
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ PIPELINE = "grayscale/resize:64,48,fit=fill/format:jpeg,quality=80"
 
 def shape(data: bytes) -> tuple[int, ...]:
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
     return tuple(decoded.shape)
 
 

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from live_service import LiveService, assert_problem
@@ -22,6 +23,11 @@ def connect(service: LiveService) -> socket.socket:
     raw = socket.create_connection(("127.0.0.1", service.port))
     raw.settimeout(20)
     return raw
+
+
+def takes_connections(service: LiveService) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", service.port)) == 0
 
 
 def everything(raw: socket.socket) -> bytes:
@@ -117,13 +123,12 @@ def test_a_head_is_bounded(strict: LiveService, head: bytes) -> None:
 
 
 def test_a_head_without_end_is_bounded(strict: LiveService) -> None:
-    with connect(strict) as raw:
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            raw.sendall(b"GET / HTTP/1.1\r\nX: ")
-            for _ in range(1_000):
-                raw.sendall(b"y" * 100_000)
-            everything(raw)
-            raw.sendall(b"y")
+    with connect(strict) as raw, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        raw.sendall(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(1_000):
+            raw.sendall(b"y" * 100_000)
+        everything(raw)
+        raw.sendall(b"y")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +178,6 @@ def test_every_answer_carries_the_headers_that_browsers_heed(client: httpx.Clien
 
 
 def test_running_requests_end_when_the_service_drains(start: Any, photo: bytes) -> None:
-    import anyio
-
     service: LiveService = start()
 
     async def drain_while_working() -> httpx.Response:
@@ -206,11 +209,8 @@ def test_the_second_signal_ends_it_at_once(start: Any, pictures: list[bytes]) ->
                 if '"running"' in line:
                     break
         service.signal()
-        with socket.socket() as probe:
-            probe.settimeout(10)
-            while probe.connect_ex(("127.0.0.1", service.port)) == 0:
-                probe.close()
-                probe = socket.socket()  # noqa: PLW2901 asked again until the listener is closed
+        while takes_connections(service):
+            pass
         service.signal()
     assert service.process.wait(10) == -signal.SIGTERM
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pixelmill.storage.folder import FolderStore
-from pixelmill.storage.memory import MemoryStore
 
 from pixelmill.engines.executor import MAX_STORING, Executor
 from pixelmill.errors import (
@@ -23,6 +21,8 @@ from pixelmill.errors import (
 from pixelmill.images.image import Size
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.storage.folder import FolderStore
+from pixelmill.storage.memory import MemoryStore
 from pixelmill.storage.store import ObjectInfo, ObjectStore
 from pixelmill.targets.target import RunRequest, RunResult
 from pixelmill.testing.slots import BareSlot, Run, Slots

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest_service import ServiceProcess, all_events, all_tasks, port_is_free, submit, wait_until
+from service_process import ServiceProcess, all_events, all_tasks, port_is_free, submit, wait_until
 
 Start = Callable[..., ServiceProcess]
 SLOW = "sketch:denoise=fast/format:jpeg"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -75,7 +76,8 @@ class Routes:
     """The routes of one resource."""
 
     def __init__(self, tag: str) -> None:
-        self.router = APIRouter(tags=[tag])
+        self._tag = tag
+        self._routes: list[dict[str, Any]] = []
 
     def add(
         self,
@@ -109,22 +111,30 @@ class Routes:
             extra["requestBody"] = {"required": True, "content": dict(body)}
 
         def register(handler: Handler) -> Handler:
-            self.router.add_api_route(
-                path,
-                _endpoint(handler, scope),
-                methods=[method],
-                summary=summary,
-                description=(handler.__doc__ or "").strip() or None,
-                operation_id=handler.__name__,
-                response_model=model,
-                response_class=Response if model is None else _Json,
-                status_code=status,
-                responses=documented,
-                openapi_extra=extra,
+            self._routes.append(
+                {
+                    "path": path,
+                    "endpoint": _endpoint(handler, scope),
+                    "methods": [method],
+                    "tags": [self._tag],
+                    "summary": summary,
+                    "description": inspect.getdoc(handler),
+                    "operation_id": handler.__name__,
+                    "response_model": model,
+                    "response_class": Response if model is None else _Json,
+                    "status_code": status,
+                    "responses": documented,
+                    "openapi_extra": extra,
+                }
             )
             return handler
 
         return register
+
+    def add_to(self, app: FastAPI) -> None:
+        """Register all routes with the application itself: an included router costs a second matching a request."""
+        for route in self._routes:
+            app.add_api_route(**route)
 
 
 _PROBLEM_REF = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}

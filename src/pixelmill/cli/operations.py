@@ -45,16 +45,13 @@ def _record(operation: type[Operation]) -> dict[str, Any]:
 
 
 def usage(operation: type[Operation]) -> str:
-    """An example in text form."""
-    from pixelmill.operations.table import example_of
-    from pixelmill.pipelines.spec import Pipeline
-
-    return Pipeline((example_of(operation),)).to_text()
+    """The text form with the operation's example."""
+    return f"{operation.name}:{operation.example}" if operation.example else operation.name
 
 
 def _explain(operation: type[Operation]) -> None:
     from pixelmill.cli.tables import print_table
-    from pixelmill.operations.build import describe
+    from pixelmill.operations.arguments import allowed
 
     print(f"{operation.name} ({operation.family}): {operation.summary}\n")
     description = " ".join((operation.__doc__ or "").replace("``", "`").split())
@@ -63,7 +60,7 @@ def _explain(operation: type[Operation]) -> None:
     rows = [
         (
             key,
-            describe(operation, key),
+            allowed(operation, key),
             "must be given" if field.is_required() else _shown(field.get_default(call_default_factory=True)),
             field.description or "",
         )

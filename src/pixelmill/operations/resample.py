@@ -1,109 +1,124 @@
-"""Resampling for ``resize``: Lanczos quality at a fraction of its cost, from OpenCV's separable filters.
+"""Scales pixels: OpenCV's own interpolations as they are, and one with a proper low-pass in front.
 
-A Lanczos-3 low pass (``cv2.sepFilter2D``) removes what the new grid can't hold, then ``cv2.resize`` samples by cubic
-interpolation. From a ratio of 2 up, the image is first halved by a 3x3 and a 2x2 mean, whose droop is divided out of the
-taps. ``docs/decisions/2026-11-21-resampling.md`` has the figures against OpenCV's own modes, Pillow and libvips.
+``lanczos`` halves by means of 3x3 and 2x2 pixels while the ratio is 2 or more, filters with Lanczos-3 taps in which the
+droop of the halvings is divided out, and samples with a cubic. On photographs it comes within a fraction of a decibel
+of a full Lanczos-3 in double precision, at a tenth of its cost; OpenCV's own modes do not low-pass before they shrink
+(INTER_AREA excepted) and lie 7 to 13 dB below. Arrays in, arrays out; premultiply transparency before.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.images.image import Size
-from pixelmill.images.scales import extent
 
-Interpolation = Literal["auto", "nearest", "linear", "cubic", "area", "lanczos"]
+Interpolation: TypeAlias = Literal["auto", "nearest", "linear", "cubic", "area", "lanczos"]
 
-LOBES = 3
-LEAST_TAP = 2e-3
-"""Outer taps below this share of the sum are left out: under half a gray level of 8 bits."""
-SPECTRUM = 512
-"""Points of the frequency response in which the droop is corrected."""
-MAX_LIFT = 5.0
-"""The most that a frequency is lifted to correct the droop; the taps are near zero where more would be needed."""
-
+_LOBES = 3
+_GRID = 512  # frequencies at which the droop is divided out
+_LONG = 8.0  # ratio from which one axis alone is first reduced by means, so that taps stay short
 _CV2 = {
-    "nearest": cv2.INTER_NEAREST,
+    "nearest": cv2.INTER_NEAREST_EXACT,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
-    "lanczos": cv2.INTER_LANCZOS4,
 }
 
 
-def resample(pixels: NDArray[Any], target: Size, nominal: Size, interpolation: Interpolation = "auto") -> NDArray[Any]:
-    """``pixels`` at ``target`` size. ``nominal`` is the size of the picture that they stand for.
+def resample(
+    pixels: NDArray[Any], size: Size, interpolation: Interpolation, extent: tuple[float, float] | None = None
+) -> NDArray[Any]:
+    """``pixels`` scaled to ``size``; any depth, 1 to 4 channels.
 
-    A decoder may have reduced the picture; what its rounded-up size really covers is then mapped, not the pixel count.
+    ``extent`` is the width and height, in pixels of the input, that the picture really covers (see
+    ``images.scales.extent``); it counts for ``auto`` and ``lanczos`` only, which are the same here. Float samples may
+    leave the range of the input by a few percent (ringing).
     """
-    got = Size(pixels.shape[1], pixels.shape[0])
-    if got == target == nominal:
-        return pixels
-    if interpolation != "auto":
-        return cv2.resize(pixels, target, interpolation=_CV2[interpolation])
-    width, height = extent(nominal, got)
-    ratio_x, ratio_y = width / target.width, height / target.height
+    if interpolation in _CV2:
+        return cv2.resize(pixels, size, interpolation=_CV2[interpolation])
+    return _lanczos(pixels, size, extent or (float(pixels.shape[1]), float(pixels.shape[0])))
+
+
+def _lanczos(pixels: NDArray[Any], size: Size, extent: tuple[float, float]) -> NDArray[Any]:
+    x_ratio, y_ratio = extent[0] / size.width, extent[1] / size.height
     halvings = 0
-    while min(ratio_x, ratio_y) >= 2:
+    while min(x_ratio, y_ratio) >= 2:
         pixels = _halve(pixels)
-        ratio_x, ratio_y, halvings = ratio_x / 2, ratio_y / 2, halvings + 1
-    taps_x, taps_y = _taps(round(ratio_x, 4), halvings), _taps(round(ratio_y, 4), halvings)
-    if len(taps_x) > 1 or len(taps_y) > 1:
-        pixels = cv2.sepFilter2D(pixels, -1, taps_x, taps_y, borderType=cv2.BORDER_REFLECT_101)
-    # By factors and not by size: they map the true extent, of which a pixel's fraction may be missing.
-    sampled = cv2.resize(pixels, None, fx=1 / ratio_x, fy=1 / ratio_y, interpolation=cv2.INTER_CUBIC)
-    result = np.ascontiguousarray(sampled[: target.height, : target.width])
-    return np.clip(result, 0, 1) if result.dtype == np.float32 else result
+        x_ratio, y_ratio, halvings = x_ratio / 2, y_ratio / 2, halvings + 1
+    pixels, x_ratio, y_ratio = _shorten(pixels, x_ratio, y_ratio)
+    x_taps, y_taps = _taps(round(x_ratio, 4), halvings), _taps(round(y_ratio, 4), halvings)
+    if len(x_taps) > 1 or len(y_taps) > 1:
+        pixels = cv2.sepFilter2D(pixels, -1, x_taps, y_taps, borderType=cv2.BORDER_REFLECT_101)
+    # With fx and fy given, OpenCV maps by them exactly, and not by the ratio of the rounded sizes.
+    scaled = cv2.resize(pixels, None, fx=1 / x_ratio, fy=1 / y_ratio, interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(_at_least(scaled, size)[: size.height, : size.width])
 
 
 def _halve(pixels: NDArray[Any]) -> NDArray[Any]:
-    """3x3 mean (its null lies where the next step would alias worst), then the 2x2 mean; odd sides are rounded up."""
+    """A mean of 3x3, whose zero lies where the next step would alias most, then of 2x2; odd sides are rounded up."""
     height, width = pixels.shape[:2]
-    if height % 2 or width % 2:
-        even = np.empty((height + height % 2, width + width % 2, *pixels.shape[2:]), pixels.dtype)
-        even[:height, :width] = cv2.blur(pixels, (3, 3), borderType=cv2.BORDER_REFLECT_101)
-        if height % 2:
-            even[height] = even[height - 1]
-        if width % 2:
-            even[:, width] = even[:, width - 1]
-    else:
-        even = cv2.blur(pixels, (3, 3), borderType=cv2.BORDER_REFLECT_101)
+    even = np.empty((height + height % 2, width + width % 2, *pixels.shape[2:]), pixels.dtype)
+    even[:height, :width] = cv2.blur(pixels, (3, 3), borderType=cv2.BORDER_REFLECT_101)
+    if height % 2:
+        even[height] = even[height - 1]
+    if width % 2:
+        even[:, width] = even[:, width - 1]
     return cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
-@lru_cache(maxsize=256)
+def _shorten(pixels: NDArray[Any], x_ratio: float, y_ratio: float) -> tuple[NDArray[Any], float, float]:
+    """Where one axis shrinks much more than the other: means along it, down to a ratio of about 4."""
+    height, width = pixels.shape[:2]
+    less_wide = math.ceil(width * 4 / x_ratio) if x_ratio > _LONG else width
+    less_high = math.ceil(height * 4 / y_ratio) if y_ratio > _LONG else height
+    if (less_wide, less_high) == (width, height):
+        return pixels, x_ratio, y_ratio
+    small = cv2.resize(pixels, (less_wide, less_high), interpolation=cv2.INTER_AREA)
+    return small, x_ratio * less_wide / width, y_ratio * less_high / height
+
+
+@functools.lru_cache(maxsize=256)
 def _taps(ratio: float, halvings: int) -> NDArray[np.float32]:
-    """Low-pass taps of one axis: Lanczos-3 at ``ratio`` pixels an output pixel, on the grid after ``halvings``."""
+    """Low-pass taps of one axis: Lanczos-3 at ``ratio`` input pixels an output pixel, on the grid after ``halvings``.
+
+    The droop of the halvings (a mean of 3, then of 2, each on the grid before) is divided out in frequency, up to
+    a factor of 5, and the taps are cut where they fall below 0.2 %.
+    """
     if ratio <= 1 and not halvings:
         return np.ones(1, np.float32)
     scale = max(ratio, 1.0)
-    radius = math.ceil(LOBES * scale)
-    offsets = np.arange(-radius, radius + 1)
-    x = offsets / scale
-    taps = np.where(np.abs(x) < LOBES, np.sinc(x) * np.sinc(x / LOBES), 0.0)
+    radius = math.ceil(_LOBES * scale)
+    n = np.arange(-radius, radius + 1)
+    x = n / scale
+    taps = np.where(np.abs(x) < _LOBES, np.sinc(x) * np.sinc(x / _LOBES), 0.0)
     taps /= taps.sum()
     if halvings:
-        taps = _without_droop(taps, offsets, halvings)
-    while len(taps) > 1 and abs(taps[0]) < LEAST_TAP:
+        frequency = np.fft.rfftfreq(_GRID)
+        response = np.cos(2 * np.pi * np.outer(frequency, n)) @ taps
+        droop = np.ones_like(frequency)
+        for level in range(1, halvings + 1):
+            phase = np.pi * frequency / 2**level
+            droop *= np.cos(phase) * (1 + 2 * np.cos(2 * phase)) / 3
+        wave = np.fft.irfft(response / np.maximum(droop, 0.2), _GRID)
+        radius += 2
+        taps = np.concatenate([wave[-radius:], wave[: radius + 1]])
+        taps *= np.hanning(2 * radius + 3)[1:-1] ** 0.15
+    while len(taps) > 1 and abs(taps[0]) < 2e-3:
         taps = taps[1:-1]
-    return (taps / taps.sum()).astype(np.float32)
+    result: NDArray[np.float32] = (taps / taps.sum()).astype(np.float32)
+    result.flags.writeable = False
+    return result
 
 
-def _without_droop(taps: NDArray[np.float64], offsets: NDArray[np.int64], halvings: int) -> NDArray[np.float64]:
-    """``taps`` divided, in frequency, by the response of the means that halved the image."""
-    frequency = np.fft.rfftfreq(SPECTRUM)  # cycles a pixel of the halved grid
-    response = np.cos(2 * np.pi * np.outer(frequency, offsets)) @ taps
-    droop = np.ones_like(frequency)
-    for level in range(1, halvings + 1):
-        angle = np.pi * frequency / 2**level
-        droop *= np.cos(angle) * (1 + 2 * np.cos(2 * angle)) / 3
-    lifted = np.fft.irfft(response / np.maximum(droop, 1 / MAX_LIFT), SPECTRUM)
-    radius = int(offsets[-1]) + 2
-    window = np.hanning(2 * radius + 3)[1:-1] ** 0.15
-    return np.concatenate([lifted[-radius:], lifted[: radius + 1]]) * window
+def _at_least(pixels: NDArray[Any], size: Size) -> NDArray[Any]:
+    """Repeats the last row or column where rounding left one out."""
+    below, right = max(0, size.height - pixels.shape[0]), max(0, size.width - pixels.shape[1])
+    if not below and not right:
+        return pixels
+    return cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_REPLICATE)

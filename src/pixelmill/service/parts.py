@@ -59,6 +59,7 @@ class Parts:
         self.queue = SqlLeaseQueue(self.database)
         workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
+        self.pool.on_restart(self.metrics.pool_restarted)
         self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
         self.engine = LeasedEngine(self.queue, self.dispatcher, Executor(self.store), self.recorder.emit)

@@ -18,9 +18,11 @@ from typing import Any
 from pixelmill.errors import (
     IllegalTransition,
     LimitExceeded,
+    PixelmillError,
     QueueFull,
     RequestError,
     ShuttingDown,
+    StorageError,
 )
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
 from pixelmill.pipelines.spec import Pipeline
@@ -47,6 +49,11 @@ class Caller:
 def new_id(prefix: str) -> str:
     """An id that sorts by time and can't be guessed: 48 bits of milliseconds, 80 random bits."""
     return f"{prefix}_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+
+
+def _measured(result: RunResult) -> dict[str, Any]:
+    body = result.outcome.bytes
+    return result.outcome.to_dict() | {"bytes": None if body is None else len(body)}
 
 
 class Service:
@@ -110,7 +117,25 @@ class Service:
             limits=config.limits,
             timeout_s=config.timeout_s,
         )
-        return await self._parts.dispatcher.run(request, Priority.INTERACTIVE, config.interactive_wait_s)
+        self.metrics.bytes_received(len(body))
+        return await self._run(request)
+
+    async def _run(self, request: RunRequest) -> RunResult:
+        """On the first slot that comes free, counted."""
+        asked = time.perf_counter()
+        slot = await self._parts.dispatcher.acquire(Priority.INTERACTIVE, self.config.interactive_wait_s)
+        waited_s, began = time.perf_counter() - asked, time.perf_counter()
+        async with slot:
+            try:
+                result = await slot.run(request)
+            except PixelmillError:
+                self.metrics.image_processed(state=State.FAILED, target=slot.target, waited_s=waited_s)
+                raise
+        ran_s = time.perf_counter() - began
+        self.metrics.image_processed(
+            state=State.SUCCEEDED, target=slot.target, waited_s=waited_s, ran_s=ran_s, outcome=_measured(result)
+        )
+        return result
 
     # -- uploads ---------------------------------------------------------------------------------
 
@@ -129,7 +154,11 @@ class Service:
         self._take_work()
         upload_id = new_id("up")
         key = f"uploads/{owner}/{upload_id}"
-        info = await self._parts.store.put(key, body, limit=self.config.limits.max_bytes)
+        try:
+            info = await self._parts.store.put(key, body, limit=self.config.limits.max_bytes)
+        except StorageError as error:
+            self.metrics.store_failed("put", error.type)
+            raise
         self.metrics.bytes_received(info.size)
         now = time.time()
         return Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
@@ -282,6 +311,7 @@ class Service:
             raise IllegalTransition(
                 f"Task {task_id} has no result: it is {task.state}.", state=str(task.state), error=task.error
             )
+        self.metrics.bytes_sent((task.outcome or {}).get("bytes") or 0)
         return task, self._parts.results.image(task)
 
     async def input(self, owner: str, task_id: str) -> tuple[Task, AsyncIterator[bytes]]:
