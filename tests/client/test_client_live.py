@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from service_process import ServiceProcess
 
 from pixelmill import Pipeline
 from pixelmill.client import AsyncClient, Client, Event, JobStatus, Progress, RetryPolicy, flows
@@ -29,8 +30,8 @@ QUICK = RetryPolicy(attempts=3, first_s=0.01, longest_s=0.02)
 
 
 @pytest.fixture
-def url(live: Any) -> str:
-    return str(live.url)
+def url(live: ServiceProcess) -> str:
+    return live.url
 
 
 @pytest.fixture
@@ -71,7 +72,8 @@ def test_a_job_from_files_to_results(client: Client, images: list[Path], tmp_pat
     assert [progress.done for progress in seen] == [1, 2, 3, 4, 5, 6]
     assert (seen[-1].total, seen[-1].bytes) == (6, sum(path.stat().st_size for path in images))
     status = job.wait(60)
-    assert (status.state, status.counts.succeeded, status.name, status.tags) == ("succeeded", 6, "six", {"album": "sea"})
+    assert (status.state, status.counts.succeeded) == ("succeeded", 6)
+    assert (status.name, status.tags) == ("six", {"album": "sea"})
     assert [task.name for task in job.tasks()] == [path.name for path in images]
     expected = [Pipeline.parse(PIPELINE).run(path).bytes for path in images]
     assert [result.bytes for result in job.results()] == expected
@@ -159,10 +161,10 @@ def test_operations_and_nodes_are_listed(client: Client) -> None:
     assert client.nodes()
 
 
-def test_events_survive_the_death_of_the_service(mortal: Any, images: list[Path]) -> None:
+def test_events_survive_the_death_of_the_service(mortal: ServiceProcess, images: list[Path]) -> None:
     """The stream goes on in the next life of the service, without a gap and without a repetition."""
     with Client(mortal.url, retry=RetryPolicy(attempts=12)) as client:
-        job = client.submit(images * 8, "resize:900,900,fit=fill,enlarge=true/sketch:full/format:jpeg")
+        job = client.submit(images * 4, "resize:500,500,fit=fill,enlarge=true/sketch:full/format:jpeg")
         events: list[Event] = []
         restart: threading.Thread | None = None
         for event in job.events():
@@ -171,7 +173,6 @@ def test_events_survive_the_death_of_the_service(mortal: Any, images: list[Path]
                 mortal.kill()
                 restart = threading.Thread(target=mortal.start)
                 restart.start()
-                job.cancel() if len(events) > 10_000 else None
         assert restart is not None
         restart.join(60)
         ids = [int(event.id) for event in events]
@@ -271,12 +272,13 @@ def misbehaving(*answers: tuple[int, dict[str, str], bytes] | None) -> Iterator[
         server.server_close()
 
 
+UPLOADED: tuple[int, dict[str, str], bytes] = (201, {}, b'{"id": "up_1", "name": "a", "size": 1}')
 JOB = b'{"id": "job_1", "state": "queued", "counts": {"queued": 1}, "sealed": false}'
 
 
 def test_a_lost_submit_is_repeated_with_the_same_key() -> None:
-    answers = [(201, {}, b'{"id": "up_1", "name": "a", "size": 1}'), None, (503, {"retry-after": "0"}, b""), (202, {}, JOB)]
-    with misbehaving(*answers) as (url, asked), Client(url, retry=QUICK) as client:
+    draining = (503, {"retry-after": "0"}, b"")
+    with misbehaving(UPLOADED, None, draining, (202, {}, JOB)) as (url, asked), Client(url, retry=QUICK) as client:
         assert client.submit([("a", b"x")], "invert").id == "job_1"
     upload, *submits = asked
     assert upload.startswith("PUT /v1/uploads/a")
@@ -287,9 +289,9 @@ def test_a_lost_submit_is_repeated_with_the_same_key() -> None:
 
 def test_a_page_whose_answer_was_lost_is_not_added_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flows, "PAGE", 1)
-    up = (201, {}, b'{"id": "up_1", "name": "a", "size": 1}')
     grown = JOB.replace(b'"queued": 1', b'"queued": 2').replace(b"false", b"true")
-    with misbehaving(up, (202, {}, JOB), up, None, (200, {}, grown)) as (url, asked), Client(url, retry=QUICK) as client:
+    created, settled = (202, dict[str, str](), JOB), (200, dict[str, str](), grown)
+    with misbehaving(UPLOADED, created, UPLOADED, None, settled) as (url, asked), Client(url, retry=QUICK) as client:
         status: JobStatus = client.submit([("a", b"x"), ("b", b"y")], "invert").status
     assert (status.counts.total, status.sealed) == (2, True)
     assert [line.split()[:2] for line in asked[-2:]] == [["POST", "/v1/jobs/job_1/tasks"], ["GET", "/v1/jobs/job_1"]]
@@ -306,6 +308,7 @@ def test_a_torn_download_is_tried_again_and_never_seen_half(tmp_path: Path) -> N
 def test_a_download_that_never_succeeds_leaves_nothing(tmp_path: Path) -> None:
     torn = (200, {"content-length": "10"}, b"1234")
     with misbehaving((200, {}, JOB), torn, torn, torn) as (url, _), Client(url, retry=QUICK) as client:
+        job = client.job("job_1")
         with pytest.raises(ConnectionFailed):
-            client.job("job_1").archive(tmp_path / "all.zip")
+            job.archive(tmp_path / "all.zip")
     assert not list(tmp_path.iterdir())

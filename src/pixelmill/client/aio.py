@@ -285,7 +285,7 @@ class AsyncJob:
     async def download(
         self, folder: str | Path, *, overwrite: bool = False, on_file: Callable[[Path], None] | None = None
     ) -> Download:
-        """Every result into a folder, four at a time; files that are there already are left alone unless ``overwrite``."""
+        """Every result into a folder, four at a time; files that are there are left alone unless ``overwrite``."""
         flow = flows.download(self.id, Path(folder), self._policy, overwrite=overwrite, on_file=on_file)
         return await self._drive(flow)
 
