@@ -29,9 +29,8 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
     info = probe(data, bounds)
     made = plan(pipeline, info, bounds)
     if not as_json:
-        size = f"{info.size.width}×{info.size.height}"
         print(f"pipeline {pipeline.to_text()}")
-        print(f"source   {first.name}: {info.format} {size} {info.mode}, {len(data):,} bytes")
+        print(f"file     {first.name}")
         print(made.explain())
         return
     record = {
