@@ -30,9 +30,7 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
     made = plan(pipeline, info, bounds)
     if not as_json:
         print(f"pipeline {pipeline.to_text()}")
-        print(
-            f"source   {first.name}: {info.format} {info.size.width}×{info.size.height} {info.mode}, {len(data):,} bytes"
-        )
+        print(f"file     {first.name}")
         print(made.explain())
         return
     record = {

@@ -154,7 +154,7 @@ def chunk_request(
 
 
 def run_chunk(request: RunRequest) -> Outcome:
-    """The entry of pool processes: reports as the outcome's data, and the image of a source without a place as bytes."""
+    """The entry of pool processes: reports as the outcome's data; its bytes are the image of a source with no place."""
     assert isinstance(request.source, bytes)
     document = json.loads(request.source)
     rules = Rules(*document["rules"])
