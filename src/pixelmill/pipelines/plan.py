@@ -1,8 +1,8 @@
 """The planner: what to decode, which steps to run, how large results get, what it costs. Pure: no pixels, no I/O.
 
 It pushes the need of the last step back to the decoder, resolves geometry on the nominal sizes (so that a reduced
-decode gives the same size as a whole one), fuses runs of pointwise operations, and checks every size against the limits before
-anything is allocated.
+decode gives the same size as a whole one), fuses runs of pointwise operations, and checks every size against the limits
+before anything is allocated.
 """
 
 from __future__ import annotations
