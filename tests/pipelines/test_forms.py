@@ -172,8 +172,10 @@ PINNED = {
         "bbd234e3719e26fc6d779a8127312f89cf5b8898d106852bfb3366993951675c",
     ),
     "gaussian:2/watermark:sha256~3Aab12,opacity=0.25/format:png": (
-        ('{"operations":[{"name":"gaussian","sigma":2},{"name":"watermark","image":"sha256:ab12","opacity":0.25}],'
-        '"output":{"format":"png"}}'),
+        (
+            '{"operations":[{"name":"gaussian","sigma":2},{"name":"watermark","image":"sha256:ab12","opacity":0.25}],'
+            '"output":{"format":"png"}}'
+        ),
         "5ef9a608d18d4663e089aec2fc3a867ef360f0c27e01f33a6ac710a79ba1f467",
     ),
     "sketch:fast/rotate:-12.5,background=ff880080": (

@@ -209,7 +209,10 @@ def _decoded_size(info: ImageInfo, need: Need) -> Size:
 def _channels(info: ImageInfo, need: Need) -> int:
     if info.has_alpha:
         return 4
-    return 1 if info.mode == "gray" or (info.format == "jpeg" and not need.color) else 3
+    if info.mode == "gray":
+        return 1
+    # A profile other than sRGB needs color for its conversion; whether it is one is not known here.
+    return 1 if info.format == "jpeg" and not need.color and not info.has_icc else 3
 
 
 def _fused(steps: list[tuple[int, Operation]]) -> list[tuple[int, Action]]:
