@@ -7,6 +7,7 @@ text (a path, a URI, or ``sha256:HEX``) and pixels when it runs.
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
@@ -17,12 +18,15 @@ MAX_REFERENCE = 2_048
 """Characters of a path or URI."""
 
 
+_SHORT = re.compile(r"^[0-9a-f]{3}$")
+
+
 def _hex(value: Any) -> Any:
     """Lower case, without ``#``, and with each of three digits doubled; what isn't text is left to be refused."""
     if not isinstance(value, str):
         return value
-    text = value.strip().removeprefix("#").lower()
-    return "".join(2 * digit for digit in text) if len(text) == 3 else text
+    text = value.removeprefix("#").lower()
+    return "".join(2 * digit for digit in text) if _SHORT.match(text) else text
 
 
 Color: TypeAlias = Annotated[

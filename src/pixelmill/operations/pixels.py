@@ -76,7 +76,7 @@ def filtered(pixels: Pixels, run: Callable[[NDArray[Any]], NDArray[Any]], *, kee
     work = pixels.astype(np.float32)
     work[..., :3] *= work[..., 3:] / full
     done = run(work)
-    alpha = np.clip(done[..., 3:], 0.0, full)
+    alpha = done[..., 3:]  # divided by before it is cut off: ringing is in the colors too
     visible = alpha > full / 131_070  # half a level of 16 bits
     color = np.divide(done[..., :3] * full, alpha, out=np.zeros_like(done[..., :3]), where=visible)
     return fit_depth(np.concatenate((color, alpha), axis=2), pixels.dtype)

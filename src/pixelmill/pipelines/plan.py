@@ -1,8 +1,8 @@
 """The planner: what to decode, which steps to run, how large results get, what it costs. Pure: no pixels, no I/O.
 
 It pushes the need of the last step back to the decoder, resolves geometry on the nominal sizes (so that a reduced
-decode gives the same size as a whole one), fuses runs of pointwise operations, and checks every size against the limits before
-anything is allocated.
+decode gives the same size as a whole one), fuses runs of pointwise operations, and checks every size against the limits
+before anything is allocated.
 """
 
 from __future__ import annotations
@@ -209,7 +209,10 @@ def _decoded_size(info: ImageInfo, need: Need) -> Size:
 def _channels(info: ImageInfo, need: Need) -> int:
     if info.has_alpha:
         return 4
-    return 1 if info.mode == "gray" or (info.format == "jpeg" and not need.color) else 3
+    if info.mode == "gray":
+        return 1
+    # A profile other than sRGB needs color for its conversion; whether it is one is not known here.
+    return 1 if info.format == "jpeg" and not need.color and not info.has_icc else 3
 
 
 def _fused(steps: list[tuple[int, Operation]]) -> list[tuple[int, Action]]:
