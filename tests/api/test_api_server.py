@@ -164,7 +164,8 @@ def test_requests_in_a_row_and_at_once_on_one_connection(shared_service: LiveSer
 def test_too_many_requests_at_once_get_429(start: Any, pictures: list[bytes]) -> None:
     service: LiveService = start(api={"max_requests": 1})
     with service.client() as client, client.stream("GET", "/v1/events") as stream:
-        next(stream.iter_raw())
+        chunks = stream.iter_raw()  # kept: a generator that is collected closes the stream
+        next(chunks)
         answer = client.get("/v1/jobs")
         assert_problem(answer, 429, "queue-full")
         assert client.get("/healthz").status_code == 200

@@ -143,7 +143,7 @@ class Upkeep:
         return await self._db.read(lambda connection: list(connection.execute(query).scalars()))
 
     async def unknown(self, keys: Sequence[str]) -> list[str]:
-        """Those of ``keys`` (inputs and images) that no row refers to: left by a process that died before it wrote one."""
+        """Those of ``keys`` (inputs, images) that no row refers to: their process died before it wrote one."""
         rows = encode((key,) for key in keys)
         return await self._db.read(lambda connection: list(connection.execute(_UNKNOWN, {"rows": rows}).scalars()))
 
