@@ -55,10 +55,12 @@ def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
         for node in ast.walk(outer)
     }
     for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute"
             names = [node.module or ""]
             if node.module == "pixelmill":

@@ -28,7 +28,8 @@ def apply(name: str, pixels: Pixels, **arguments: Any) -> Pixels:
 
 
 def gray(pixels: Pixels) -> Pixels:
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    luma: Pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return luma
 
 
 def depths(pixels: Pixels) -> list[Pixels]:
@@ -114,7 +115,8 @@ def seed_a_sketch(bgr: Pixels) -> Pixels:
     inverted = 255 - sharp
     blur = cv2.GaussianBlur(inverted, (21, 21), 0)
     drawn = cv2.divide(sharp, 255 - blur, scale=256)
-    return cv2.equalizeHist(drawn)
+    equalized: Pixels = cv2.equalizeHist(drawn)
+    return equalized
 
 
 @pytest.mark.parametrize("shape", [(301, 301), (64, 97), (1, 40), (33, 1), (1, 1)])
