@@ -95,6 +95,12 @@ def test_json_gives_a_line_a_source_and_a_summary(cli: Cli, pictures: Path, tmp_
     assert good["timings"]["decode_ms"] > 0
 
 
+def test_the_progress_bar_is_drawn_where_asked_for(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    drawn = cli("run", PIPELINE, pictures, "-o", tmp_path / "one", "--progress")
+    assert b"4/4" in drawn.stderr
+    assert b"4/4" not in cli("run", PIPELINE, pictures, "-o", tmp_path / "two").stderr
+
+
 def test_existing_results_are_refused_skipped_or_replaced_as_asked(cli: Cli, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli("run", PIPELINE, pictures, "-o", out).returncode == 0

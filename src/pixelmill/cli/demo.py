@@ -237,7 +237,7 @@ def _mean_ms(tasks: list[TaskStatus]) -> float:
 def _print(made: list[Made], output: Path) -> None:
     from pixelmill.cli.tables import print_table, size_text
 
-    header = ("job", "images", "failed", "written to", "size", "seconds", "images/s", "ms of work an image")
+    header = ("job", "images", "failed", "size", "seconds", "images/s", "ms/image", "written to")
     print_table(
         header,
         (
@@ -245,14 +245,15 @@ def _print(made: list[Made], output: Path) -> None:
                 row.title,
                 row.images,
                 row.failed or "",
-                row.folder,
                 size_text(row.bytes),
                 f"{row.seconds:.2f}",
                 f"{row.images / row.seconds:.1f}" if row.seconds else "",
                 f"{row.milliseconds:.1f}",
+                row.folder,
             )
             for row in made
         ),
     )
+    print("ms/image: decode, apply and encode in a pool process, on average.")
     print(f"Results are in {output.absolute()}. The private service has ended.")
     print("Next: `pixelmill operations`, `pixelmill run PIPELINE FOLDER -o OUT`, `pixelmill serve`.")
