@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pil
 
+from pixelmill.images.decode import decode
+from pixelmill.images.encode import encode
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.operations.fit import Fit, fitted
-from pixelmill.operations.geometry import Resize
+from pixelmill.operations.geometry import Resize, Scale
 from pixelmill.operations.resample import resample
 
 Side = st.integers(1, 3000)
@@ -108,6 +110,18 @@ def test_auto_is_close_to_lanczos_in_full_precision(target: tuple[int, int], pho
 
 def psnr(left: Any, right: Any) -> float:
     return float(10 * np.log10(255**2 / np.mean((left.astype(float) - right.astype(float)) ** 2)))
+
+
+def test_a_reduced_decode_is_sampled_by_the_extent_that_it_covers(photo: bytes) -> None:
+    """Its last row and column are only partly real; taken as whole ones, everything would shift."""
+    gray: Any = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_GRAYSCALE)
+    body = encode(Image(np.ascontiguousarray(gray[:425, :633])), "jpeg", {"quality": 98})
+    reduced = decode(body, Need(least=Size(80, 54)))
+    assert reduced.size == (80, 54)
+    target = Size(64, 43)
+    whole = resample(decode(body).pixels, target, "auto")
+    by_extent = Scale(full=Size(633, 425), target=target, interpolation="auto").apply(reduced).image.pixels
+    assert psnr(by_extent, whole) > psnr(resample(reduced.pixels, target, "auto"), whole) + 3
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

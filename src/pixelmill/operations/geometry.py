@@ -213,7 +213,7 @@ class Rotate(Operation):
         """A copy, or a warp."""
         if self._turns is not None:
             return Facts("geometric", "cv2-exact", ns_per_pixel=0.2)
-        return Facts("geometric", "cv2-exact", ns_per_pixel=8.0, memory_factor=3.0)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=6.5, memory_factor=3.0)
 
     def size(self, size: Size) -> Size:
         """The same, or what holds the rotated rectangle."""

@@ -147,7 +147,7 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
         memory=max(
             decode_memory,
             *(step.memory for step in steps),
-            costs.encode_bytes(size, channels, sample_bytes),
+            costs.encode_bytes(target.name, size, channels, sample_bytes),
         ),
     )
 
