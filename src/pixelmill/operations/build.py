@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -45,10 +46,16 @@ def build(model: type[M], name: str, positional: Sequence[Any] = (), named: Mapp
         if key not in fields:
             raise _unknown_parameter(name, key, fields)
         values[key] = value
+    for key, value in values.items():
+        # pydantic reads True as 1; who writes it for a number has mixed something up.
+        if isinstance(value, bool) and model.model_fields[key].annotation is not bool:
+            raise _refused(model, name, key, value)
     try:
         return model.model_validate(values)
     except ValidationError as error:
         raise _invalid(model, name, values, error) from error
+    except (OverflowError, RecursionError) as error:
+        raise InvalidParameter(f"{name}: a value is too large or too deep to read.", operation=name) from error
 
 
 def _unknown_parameter(name: str, key: str, fields: Sequence[str]) -> InvalidParameter:
@@ -63,19 +70,33 @@ def _invalid(model: type[BaseModel], name: str, values: Mapping[str, Any], error
         reason = str(first["msg"]).removeprefix("Value error, ")
         return InvalidParameter(f"{name}: {reason}", operation=name)
     key = str(first["loc"][0])
-    allowed = describe(model, key)
     if first["type"] == "missing":
-        text = f"{name} needs {key}: {allowed}."
-    else:
-        text = f"{name} can't take {key}={_shown(values.get(key))}: it is {allowed}."
+        allowed = describe(model, key)
+        return InvalidParameter(f"{name} needs {key}: {allowed}.", operation=name, parameter=key, allowed=allowed)
+    return _refused(model, name, key, values.get(key))
+
+
+def _refused(model: type[BaseModel], name: str, key: str, value: object) -> InvalidParameter:
+    allowed = describe(model, key)
+    text = f"{name} can't take {key}={_shown(value)}: it is {allowed}."
+    close = nearest(value, allowed.split(" | ")) if isinstance(value, str) and " | " in allowed else []
+    if close:
+        text += f" Did you mean {' or '.join(close)}?"
     return InvalidParameter(text, operation=name, parameter=key, allowed=allowed)
 
 
-def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else value
+def _shown(value: object) -> str:
+    """A value for an error text: short, on one line, printable; lists as the text form writes them."""
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        value = ":".join(value)
+    try:
+        text = value if isinstance(value, str) and value.isprintable() else ascii(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or a list nested as deep
+        text = "a value too large to show"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+@cache
 def describe(model: type[BaseModel], key: str) -> str:
     """What a parameter may be, as text: its type, range or choices, and its unit."""
     schema = model.model_json_schema()["properties"][key]

@@ -82,9 +82,9 @@ class _Curve(Pointwise):
         return Facts("pointwise", "cv2-exact", ns_per_pixel=0.3, memory_factor=1.0)
 
     def need(self, after: Need, size: Size) -> Need:
-        """Color only if it is needed later; every pixel, since a curve does not commute with a reduced decode."""
-        del size
-        return Need(color=after.color)
+        """Every pixel, in color: a curve that bends or clips commutes neither with luma nor with a reduced decode."""
+        del after, size
+        return Need()
 
     def apply(self, image: Image) -> Step:
         """By table on integers, by the curve on floats."""
@@ -139,7 +139,7 @@ class Invert(_Curve):
     positional: ClassVar[int] = 0
 
     def need(self, after: Need, size: Size) -> Need:
-        """An inversion commutes with any averaging: it passes on what is needed."""
+        """As after it: an inversion commutes with luma and with any averaging."""
         del size
         return after
 

@@ -22,8 +22,8 @@ Reference = Annotated[str, Field(min_length=1, max_length=1_024, json_schema_ext
 class Watermark(Operation):
     """Lays a second image over the first one, by its alpha times ``opacity``.
 
-    ``image`` refers to the second one: a path in the library and on the command line, ``upload:ID`` or ``sha256:HEX`` in
-    the service. ``scale`` is its width as a share of the first one's width; 0 leaves it as it is. What stands over
+    ``image`` refers to the second one: a path in the library and on the command line, ``upload:ID`` or ``sha256:HEX``
+    in the service. ``scale`` is its width as a share of the first one's width; 0 leaves it as it is. What stands over
     the edge is cut off.
     """
 
@@ -47,8 +47,13 @@ class Watermark(Operation):
         return Need()
 
     def images(self) -> tuple[str, ...]:
-        """The reference."""
-        return (self.image,)
+        """The reference, until its pixels are there."""
+        return () if self.loaded else (self.image,)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it has its pixels."""
+        return self._pixels is not None
 
     def with_images(self, images: Mapping[str, Image | str]) -> Watermark:
         """With another reference, or with pixels."""
@@ -67,9 +72,9 @@ class Watermark(Operation):
                 f"The image {self.image!r} of watermark was not loaded.", operation="watermark", parameter="image"
             )
         colors, alpha = self._overlay(self._pixels, image.size)
+        if image.channels == 1 and _has_color(colors, alpha):
+            image = Image(cv2.cvtColor(image.pixels, cv2.COLOR_GRAY2RGB))  # without a profile: that was of gray
         base = image.pixels
-        if base.ndim == 2 and not np.array_equal(colors[..., 0], colors[..., 1]):
-            base = cv2.cvtColor(base, cv2.COLOR_GRAY2RGB)
         height, width = alpha.shape
         size = image.size
         x = place(self.position, size.width, width, "x", self.margin)
@@ -105,6 +110,12 @@ class Watermark(Operation):
             weight = pixels[..., 3:]
             pixels[..., :3] = np.divide(pixels[..., :3], weight, out=np.zeros_like(pixels[..., :3]), where=weight > 0)
         return pixels[..., :3], pixels[..., 3] * np.float32(self.opacity)
+
+
+def _has_color(colors: NDArray[np.float32], alpha: NDArray[np.float32]) -> bool:
+    """Whether anything that shows is not gray."""
+    shown = colors[alpha > 0]
+    return bool((shown != shown[:, :1]).any())
 
 
 def _blend(base: NDArray[Any], colors: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[Any]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import cv2
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.images.samples import to_uint8
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.pixels import luma, to_uint8
+from pixelmill.operations.pixels import luma
+
+
+def _number_from_text(value: object) -> object:
+    """The text form gives strings; a Literal of numbers takes none."""
+    return int(value) if isinstance(value, str) and value in {"3", "5", "7"} else value
 
 
 class Canny(Operation):
@@ -21,15 +27,10 @@ class Canny(Operation):
     positional: ClassVar[int] = 2
     low: float = Field(100, ge=0, le=10_000, description="Gradient above which an edge goes on", examples=[100])
     high: float = Field(200, ge=0, le=10_000, description="Gradient above which an edge begins", examples=[200])
-    aperture: Literal[3, 5, 7] = Field(3, description="Size of the Sobel kernel", json_schema_extra={"unit": "px"})
+    aperture: Annotated[Literal[3, 5, 7], BeforeValidator(_number_from_text)] = Field(
+        3, description="Size of the Sobel kernel", json_schema_extra={"unit": "px"}
+    )
     l2: bool = Field(default=False, description="Euclidean gradient norm instead of |dx| + |dy|")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _aperture_from_text(cls, values: object) -> object:
-        if isinstance(values, dict) and values.get("aperture") in {"3", "5", "7"}:
-            return values | {"aperture": int(values["aperture"])}
-        return values
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -30,7 +30,7 @@ class Gaussian(Operation):
         return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=0.5 + 0.12 * halo, memory_factor=1.5)
 
     def need(self, after: Need, size: Size) -> Need:
-        """Color only if it is needed later."""
+        """Every pixel; color only if it is needed later, since a linear filter commutes with luma."""
         del size
         return Need(color=after.color)
 
@@ -53,9 +53,9 @@ class Sharpen(Operation):
         return Facts("local", "cv2-exact", halo=1, ns_per_pixel=0.7, memory_factor=1.0)
 
     def need(self, after: Need, size: Size) -> Need:
-        """Color only if it is needed later."""
-        del size
-        return Need(color=after.color)
+        """Every pixel, in color: what it clips does not commute with luma."""
+        del after, size
+        return Need()
 
     def apply(self, image: Image) -> Step:
         """Filter the colors; alpha stays."""

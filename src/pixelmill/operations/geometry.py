@@ -117,7 +117,7 @@ class Rotate(Operation):
         return Size(width, height)
 
     def need(self, after: Need, size: Size) -> Need:
-        """As after it, with sides exchanged by odd quarter turns; every pixel for other angles, in color for a color."""
+        """As after it, with sides exchanged by odd quarter turns; all of it for other angles, in color for a color."""
         quarters = self.quarters
         if quarters is None or (quarters % 2 and not self.expand and size.width != size.height):
             return Need()
@@ -145,19 +145,16 @@ class Rotate(Operation):
             )
         matrix = cv2.getRotationMatrix2D(((size.width - 1) / 2, (size.height - 1) / 2), -self.angle, 1.0)
         matrix[:, 2] += ((target.width - size.width) / 2, (target.height - size.height) / 2)
-        border = color_values(self.background, image.channels, image.pixels.dtype).tolist()
 
         def warp(pixels: NDArray[Any]) -> NDArray[Any]:
-            value = border
-            if pixels.dtype != image.pixels.dtype:  # premultiplied floats
-                value = color_values(self.background, image.channels, pixels.dtype).tolist()
-                value = [color * value[3] for color in value[:3]] + value[3:]
-            turned = cv2.warpAffine(
-                pixels, matrix, target, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=value
-            )
+            color = color_values(self.background, image.channels, pixels.dtype)
+            if image.has_alpha:
+                color[:3] *= color[3]  # as the pixels are
+            outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": color.tolist()}
+            turned = cv2.warpAffine(pixels, matrix, target, flags=cv2.INTER_CUBIC, **outside)
             return np.clip(turned, 0, 1) if turned.dtype == np.float32 else turned
 
-        return Step(image.with_pixels(premultiplied(image.pixels, warp)))
+        return Step(image.with_pixels(premultiplied(image.pixels, warp, opaque_too=True)))
 
 
 def _absolute(angle: float) -> tuple[float, float]:

@@ -87,8 +87,13 @@ class Operation(BaseModel):
         del size
         return (self,)
 
+    @property
+    def loaded(self) -> bool:
+        """Whether pixels of image parameters are in it: such a value is large, and not to be kept in caches."""
+        return False
+
     def images(self) -> tuple[str, ...]:
-        """References of the image parameters (a path, a URI, or ``sha256:HEX``), in field order."""
+        """References of image parameters that are not loaded (a path, a URI, or ``sha256:HEX``), in field order."""
         return ()
 
     def with_images(self, images: Mapping[str, Image | str]) -> Operation:

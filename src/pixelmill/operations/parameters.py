@@ -6,14 +6,20 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _without_hash(value: object) -> object:
+    return value.removeprefix("#") if isinstance(value, str) else value
+
 
 HexColor = Annotated[
     str,
+    BeforeValidator(_without_hash),
     Field(pattern=r"^(?:[0-9A-Fa-f]{3,4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})$", json_schema_extra={"format": "color"}),
     AfterValidator(str.lower),
 ]
-"""Bare hex: RGB, RGBA, RRGGBB or RRGGBBAA."""
+"""Bare hex: RGB, RGBA, RRGGBB or RRGGBBAA. A leading ``#`` is taken off."""
 
 Position = Literal["center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"]
 """A place in a box, or a corner or edge of it."""

@@ -17,15 +17,6 @@ def maximum(dtype: np.dtype[Any]) -> float:
     return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
 
 
-def to_uint8(pixels: Array) -> NDArray[np.uint8]:
-    """The same picture in 8 bits, rounded."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return np.rint(pixels * np.float32(255 / 65535)).astype(np.uint8)
-    return np.rint(np.clip(pixels, 0, 1) * np.float32(255)).astype(np.uint8)
-
-
 def luma(pixels: Array) -> Array:
     """BT.601 luma, ``H×W``; OpenCV's ``RGB2GRAY``. Alpha is left out."""
     if pixels.ndim == 2:
@@ -42,14 +33,18 @@ def on_colors(pixels: Array, function: Callable[[Array], Array]) -> Array:
     return np.dstack([changed, pixels[..., 3]])
 
 
-def premultiplied(pixels: Array, function: Callable[[Array], Array]) -> Array:
-    """Apply a linear filter or resampling; colors of RGBA are weighted by alpha, so transparent ones don't bleed."""
+def premultiplied(pixels: Array, function: Callable[[Array], Array], *, opaque_too: bool = False) -> Array:
+    """Apply a linear filter or resampling; colors of RGBA are weighted by alpha, so transparent ones don't bleed.
+
+    ``function`` gets premultiplied ``float32`` from 0 to 1, or ``pixels`` as they are where nothing is transparent,
+    unless ``opaque_too`` asks for weights there as well (``function`` brings transparency in).
+    """
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return function(pixels)
     white = maximum(pixels.dtype)
     floats = pixels.astype(np.float32) / np.float32(white)
     alpha = floats[..., 3:]
-    if alpha.min() == 1.0:  # opaque: nothing to weigh
+    if not opaque_too and alpha.min() == 1.0:
         return function(pixels)
     floats[..., :3] *= alpha
     changed = function(floats)

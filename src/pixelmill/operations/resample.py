@@ -1,8 +1,8 @@
 """Resampling for ``resize``: Lanczos quality at a fraction of its cost, from OpenCV's separable filters.
 
 A Lanczos-3 low pass (``cv2.sepFilter2D``) removes what the new grid can't hold, then ``cv2.resize`` samples by cubic
-interpolation. From a ratio of 2 up, the image is first halved by a 3x3 and a 2x2 mean, whose droop is divided out of the
-taps. ``docs/decisions/2026-11-21-resampling.md`` has the figures against OpenCV's own modes, Pillow and libvips.
+interpolation. From a ratio of 2 up, the image is first halved by a 3x3 and a 2x2 mean, whose droop is divided out of
+the taps. ``docs/decisions/2026-11-21-resampling.md`` has the figures against OpenCV's own modes, Pillow and libvips.
 """
 
 from __future__ import annotations
@@ -37,10 +37,18 @@ _CV2 = {
 }
 
 
-def resample(pixels: NDArray[Any], target: Size, nominal: Size, interpolation: Interpolation = "auto") -> NDArray[Any]:
+def resample(
+    pixels: NDArray[Any],
+    target: Size,
+    nominal: Size,
+    interpolation: Interpolation = "auto",
+    mirrored: tuple[bool, bool] = (False, False),
+) -> NDArray[Any]:
     """``pixels`` at ``target`` size. ``nominal`` is the size of the picture that they stand for.
 
     A decoder may have reduced the picture; what its rounded-up size really covers is then mapped, not the pixel count.
+    The last column and row are those that are covered in part; ``mirrored`` says that it is the first column, the first
+    row, because the picture was turned since.
     """
     got = Size(pixels.shape[1], pixels.shape[0])
     if got == target == nominal:
@@ -48,6 +56,9 @@ def resample(pixels: NDArray[Any], target: Size, nominal: Size, interpolation: I
     if interpolation != "auto":
         return cv2.resize(pixels, target, interpolation=_CV2[interpolation])
     width, height = extent(nominal, got)
+    flip = _flip(mirrored[0] and width != got.width, mirrored[1] and height != got.height)
+    if flip is not None:
+        pixels = cv2.flip(pixels, flip)
     ratio_x, ratio_y = width / target.width, height / target.height
     halvings = 0
     while min(ratio_x, ratio_y) >= 2:
@@ -59,7 +70,14 @@ def resample(pixels: NDArray[Any], target: Size, nominal: Size, interpolation: I
     # By factors and not by size: they map the true extent, of which a pixel's fraction may be missing.
     sampled = cv2.resize(pixels, None, fx=1 / ratio_x, fy=1 / ratio_y, interpolation=cv2.INTER_CUBIC)
     result = np.ascontiguousarray(sampled[: target.height, : target.width])
+    if flip is not None:
+        result = cv2.flip(result, flip)
     return np.clip(result, 0, 1) if result.dtype == np.float32 else result
+
+
+def _flip(left: bool, top: bool) -> int | None:
+    """The code that ``cv2.flip`` has for it; None where there is nothing to flip."""
+    return -1 if left and top else 1 if left else 0 if top else None
 
 
 def _halve(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -92,6 +110,7 @@ def _taps(ratio: float, halvings: int) -> NDArray[np.float32]:
         taps = _without_droop(taps, offsets, halvings)
     while len(taps) > 1 and abs(taps[0]) < LEAST_TAP:
         taps = taps[1:-1]
+    taps = (taps + taps[::-1]) / 2  # to the last bit: OpenCV has a faster way for symmetric ones
     return (taps / taps.sum()).astype(np.float32)
 
 

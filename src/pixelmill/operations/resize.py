@@ -131,6 +131,7 @@ class Scale(Operation):
     nominal_width: int
     nominal_height: int
     interpolation: Interpolation = "auto"
+    mirrored: tuple[bool, bool] = (False, False)
 
     def facts(self) -> Facts:
         """As ``resize``."""
@@ -144,7 +145,9 @@ class Scale(Operation):
     def apply(self, image: Image) -> Step:
         """Resample; RGBA is weighted by its alpha."""
         target, nominal = Size(self.width, self.height), Size(self.nominal_width, self.nominal_height)
-        resampled = premultiplied(image.pixels, lambda pixels: resample(pixels, target, nominal, self.interpolation))
+        resampled = premultiplied(
+            image.pixels, lambda pixels: resample(pixels, target, nominal, self.interpolation, self.mirrored)
+        )
         return Step(image.with_pixels(resampled))
 
 

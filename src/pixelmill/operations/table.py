@@ -1,4 +1,4 @@
-"""The table of operations, by name: where each lives. A family's module loads when one of its operations is first used."""
+"""The table of operations, by name: where each lives. A family's module loads when one of them is first used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The planner: from a pipeline and what a file's header says to what exactly is decoded and done. Pure, no I/O.
 
-It asks every operation backwards what it needs, so that a decoder may hand over less than the file holds; fixes geometry
-in pixels of the full picture; fuses runs of pointwise operations; and estimates time and memory.
+It asks every operation backwards what it needs, so that a decoder may hand over less than the file holds; fixes
+geometry in pixels of the full picture; fuses runs of pointwise operations; and estimates time and memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pixelmill.images.image import Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.scales import pick_eighths, scaled
 from pixelmill.operations.color import apply_pointwise
+from pixelmill.operations.geometry import Flip, Rotate
 from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
+from pixelmill.operations.resize import Scale
 from pixelmill.pipelines.spec import Pipeline
 
 FALLBACK_FORMAT = "png"
@@ -95,7 +97,7 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
         sizes.append(after)
     need = _needed(pipeline.operations, sizes)
     resolved = [step for op, size in zip(pipeline.operations, sizes, strict=False) for step in op.resolve(size)]
-    steps = fuse(resolved)
+    steps = fuse(_placed(resolved, info))
     decoded = scaled(info.size, pick_eighths(info.size, need.least)) if info.format == "jpeg" else info.size
     step_sizes = _sizes_after(steps, decoded)
     chosen = pipeline.output.format or (info.format if info.format in OPTIONS else FALLBACK_FORMAT)
@@ -110,6 +112,30 @@ def fuse(operations: Sequence[Operation]) -> tuple[Operation, ...]:
         run = tuple(group)
         steps += [Curves(run=run)] if pointwise and len(run) > 1 else run
     return tuple(steps)
+
+
+# Of an upright picture: whether what was its last column, its last row when stored is now its first one.
+_MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
+
+
+def _placed(steps: Sequence[Operation], info: ImageInfo) -> list[Operation]:
+    """``steps`` whose first scaling knows at which sides a reduced decode is covered in part only.
+
+    Such a decode rounds its size up, at the right and at the bottom as stored; orientation, flips and turns move that.
+    """
+    left, top = _MIRRORED.get(info.orientation, (False, False))
+    placed: list[Operation] = []
+    for index, step in enumerate(steps):
+        if isinstance(step, Scale):
+            return [*placed, step.model_copy(update={"mirrored": (left, top)}), *steps[index + 1 :]]
+        if isinstance(step, Flip):
+            left ^= step.direction != "vertical"
+            top ^= step.direction != "horizontal"
+        elif isinstance(step, Rotate):
+            for _ in range(step.quarters or 0):
+                left, top = not top, left
+        placed.append(step)
+    return placed
 
 
 def _needed(operations: Sequence[Operation], sizes: Sequence[Size]) -> Need:
@@ -130,8 +156,8 @@ def _sizes_after(steps: Sequence[Operation], size: Size) -> tuple[Size, ...]:
 def _check_size(name: str, size: Size, limits: Limits) -> None:
     if max(size) > limits.max_side or size.pixels > limits.max_pixels:
         raise LimitExceeded(
-            f"{name} would make an image of {size.width:,}×{size.height:,} pixels; the limits are {limits.max_side:,} a "
-            f"side and {limits.max_pixels:,} in all. Ask for a smaller size.",
+            f"{name} would make an image of {size.width:,}×{size.height:,} pixels; the limits are {limits.max_side:,} "
+            f"a side and {limits.max_pixels:,} in all. Ask for a smaller size.",
             limit="result pixels",
             value=size.pixels,
             maximum=limits.max_pixels,
@@ -167,5 +193,6 @@ def _text(size: Size) -> str:
 def _describe(step: Operation) -> str:
     if isinstance(step, Curves):
         return " + ".join(operation.name for operation in step.run) + " as one table"
-    values = step.model_dump(exclude_defaults=True)
-    return " ".join([step.name, *(f"{key}={value}" for key, value in values.items() if not key.startswith("nominal"))])
+    inner = {"nominal_width", "nominal_height", "mirrored"}
+    values = step.model_dump(exclude_defaults=True, exclude=inner)
+    return " ".join([step.name, *(f"{key}={value}" for key, value in values.items())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 import cv2
 
 from pixelmill.errors import (
-    CorruptImage,
+    InputError,
     InvalidParameter,
     NotApplicable,
     ObjectNotFound,
@@ -44,7 +45,7 @@ _plan = lru_cache(maxsize=PLANS)(plan)
 
 def run(
     pipeline: Pipeline,
-    source: bytes | str | Path | Image,
+    source: bytes | bytearray | memoryview | str | Path | Image,
     *,
     limits: Limits | None = None,
     images: Mapping[str, bytes | Path | Image] | None = None,
@@ -59,9 +60,10 @@ def run(
     if isinstance(source, Image):
         info, data = _info_of(source), b""
     else:
-        data = source if isinstance(source, bytes) else read_file(Path(source), limits)
+        data = read_file(Path(source), limits) if isinstance(source, str | Path) else bytes(source)
         info = probe(data, limits)
-    planned = _plan(pipeline, replace(info, bytes=0), limits)
+    planner = plan if pipeline.loaded else _plan  # a cache must not hold pixels
+    planned = planner(pipeline, replace(info, bytes=0), limits)
     image = source if isinstance(source, Image) else decode(data, planned.need, limits)
     decoded = perf_counter()
     steps = planned.steps
@@ -137,10 +139,12 @@ def _info_of(image: Image) -> ImageInfo:
 def read_file(path: Path, limits: Limits) -> bytes:
     """A file's bytes, its size checked first; errors of the tree, never ``OSError``."""
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise StorageError(f"{path} is no regular file; a pipe or a device has no size that could be checked.")
+        limits.check_bytes(found.st_size)
         with path.open("rb") as file:
-            limits.check_bytes(file.seek(0, 2))
-            file.seek(0)
-            return file.read()
+            data = file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
         raise ObjectNotFound(f"There is no file {path}. Check the path.") from error
     except IsADirectoryError as error:
@@ -149,6 +153,8 @@ def read_file(path: Path, limits: Limits) -> bytes:
         raise StorageDenied(f"The file {path} can't be read: permission denied.") from error
     except (OSError, ValueError) as error:
         raise StorageError(f"The file {path} can't be read: {error}.") from error
+    limits.check_bytes(len(data))
+    return data
 
 
 class _Kept:
@@ -194,6 +200,6 @@ def _load(
         data = value if isinstance(value, bytes) else read_file(Path(reference if value is None else value), limits)
         try:
             found[reference] = _kept.get(data, limits)
-        except CorruptImage as error:
-            raise CorruptImage(f"The image parameter {reference} can't be read: {error}") from error
+        except InputError as error:
+            raise type(error)(f"The image parameter {reference}: {error.detail}", **error.context) from error
     return found

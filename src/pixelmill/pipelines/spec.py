@@ -1,4 +1,4 @@
-"""A pipeline as a value: operations in order, then an output. Its text, JSON and Python forms are inverse of each other.
+"""A pipeline as a value: operations in order, then an output. Its text, JSON and Python forms are inverses.
 
 >>> p = Pipeline.parse("grayscale/resize:256,256,fit=fill/format:jpeg,quality=80")
 >>> p == Pipeline().grayscale().resize(256, 256, fit="fill").format("jpeg", quality=80)
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from pixelmill.errors import PipelineSyntaxError, UnknownOperation
+from pixelmill.errors import PipelineError, PipelineSyntaxError, UnknownOperation
 from pixelmill.images.encoders import OPTIONS
 from pixelmill.images.formats import format_named
 from pixelmill.operations.build import build
@@ -101,7 +101,7 @@ class Pipeline:
 
     # -- building --------------------------------------------------------------------------------
 
-    def then(self, name: str, *positional: Any, **named: Any) -> Pipeline:
+    def then(self, name: str, /, *positional: Any, **named: Any) -> Pipeline:
         """With one operation more."""
         if self.output.format is not None:
             raise PipelineSyntaxError(f"format comes last; {name} stands after it.")
@@ -110,7 +110,7 @@ class Pipeline:
         operation = build(operation_named(name), name, [_plain(v) for v in positional], _plain_values(named))
         return replace(self, operations=(*self.operations, operation))
 
-    def format(self, name: str, *positional: Any, **named: Any) -> Pipeline:
+    def format(self, name: str, /, *positional: Any, **named: Any) -> Pipeline:
         """With an output format and its options."""
         if self.output.format is not None:
             raise PipelineSyntaxError(f"The pipeline has a format already: {self.output.format}.")
@@ -136,8 +136,13 @@ class Pipeline:
 
     # -- images that operations refer to ---------------------------------------------------------
 
+    @property
+    def loaded(self) -> bool:
+        """Whether pixels of image parameters are in it."""
+        return any(operation.loaded for operation in self.operations)
+
     def images(self) -> tuple[str, ...]:
-        """References of all image parameters, each once, in order."""
+        """References of all image parameters that are not loaded, each once, in order."""
         return tuple(dict.fromkeys(ref for operation in self.operations for ref in operation.images()))
 
     def with_images(self, images: Mapping[str, Image | str]) -> Pipeline:
@@ -148,7 +153,7 @@ class Pipeline:
 
     def run(
         self,
-        source: bytes | str | Path | Image,
+        source: bytes | bytearray | memoryview | str | Path | Image,
         *,
         limits: Limits | None = None,
         images: Mapping[str, bytes | Path | Image] | None = None,
@@ -173,7 +178,7 @@ def _parse(text: str) -> Pipeline:
     for step in parse_text(text):
         try:
             pipeline = _add(pipeline, step)
-        except (PipelineSyntaxError, UnknownOperation) as error:
+        except PipelineError as error:
             error.context.setdefault("position", step.position)
             raise
     return pipeline
@@ -202,7 +207,11 @@ def _from_dict(record: Any) -> Pipeline:
         if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
             raise PipelineSyntaxError(f'Operation {index + 1} is not an object with a "name".')
         named = {str(key): value for key, value in item.items() if key != "name"}
-        pipeline = pipeline.then(item["name"], **_without_nulls(named))
+        try:
+            pipeline = pipeline.then(item["name"], **_without_nulls(named))
+        except PipelineError as error:
+            error.context.setdefault("step", index + 1)
+            raise
     output = record.get("output")
     if output is None:
         return pipeline
@@ -218,8 +227,9 @@ def _without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changed(model: BaseModel | None) -> dict[str, Any]:
-    """Parameters that differ from their defaults, as plain JSON values."""
-    return {} if model is None else model.model_dump(mode="json", exclude_defaults=True)
+    """Parameters that differ from their defaults, as plain JSON values; -0.0 equals 0.0 and is written so."""
+    values = {} if model is None else model.model_dump(mode="json", exclude_defaults=True)
+    return {key: 0.0 if isinstance(value, float) and value == 0 else value for key, value in values.items()}
 
 
 def _raw(operation: Operation) -> RawStep:
