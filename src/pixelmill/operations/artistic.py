@@ -32,7 +32,9 @@ class Sketch(Operation):
     family: ClassVar[str] = "artistic"
     summary: ClassVar[str] = "A pencil drawing"
     positional: ClassVar[int] = 0
-    denoise: Literal["full", "fast", "none"] = Field("full", description="How the grain of the paper is smoothed")
+    denoise: Literal["full", "fast", "none"] = Field(
+        default="full", description="How the grain of the paper is smoothed"
+    )
 
     def facts(self) -> Facts:
         """Equalization needs a histogram of the whole image."""

@@ -31,10 +31,12 @@ class Watermark(Operation):
     family: ClassVar[str] = "composition"
     summary: ClassVar[str] = "Lay a second image over this one"
     image: Reference = Field(description="The image to lay over", examples=["logo.png"])
-    position: Position = Field("bottom-right", description="Where")
-    opacity: float = Field(0.5, ge=0, le=1, description="0 is invisible, 1 as the image is")
-    scale: float = Field(0.25, ge=0, le=1, description="Width as a share of the picture's; 0: as it is")
-    margin: int = Field(16, ge=0, le=10_000, description="Distance from the edges", json_schema_extra={"unit": "px"})
+    position: Position = Field(default="bottom-right", description="Where")
+    opacity: float = Field(default=0.5, ge=0, le=1, description="0 is invisible, 1 as the image is")
+    scale: float = Field(default=0.25, ge=0, le=1, description="Width as a share of the picture's; 0: as it is")
+    margin: int = Field(
+        default=16, ge=0, le=10_000, description="Distance from the edges", json_schema_extra={"unit": "px"}
+    )
     _pixels: Image | None = PrivateAttr(None)
 
     def facts(self) -> Facts:

@@ -25,10 +25,10 @@ class Canny(Operation):
     family: ClassVar[str] = "edges"
     summary: ClassVar[str] = "Edges as white lines on black"
     positional: ClassVar[int] = 2
-    low: float = Field(100, ge=0, le=10_000, description="Gradient above which an edge goes on", examples=[100])
-    high: float = Field(200, ge=0, le=10_000, description="Gradient above which an edge begins", examples=[200])
+    low: float = Field(default=100, ge=0, le=10_000, description="Gradient above which an edge goes on", examples=[100])
+    high: float = Field(default=200, ge=0, le=10_000, description="Gradient above which an edge begins", examples=[200])
     aperture: Annotated[Literal[3, 5, 7], BeforeValidator(_number_from_text)] = Field(
-        3, description="Size of the Sobel kernel", json_schema_extra={"unit": "px"}
+        default=3, description="Size of the Sobel kernel", json_schema_extra={"unit": "px"}
     )
     l2: bool = Field(default=False, description="Euclidean gradient norm instead of |dx| + |dy|")
 

@@ -46,7 +46,9 @@ class Sharpen(Operation):
     name: ClassVar[str] = "sharpen"
     family: ClassVar[str] = "filters"
     summary: ClassVar[str] = "Sharper edges by a 3x3 kernel"
-    amount: float = Field(1.0, ge=0, le=10, description="0 changes nothing; 1 is the usual kernel", examples=[1.0])
+    amount: float = Field(
+        default=1.0, ge=0, le=10, description="0 changes nothing; 1 is the usual kernel", examples=[1.0]
+    )
 
     def facts(self) -> Facts:
         """Local, one pixel."""

@@ -65,7 +65,7 @@ class Flip(Operation):
     name: ClassVar[str] = "flip"
     family: ClassVar[str] = "geometry"
     summary: ClassVar[str] = "Mirror"
-    direction: Literal["horizontal", "vertical", "both"] = Field("horizontal", description="What changes sides")
+    direction: Literal["horizontal", "vertical", "both"] = Field(default="horizontal", description="What changes sides")
 
     def facts(self) -> Facts:
         """Copies."""
@@ -90,7 +90,7 @@ class Rotate(Operation):
     summary: ClassVar[str] = "Turn clockwise"
     angle: float = Field(ge=-360, le=360, description="Clockwise", examples=[90], json_schema_extra={"unit": "degrees"})
     expand: bool = Field(default=True, description="Grow the canvas so that no corner is lost")
-    background: HexColor = Field("ffffff", description="Color of what was outside the image")
+    background: HexColor = Field(default="ffffff", description="Color of what was outside the image")
 
     @property
     def quarters(self) -> int | None:

@@ -40,17 +40,27 @@ class Resize(Operation):
     summary: ClassVar[str] = "Another size"
     positional: ClassVar[int] = 2
     width: int | None = Field(
-        None, ge=1, le=MAX_SIDE, description="Width of the box", examples=[256], json_schema_extra={"unit": "px"}
+        default=None,
+        ge=1,
+        le=MAX_SIDE,
+        description="Width of the box",
+        examples=[256],
+        json_schema_extra={"unit": "px"},
     )
     height: int | None = Field(
-        None, ge=1, le=MAX_SIDE, description="Height of the box", examples=[256], json_schema_extra={"unit": "px"}
+        default=None,
+        ge=1,
+        le=MAX_SIDE,
+        description="Height of the box",
+        examples=[256],
+        json_schema_extra={"unit": "px"},
     )
-    fit: Fit = Field("inside", description="How the picture meets the box")
+    fit: Fit = Field(default="inside", description="How the picture meets the box")
     interpolation: Interpolation = Field(
-        "auto", description="auto: Lanczos-3 low pass and cubic sampling; the others are OpenCV's, as they are"
+        default="auto", description="auto: Lanczos-3 low pass and cubic sampling; the others are OpenCV's, as they are"
     )
     enlarge: bool = Field(default=False, description="Also scale up")
-    background: HexColor = Field("ffffff", description="Color of the padding of fit=contain")
+    background: HexColor = Field(default="ffffff", description="Color of the padding of fit=contain")
 
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:

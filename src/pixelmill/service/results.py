@@ -22,9 +22,7 @@ def result_name(task: Task) -> str:
     """The source's path and stem with the extension of the result's format; not yet made safe."""
     outcome = task.outcome or {}
     name = PurePosixPath(task.name.replace("\\", "/") or task.id)
-    return (
-        str(name.with_suffix(format_named(outcome["format"]).extension)) if outcome.get("format") else str(name)
-    )
+    return str(name.with_suffix(format_named(outcome["format"]).extension)) if outcome.get("format") else str(name)
 
 
 async def stream_file(path: Path) -> AsyncIterator[bytes]:
