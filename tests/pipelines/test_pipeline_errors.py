@@ -166,7 +166,9 @@ STEPS = st.dictionaries(
 
 
 @given(
-    st.fixed_dictionaries({"operations": st.lists(st.tuples(st.sampled_from(NAMES), STEPS), max_size=3), "output": JSON})
+    st.fixed_dictionaries(
+        {"operations": st.lists(st.tuples(st.sampled_from(NAMES), STEPS), max_size=3), "output": JSON}
+    )
 )
 def test_arbitrary_json_never_raises_anything_but_a_pipeline_error(record: dict[str, Any]) -> None:
     form = {**record, "operations": [{**step, "name": name} for name, step in record["operations"]]}
