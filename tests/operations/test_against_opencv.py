@@ -94,7 +94,7 @@ def seed_a(bgr: NDArray[Any]) -> NDArray[Any]:
 
 
 def test_a_full_sketch_is_seed_as_chain_bit_for_bit(photo: bytes) -> None:
-    rgb = np.ascontiguousarray(decode(photo).pixels[100:340, 200:501])
+    rgb: NDArray[np.uint8] = np.array(decode(photo).pixels[100:340, 200:501], np.uint8)
     bgr = np.ascontiguousarray(rgb[..., ::-1])
     sketch = operation_named("sketch")()
     assert np.array_equal(sketch.apply(Image(rgb)).image.pixels, seed_a(bgr))
@@ -110,7 +110,7 @@ def test_a_full_sketch_of_a_whole_pipeline_is_the_same(photo: bytes) -> None:
 
 
 def test_a_fast_sketch_is_closer_to_the_full_one_than_no_denoising(photo: bytes) -> None:
-    rgb = np.ascontiguousarray(decode(photo).pixels[100:301, 200:501])
+    rgb: NDArray[np.uint8] = np.array(decode(photo).pixels[100:301, 200:501], np.uint8)
     full, fast, none = (
         operation(f"sketch:denoise={how}").apply(Image(rgb)).image.pixels.astype(float)
         for how in ("full", "fast", "none")

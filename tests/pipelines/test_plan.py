@@ -84,8 +84,13 @@ def test_the_scale_knows_the_picture_it_stands_for_and_where_part_pixels_lie() -
 
 @pytest.mark.parametrize(
     "text",
-    ["resize:60000,60000,enlarge=true", "resize:60000,60000,fit=fill", "resize:60000,2,fit=contain", "resize:1,fit=fill,height=60000"],
-)  # fmt: skip
+    [
+        "resize:60000,60000,enlarge=true",
+        "resize:60000,60000,fit=fill",
+        "resize:60000,2,fit=contain",
+        "resize:1,fit=fill,height=60000",
+    ],
+)
 def test_a_result_beyond_the_limits_is_refused_before_anything_is_decoded(text: str) -> None:
     with pytest.raises(LimitExceeded, match=r"resize would make an image of .*60,000"):
         planned(text)

@@ -58,7 +58,7 @@ def psnr(one: NDArray[Any], other: NDArray[Any]) -> float:
 @pytest.fixture(scope="module")
 def scene(photo: bytes) -> NDArray[Any]:
     """640x427, without the noise that no two samplings agree on."""
-    return cv2.GaussianBlur(decode(photo).pixels, (0, 0), 1.0)
+    return np.asarray(cv2.GaussianBlur(decode(photo).pixels, (0, 0), 1.0))
 
 
 REDUCING = [

@@ -24,7 +24,7 @@ class Grayscale(Operation):
 
     def facts(self) -> Facts:
         """Pointwise."""
-        return Facts("pointwise", "cv2-exact", ns_per_pixel=0.15, memory_factor=0.4)
+        return Facts("pointwise", "cv2-exact", ns_per_pixel=0.1, memory_factor=0.4)
 
     def need(self, after: Need, size: Size) -> Need:
         """The luma plane is enough."""
@@ -79,7 +79,7 @@ class _Curve(Pointwise):
 
     def facts(self) -> Facts:
         """Pointwise, by table."""
-        return Facts("pointwise", "cv2-exact", ns_per_pixel=0.3, memory_factor=1.0)
+        return Facts("pointwise", "cv2-exact", ns_per_pixel=0.25, memory_factor=1.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel, in color: a curve that bends or clips commutes neither with luma nor with a reduced decode."""

@@ -41,7 +41,7 @@ class Watermark(Operation):
 
     def facts(self) -> Facts:
         """Copies the picture, and blends a part of it."""
-        return Facts("whole", "self-exact", ns_per_pixel=1.0, memory_factor=2.0)
+        return Facts("whole", "self-exact", ns_per_pixel=0.6, memory_factor=2.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel, in color: the watermark may have some."""

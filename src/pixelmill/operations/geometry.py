@@ -35,7 +35,7 @@ class Crop(Operation):
 
     def facts(self) -> Facts:
         """Copies."""
-        return Facts("geometric", "cv2-exact", ns_per_pixel=0.1, memory_factor=1.0)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=0.05, memory_factor=1.0)
 
     def size(self, size: Size) -> Size:
         """The box; raises :class:`NotApplicable` where it does not lie inside."""
@@ -69,7 +69,7 @@ class Flip(Operation):
 
     def facts(self) -> Facts:
         """Copies."""
-        return Facts("geometric", "cv2-exact", ns_per_pixel=0.3, memory_factor=1.0)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=0.1, memory_factor=1.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """As after it."""
@@ -100,7 +100,7 @@ class Rotate(Operation):
     def facts(self) -> Facts:
         """Copies, or a warp."""
         if self.quarters is not None:
-            return Facts("geometric", "cv2-exact", ns_per_pixel=0.5, memory_factor=1.0)
+            return Facts("geometric", "cv2-exact", ns_per_pixel=0.2, memory_factor=1.0)
         return Facts("geometric", "self-exact", ns_per_pixel=6.0, memory_factor=2.5)
 
     def size(self, size: Size) -> Size:

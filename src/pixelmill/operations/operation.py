@@ -39,8 +39,8 @@ class Step(NamedTuple):
 class Facts:
     """Planning facts of an operation with its parameters.
 
-    ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one
-    current core. ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
+    ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one current core
+    (``bench/costs.py``). ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
     """
 
     kind: Kind

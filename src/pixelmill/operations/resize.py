@@ -70,7 +70,7 @@ class Resize(Operation):
 
     def facts(self) -> Facts:
         """Source edges lie anywhere: geometric."""
-        return Facts("geometric", "self-exact", ns_per_pixel=2.0, memory_factor=1.6)
+        return Facts("geometric", "self-exact", ns_per_pixel=1.3, memory_factor=1.6)
 
     def scaled(self, size: Size) -> Size:
         """The size of the picture itself: before cutting off or padding."""
@@ -145,7 +145,7 @@ class Scale(Operation):
 
     def facts(self) -> Facts:
         """As ``resize``."""
-        return Facts("geometric", "self-exact", ns_per_pixel=2.0, memory_factor=1.6)
+        return Facts("geometric", "self-exact", ns_per_pixel=1.3, memory_factor=1.6)
 
     def size(self, size: Size) -> Size:
         """The exact size."""

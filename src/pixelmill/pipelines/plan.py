@@ -26,10 +26,12 @@ from pixelmill.pipelines.spec import Pipeline
 
 FALLBACK_FORMAT = "png"
 
-# CPU nanoseconds a pixel of the full image, on one current core, by `bench/codecs.py`: entropy decoding of every
-# pixel, and what a decoded pixel costs beyond that. They serve estimates only.
-_READ_NS = {"jpeg": (3.0, 3.0), "png": (0.0, 18.0), "webp": (0.0, 14.0)}
-_WRITE_NS = {"jpeg": 6.0, "png": 60.0, "webp": 110.0}
+# CPU nanoseconds on one current core, by `bench/costs.py`; they serve estimates only. Reading: per decoded sample. A
+# JPEG's entropy coding is read whole whatever the scale, and costs by the byte.
+_READ_NS = {"jpeg": 0.4, "png": 7.6, "webp": 2.6, "pixels": 0.0}
+_JPEG_BYTE_NS = 8.0
+_JPEG_BYTES_PER_PIXEL = 0.2  # where the file's size is not known
+_WRITE_NS = {"jpeg": 0.8, "png": 24.0, "webp": 24.0}  # per sample
 _FIXED_S = 0.0002
 _BASE_BYTES = 2_000_000
 
@@ -169,9 +171,11 @@ def _estimate(
 ) -> tuple[float, int]:
     """CPU seconds and peak bytes."""
     sample = 2 if info.depth > 8 else 1
-    channels = 1 if info.mode == "gray" or not need.color else 4 if info.has_alpha else 3
-    read_full, read_decoded = _READ_NS.get(info.format, (0.0, 20.0))
-    nanoseconds = info.size.pixels * read_full + decoded.pixels * channels * read_decoded
+    luma = info.mode == "gray" or (not need.color and info.format == "jpeg")
+    channels = 1 if luma else 4 if info.has_alpha else 3
+    nanoseconds = decoded.pixels * channels * _READ_NS.get(info.format, 10.0)
+    if info.format == "jpeg":
+        nanoseconds += (info.bytes or info.size.pixels * _JPEG_BYTES_PER_PIXEL) * _JPEG_BYTE_NS
     before, peak = decoded, decoded.pixels * channels * sample
     for step, after in zip(steps, sizes, strict=True):
         facts = step.facts()
@@ -181,7 +185,7 @@ def _estimate(
         if step.name in {"grayscale", "canny", "sketch"}:
             channels = 4 if info.has_alpha and step.name == "grayscale" else 1
         before = after
-    nanoseconds += before.pixels * channels * _WRITE_NS.get(written, 60.0) / 3
+    nanoseconds += before.pixels * channels * _WRITE_NS.get(written, 24.0)
     peak = max(peak, 2 * before.pixels * channels * sample)
     return _FIXED_S + nanoseconds / 1e9, _BASE_BYTES + info.bytes + peak
 
