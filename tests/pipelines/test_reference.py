@@ -37,4 +37,4 @@ def test_every_pipeline_in_the_docs_can_be_read(fence: str) -> None:
             for form in [body] if fence == "json" else body.splitlines():
                 Pipeline.parse(form)
                 found += 1
-    assert found > 1
+    assert found

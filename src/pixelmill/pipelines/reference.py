@@ -32,10 +32,11 @@ Also: `pixelmill operations`, `pixelmill operations NAME`, `GET /v1/operations`.
 
 """
 _KINDS = """\
-**Kind**: *pointwise* looks at one pixel (runs of these are fused into one table), *local* at a neighborhood, *geometric*
-moves pixels, *reduction* needs a statistic of the whole picture first, *border-merge* follows structures across tile
-borders, *whole* needs everything at once. **Tier**: *cv2-exact* is the named OpenCV call to the bit, *self-exact* gives
-the same result everywhere but is a formula of our own. Both may depend on parameters; the example's are shown.
+**Kind**: *pointwise* looks at one pixel (runs of these are fused into one table), *local* at a neighborhood,
+*geometric* moves pixels, *reduction* needs a statistic of the whole picture first, *border-merge* follows structures
+across tile borders, *whole* needs everything at once. **Tier**: *cv2-exact* is the named OpenCV call to the bit,
+*self-exact* is a formula of our own that gives the same result in every run. Both may depend on parameters; the
+example's are shown.
 
 """
 
@@ -43,9 +44,7 @@ the same result everywhere but is a formula of our own. Both may depend on param
 def operations_page() -> str:
     """The whole page, in Markdown."""
     operations = all_operations()
-    rows = [
-        f"| [`{cls.name}`](#{cls.name}) | {cls.family} | {cls.summary} | `{_example(cls)}` |" for cls in operations
-    ]
+    rows = [f"| [`{cls.name}`](#{cls.name}) | {cls.family} | {cls.summary} | `{_example(cls)}` |" for cls in operations]
     index = "\n".join(["| operation | family | what it does | example |", "|---|---|---|---|", *rows])
     sections = [_section(cls) for cls in operations]
     formats = [f"### format:{name}\n\n{_prose(model)}\n\n{_parameters(model)}" for name, model in OPTIONS.items()]
@@ -84,10 +83,14 @@ def _parameters(model: type[BaseModel]) -> str:
     if not model.model_fields:
         return "No parameters."
     rows = [
-        f"| `{key}` | {describe(model, key).replace('|', '&#124;')} | {_default(field)} | {field.description} |"
+        f"| `{key}` | {_cell(describe(model, key))} | {_default(field)} | {_cell(field.description or '')} |"
         for key, field in model.model_fields.items()
     ]
     return "\n".join(["| parameter | values | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "&#124;")
 
 
 def _default(field: FieldInfo) -> str:
