@@ -2,7 +2,7 @@
 
     python bench/costs.py [--photo FILE] [--rounds N]
 
-The constants in `Operation.facts()` and `pipelines/plan.py` come from this table; they only serve estimates. Single
+The constants in `Operation.facts()` and `pipelines/costs.py` come from this table; they only serve estimates. Single
 thread, `uint8` RGB; a photograph, since entropy coding and edges depend on what is in the picture.
 """
 
@@ -29,7 +29,7 @@ OPERATIONS = (
     "grayscale", "brightness:0.1", "contrast:1.2", "gamma:1.8", "invert",
     "gaussian:0.5", "gaussian:2", "gaussian:10", "gaussian:50", "sharpen",
     "canny", "canny:aperture=7", "sketch:denoise=none", "sketch:denoise=fast", "sketch",
-    "crop:10,10,800,600", "flip", "rotate:90", "rotate:180", "rotate:12.5",
+    "crop:10,10,800,600", "flip:horizontal", "rotate:90", "rotate:180", "rotate:12.5",
     "resize:256,256,fit=fill", "resize:700", "resize:1024", "resize:2000,enlarge=true", "resize:256,interpolation=area",
     "watermark:mark",
 )  # fmt: skip

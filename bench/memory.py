@@ -8,11 +8,12 @@ Half of the images go through POST /v1/process, half through jobs of 500 that ar
 from __future__ import annotations
 
 import argparse
+import asyncio
 import urllib.request
 
 import common
 from server import PrivateService
-from service import asyncio, process_round, submit_multipart, wait_for
+from service import process_round, submit_multipart, wait_for
 
 
 def main() -> None:

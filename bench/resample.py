@@ -30,7 +30,7 @@ Sampler = Callable[[NDArray[Any], Size], NDArray[Any]]
 
 def ours(pixels: NDArray[Any], size: Size) -> NDArray[Any]:
     """`interpolation=auto`."""
-    return resample(pixels, size, Size(pixels.shape[1], pixels.shape[0]))
+    return resample(pixels, size, "auto")
 
 
 def opencv(code: int, pixels: NDArray[Any], size: Size) -> NDArray[Any]:

@@ -73,7 +73,9 @@ def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     anyio.run(ask)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.8.8.8", "app.localhost", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "127.8.8.8", "app.localhost", "localhost."]
+)
 def test_loopback_names(host: str) -> None:
     assert is_loopback(host)
 
@@ -122,7 +124,8 @@ def test_any_name_of_this_machine_will_do(client: httpx.Client, host: str) -> No
     ],
 )
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v1/process"), ("POST", "/v1/jobs"), ("PUT", "/v1/uploads/x"), ("DELETE", "/v1/jobs/x")]
+    ("method", "path"),
+    [("POST", "/v1/process"), ("POST", "/v1/jobs"), ("PUT", "/v1/uploads/x"), ("DELETE", "/v1/jobs/x")],
 )
 def test_a_page_of_another_origin_changes_nothing(
     client: httpx.Client, headers: dict[str, str], method: str, path: str
@@ -137,7 +140,7 @@ def test_the_service_s_own_pages_may_ask(client: httpx.Client, shared_service: L
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service that needs tokens, with those of alice (all but admin), bob (the same), a reader of alice's, and an admin."""
+    """A service that needs tokens: those of alice and bob (all but admin), of a reader of alice's, and of an admin."""
     owners = [
         {"owner": "alice", "scopes": ALL},
         {"owner": "bob", "scopes": ALL},
@@ -156,7 +159,9 @@ def test_some_things_are_open_to_everybody(guarded: LiveService, path: str) -> N
         assert client.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer  x y", "Basic YTpi", "Bearer pm_wrong", "Bearer " + "x" * 5000])
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer  x y", "Basic YTpi", "Bearer pm_wrong", "Bearer " + "x" * 5000]
+)
 def test_everything_else_needs_a_valid_token(guarded: LiveService, header: str) -> None:
     with guarded.client() as client:
         headers = {"authorization": header} if header else {}

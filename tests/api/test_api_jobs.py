@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submitted by form or JSON, grown, listed, cancelled, retried, deleted; results one by one and in a ZIP."""
+"""Jobs over HTTP: by form or JSON, grown, listed, cancelled, retried, deleted; results one by one and in a ZIP."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ def test_a_form_becomes_a_job_whose_results_can_be_fetched(client: httpx.Client,
         assert "sandbox" in result.headers["content-security-policy"]
         assert len(result.content) == task["outcome"]["bytes"] == int(result.headers["content-length"])
         pixels = cv2.imdecode(np.frombuffer(result.content, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert pixels is not None
         assert pixels.shape == (24, 32)
         given = client.get(task["links"]["input"])
         assert given.content == picture
@@ -108,9 +109,7 @@ def test_a_result_is_not_sent_again_to_who_has_it(client: httpx.Client, pictures
         assert client.get(link, params={"download": "1"}).headers["content-disposition"].startswith("attachment")
 
 
-def test_uploads_and_sources_become_a_job(
-    client: httpx.Client, pictures: list[bytes], source_root: Path
-) -> None:
+def test_uploads_and_sources_become_a_job(client: httpx.Client, pictures: list[bytes], source_root: Path) -> None:
     folder = source_root / "trip"
     folder.mkdir(exist_ok=True)
     for number in range(3):
@@ -139,7 +138,9 @@ def test_uploads_and_sources_become_a_job(
         ("nonsense", 422, "invalid-uri"),
     ],
 )
-def test_sources_outside_the_source_roots_are_refused(client: httpx.Client, source: str, status: int, slug: str) -> None:
+def test_sources_outside_the_source_roots_are_refused(
+    client: httpx.Client, source: str, status: int, slug: str
+) -> None:
     answer = client.post("/v1/jobs", json={"pipeline": PIPELINE, "sources": [source]})
     document = assert_problem(answer, status, slug)
     assert "root:" not in str(document)
@@ -164,7 +165,7 @@ def test_the_last_page_can_seal(client: httpx.Client, pictures: list[bytes]) -> 
     for seal in ({"json": {"seal": True}}, {"data": {"seal": "true"}, "files": [("files", ("b.jpg", pictures[1]))]}):
         ids = [upload(client, "1.jpg", pictures[0])]
         job = client.post("/v1/jobs", json={"pipeline": PIPELINE, "uploads": ids, "sealed": False}).json()
-        assert client.post(f"/v1/jobs/{job['id']}/tasks", **seal).json()["sealed"] is True  # type: ignore[arg-type]  # a table of arguments
+        assert client.post(f"/v1/jobs/{job['id']}/tasks", **seal).json()["sealed"] is True
         ended(client, job["id"])
 
 
@@ -366,7 +367,8 @@ def test_an_aborted_upload_leaves_nothing(shared_service: LiveService, client: h
 
     before = stored()
     with socket.create_connection(("127.0.0.1", shared_service.port)) as raw:
-        head = "PUT /v1/uploads/big.jpg HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: aborted\r\nContent-Length: 9000000\r\n\r\n"
+        head = "PUT /v1/uploads/big.jpg HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: aborted\r\n"
+        head += "Content-Length: 9000000\r\n\r\n"
         raw.sendall(head.encode() + b"x" * 500_000)
     # The line is written when the request has ended.
     for _ in range(200):

@@ -32,7 +32,7 @@ async def feed(chunks: Sequence[bytes]) -> AsyncIterator[bytes]:
 
 
 async def read(chunks: Sequence[bytes], limits: FormLimits | None = None, content_type: str = TYPE) -> list[Field]:
-    found = []
+    found: list[Field] = []
     async for part in FormReader(feed(chunks), content_type, limits or FormLimits()).parts():
         if part.filename is None:
             found.append((part.name, None, (await part.text()).encode()))
@@ -46,7 +46,9 @@ def run(chunks: Sequence[bytes], limits: FormLimits | None = None, content_type:
 
 
 @given(
-    st.lists(st.tuples(st.just("files"), st.sampled_from(["a.jpg", "ü.png", "b c"]), st.binary(max_size=300)), max_size=4),
+    st.lists(
+        st.tuples(st.just("files"), st.sampled_from(["a.jpg", "ü.png", "b c"]), st.binary(max_size=300)), max_size=4
+    ),
     st.integers(1, 80),
 )
 def test_a_form_reads_the_same_however_its_bytes_arrive(fields: list[Field], size: int) -> None:

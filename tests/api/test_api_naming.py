@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from pixelmill.api.naming import clean_name, content_disposition, result_name
 
-HOSTILE = ["../../etc/passwd", "a\0b.jpg", "x" * 300 + ".jpg", 'q"uo\\te.jpg', "a\r\nSet-Cookie: x=1", "日本.png", "..", ""]
+HOSTILE = [
+    "../../etc/passwd",
+    "a\0b.jpg",
+    "x" * 300 + ".jpg",
+    'q"uo\\te.jpg',
+    "a\r\nSet-Cookie: x=1",
+    "日本.png",
+    "..",
+    "",
+]
 
 
 @given(st.text(max_size=400))
@@ -19,7 +28,9 @@ def test_a_header_from_any_name_is_one_line_of_ascii_in_the_right_form(name: str
     header = content_disposition(name, inline=False)
     assert header.isascii()
     assert header.isprintable()
-    match = re.fullmatch(r"""attachment; filename="([^"\\%]+)"(?:; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~%-]+))?""", header)
+    match = re.fullmatch(
+        r"""attachment; filename="([^"\\%]+)"(?:; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~%-]+))?""", header
+    )
     assert match, header
     shown = unquote(match[2] or match[1])
     assert "/" not in shown

@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
-import cv2
 import anyio
+import cv2
 import httpx
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ PIPELINE = "grayscale/resize:64,48,fit=fill/format:jpeg,quality=80"
 
 def shape(data: bytes) -> tuple[int, ...]:
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded is not None
     return tuple(decoded.shape)
 
 
@@ -125,7 +126,9 @@ def test_without_a_pipeline_nothing_is_done(client: httpx.Client, photo: bytes) 
         [("pipeline", (None, b"\xff"))],
     ],
 )
-def test_a_form_of_the_wrong_shape_is_refused(client: httpx.Client, files: list[tuple[str, tuple[str | None, bytes]]]) -> None:
+def test_a_form_of_the_wrong_shape_is_refused(
+    client: httpx.Client, files: list[tuple[str, tuple[str | None, bytes]]]
+) -> None:
     assert_problem(client.post("/v1/process", params={"pipeline": "grayscale"}, files=files), 400, "invalid-request")
 
 
@@ -137,7 +140,9 @@ def test_too_many_bytes_are_refused_before_and_while_they_come(
     with LiveService(tmp_path / "data", service={"limits": limits}) as service, service.client() as client:
         assert len(photo) > 50_000
         declared = client.post("/v1/process", params=params, content=photo)
-        counted = client.post("/v1/process", params=params, content=(photo[at : at + 999] for at in range(0, 60_000, 999)))
+        counted = client.post(
+            "/v1/process", params=params, content=(photo[at : at + 999] for at in range(0, 60_000, 999))
+        )
         in_a_form = client.post("/v1/process", params=params, files={"file": photo})
         for answer in (declared, counted, in_a_form, client.put("/v1/uploads/x.jpg", content=photo)):
             document = assert_problem(answer, 413, "limit-exceeded")
@@ -172,6 +177,7 @@ def test_when_no_worker_comes_free_the_answer_is_429(tmp_path: Path, photo: byte
 
 def flood(service: LiveService, pipeline: str, photo: bytes, count: int) -> list[httpx.Response]:
     """The answers to so many requests at once."""
+
     async def ask() -> list[httpx.Response]:
         answers: list[httpx.Response] = []
         async with httpx.AsyncClient(base_url=service.url, timeout=60, trust_env=False) as client:

@@ -23,7 +23,7 @@ from pixelmill.jobs.messages import TaskMessage
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.storage.folder import FolderStore
 from pixelmill.storage.memory import MemoryStore
-from pixelmill.storage.store import ObjectStore
+from pixelmill.storage.store import ObjectInfo, ObjectStore
 from pixelmill.targets.target import RunRequest, RunResult
 from pixelmill.testing.slots import BareSlot, Run, Slots
 
@@ -180,15 +180,8 @@ async def test_giving_up_keeps_an_outcome_that_is_there(store: ObjectStore) -> N
     assert (await executor.give_up(other, 3, WorkerCrashed("three times"))).kind == "succeeded"
 
 
-class FullStore(MemoryStore):
-    async def put(
-        self, key: str, data: bytes | AsyncIterator[bytes], *, if_absent: bool = False, limit: int | None = None
-    ) -> None:  # type: ignore[override] # it never returns
-        raise StorageFull("no space")
-
-
 async def test_a_full_store_costs_an_attempt_and_giving_up_still_has_its_reason() -> None:
-    store = FullStore()
+    store = MemoryStore(capacity=0)
     executor = Executor(store)
     message = replace(MESSAGE, source="file:///x.jpg", images={})
     with pytest.raises(StorageFull):
@@ -204,8 +197,9 @@ async def test_a_slot_is_free_while_its_result_is_stored_but_only_so_many_result
     class Slow(MemoryStore):
         async def put(
             self, key: str, data: bytes | AsyncIterator[bytes], *, if_absent: bool = False, limit: int | None = None
-        ) -> None:  # type: ignore[override] # what it returns is not asked for here
+        ) -> ObjectInfo:
             await go.wait()
+            return await super().put(key, data, if_absent=if_absent, limit=limit)
 
     slots = Slots(MAX_STORING + 4, succeed)
     executor = Executor(Slow())

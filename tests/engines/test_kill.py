@@ -23,7 +23,7 @@ from pixelmill.testing.engine import Script
 from pixelmill.testing.job_store import job_of, tally, tasks_of
 from pixelmill.testing.slots import Slots
 
-TASKS = 300
+TASKS = 1500
 KILLS = 6
 
 
@@ -38,7 +38,7 @@ async def work(url: str) -> None:
 
         async def emit(events: list[TaskEvent]) -> None:
             recorded = await store.record(events)
-            print(len(recorded.tasks), flush=True)
+            print(len(recorded.tasks), flush=True)  # noqa: T201 -- how the parent knows where we are
             if any(job.ended for job in recorded.jobs):
                 ended.set()
 
@@ -56,15 +56,23 @@ def test_kill_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> Non
             await JobStore(db).create_job(job_of(), tasks_of("job", TASKS))
 
     asyncio.run(submit())
+
+    async def is_open() -> bool:
+        async with Database(url) as db:
+            return not (await JobStore(db).job("ann", "job")).state.is_final
+
     chance = random.Random(7)
+    cut_off = 0
     for _ in range(KILLS):
         process = subprocess.Popen([sys.executable, __file__, url], stdout=subprocess.PIPE)
         assert process.stdout is not None
         with process.stdout:
-            for _ in range(chance.randrange(4)):
+            for _ in range(1 + chance.randrange(3)):
                 process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)
         process.wait(30)
+        cut_off += asyncio.run(is_open())
+    assert cut_off >= 3, "the job ended too early for the kills to mean anything"
 
     async def finish() -> None:
         async with asyncio.timeout(60):
@@ -116,7 +124,7 @@ def test_kill_while_a_job_is_made_leaves_all_of_it_or_nothing(tmp_path: Path, mo
 async def submit_for_ever(url: str) -> None:
     """Make large jobs until killed."""
     async with Database(url) as db:
-        print("begin", flush=True)
+        print("begin", flush=True)  # noqa: T201 -- how the parent knows where we are
         number = 0
         while True:
             number += 1

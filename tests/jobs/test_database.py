@@ -168,7 +168,7 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
 async def test_closing_folds_the_log_into_the_file(tmp_path: Path) -> None:
     async with Database(f"sqlite:///{tmp_path}/s.sqlite") as db:
         await db.write(put("a"))
-    assert os.listdir(tmp_path) == ["s.sqlite"]
+    assert os.listdir(tmp_path) == ["s.sqlite"]  # noqa: PTH208 -- pathlib would block the event loop no less
 
 
 @pytest.mark.parametrize(("synchronous", "number"), [("NORMAL", 1), ("FULL", 2)])

@@ -1,153 +1,203 @@
-"""The plan: what is asked of the decoder, which steps are done, what it costs, what is refused before it starts."""
+"""What the planner asks of the decoder, fuses, predicts and refuses."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pixelmill import Pipeline
 from pixelmill.errors import LimitExceeded, NotApplicable
-from pixelmill.images.image import ImageInfo, Need, Size
+from pixelmill.images.decode import decode
+from pixelmill.images.encode import encode
+from pixelmill.images.image import Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
-from pixelmill.operations.resize import Scale
-from pixelmill.operations.table import OPERATIONS, example_of, operation_named
-from pixelmill.pipelines.plan import Plan, plan
-from pixelmill.pipelines.spec import Pipeline
+from pixelmill.images.probe import probe
+from pixelmill.operations.operation import Pointwise
+from pixelmill.pipelines.plan import Fused, plan
 
-PHOTO = ImageInfo("jpeg", "image/jpeg", Size(4000, 3000), Size(4000, 3000), "rgb", bytes=2_000_000)
-PNG = replace(PHOTO, format="png", media_type="image/png")
-
-
-def planned(text: str, info: ImageInfo = PHOTO, limits: Limits | None = None) -> Plan:
-    return plan(Pipeline.parse(text), info, limits)
+INFO = ImageInfo("jpeg", "image/jpeg", Size(2040, 1536), Size(2040, 1536), "rgb")
+WHOLE = Need()
+WHOLE_LUMA = Need(color=False)
 
 
 @pytest.mark.parametrize(
     ("text", "need"),
     [
-        ("grayscale/resize:256,256,fit=fill/format:jpeg", Need(color=False, least=Size(320, 320))),
-        ("resize:256,256,fit=fill/grayscale/format:jpeg", Need(color=False, least=Size(320, 320))),
-        ("resize:256,256,fit=fill", Need(least=Size(320, 320))),
-        ("sketch", Need()),
-        ("grayscale/sketch", Need(color=False)),
-        ("resize:500/sketch", Need(least=Size(625, 469))),
-        ("canny", Need(color=False)),
-        ("grayscale/canny", Need(color=False)),
-        ("flip/invert/resize:256", Need(least=Size(320, 240))),
-        ("rotate:90/resize:256,256,fit=fill", Need(least=Size(320, 320))),
-        ("rotate:90/resize:300", Need(least=Size(500, 375))),
-        ("rotate:30/resize:256", Need()),
-        ("crop:0,0,100,100/resize:50", Need()),
-        ("crop:0,0,100,100/grayscale", Need(color=False)),
-        ("gamma:2/resize:256", Need()),
-        ("gamma:2/grayscale", Need()),
-        ("brightness:0.5/grayscale", Need()),
-        ("sharpen/grayscale", Need()),
-        ("grayscale/gamma:2", Need(color=False)),
-        ("gaussian:2/grayscale", Need(color=False)),
-        ("invert/grayscale", Need(color=False)),
-        ("watermark:logo.png/grayscale", Need()),
-        ("resize:100,interpolation=area", Need()),
-        ("format:png", Need()),
+        ("", WHOLE),
+        ("grayscale", WHOLE_LUMA),
+        ("grayscale/resize:256,256,fit=fill", Need(False, Size(295, 295))),
+        ("resize:256,256,fit=fill/grayscale", Need(False, Size(295, 295))),
+        ("resize:256", Need(True, Size(295, 222))),
+        ("resize:256,256,fit=cover", Need(True, Size(391, 295))),
+        ("resize:1900", WHOLE),
+        ("resize:9000,enlarge=true", WHOLE),
+        ("resize:256,interpolation=lanczos", WHOLE),
+        ("resize:256,interpolation=nearest", WHOLE),
+        ("flip:horizontal/resize:256", Need(True, Size(295, 222))),
+        ("rotate:90/resize:256", Need(True, Size(391, 295))),
+        ("rotate:45/resize:256", WHOLE),
+        ("invert/resize:256", Need(True, Size(295, 222))),
+        ("invert/grayscale", WHOLE_LUMA),
+        ("brightness:0.1/resize:256", WHOLE),
+        ("gamma:2/grayscale/resize:256", WHOLE),
+        ("grayscale/gamma:2/resize:256", WHOLE_LUMA),
+        ("gaussian:2/resize:256", WHOLE),
+        ("gaussian:2/grayscale", WHOLE_LUMA),
+        ("sharpen/grayscale", WHOLE),
+        ("crop:0,0,500,500/resize:50", WHOLE),
+        ("crop:0,0,500,500/grayscale", WHOLE_LUMA),
+        ("canny", WHOLE_LUMA),
+        ("resize:256/canny", Need(False, Size(295, 222))),
+        ("sketch:none", WHOLE),
+        ("grayscale/sketch:none", WHOLE_LUMA),
+        ("sketch:none/resize:256", WHOLE),
+        ("resize:256/watermark:a.png", Need(True, Size(295, 222))),
+        ("watermark:a.png/resize:256", WHOLE),
+        ("resize:1000/resize:100", WHOLE),
+        ("resize:400/resize:100", Need(True, Size(460, 347))),
     ],
 )
-def test_the_decoder_is_asked_for_what_is_needed_and_no_more(text: str, need: Need) -> None:
-    assert planned(text).need == need
+def test_the_need_is_pushed_down(text: str, need: Need) -> None:
+    assert plan(Pipeline.parse(text), INFO).need == need
 
 
-def test_a_png_is_decoded_whole_but_the_result_has_the_same_size() -> None:
-    for text in ("resize:256,256", "resize:100,fit=cover", "grayscale/resize:333,111,fit=contain"):
-        assert planned(text, PNG).size == planned(text).size == planned(text).sizes[-1]
-        assert planned(text, PNG).decoded == Size(4000, 3000)
-        assert planned(text).decoded < Size(4000, 3000)
-
-
-def test_the_scale_knows_the_picture_it_stands_for_and_where_part_pixels_lie() -> None:
-    info = replace(PHOTO, size=Size(997, 1501), stored_size=Size(997, 1501))
-
-    def mirrored(text: str, orientation: int = 1) -> tuple[bool, bool]:
-        steps = planned(text, replace(info, orientation=orientation)).steps
-        return next(step.mirrored for step in steps if isinstance(step, Scale))
-
-    assert mirrored("resize:100") == (False, False)
-    assert mirrored("flip/resize:100") == (True, False)
-    assert mirrored("flip:both/resize:100") == (True, True)
-    assert mirrored("flip/flip/resize:100") == (False, False)
-    assert mirrored("rotate:90/resize:100") == (True, False)
-    assert mirrored("rotate:270/resize:100") == (False, True)
-    assert mirrored("rotate:90/rotate:270/resize:100") == (False, False)
-    by_orientation = [mirrored("resize:100", orientation) for orientation in range(1, 9)]
-    nothing, left, top, both = (False, False), (True, False), (False, True), (True, True)
-    assert by_orientation == [nothing, left, both, top, nothing, left, both, top]
-    assert mirrored("flip/resize:100", 2) == nothing
+def test_mirrored_pictures_are_decoded_whole_where_a_reduced_one_would_be_off() -> None:
+    odd = dataclasses.replace(INFO, size=Size(2043, 1536), stored_size=Size(2043, 1536))
+    assert plan(Pipeline.parse("resize:256"), odd).need.least is not None
+    assert plan(Pipeline.parse("flip:horizontal/resize:256"), odd).need.least is None
+    assert plan(Pipeline.parse("flip:vertical/resize:256"), odd).need.least is not None
+    assert plan(Pipeline.parse("rotate:90/resize:256"), odd).need.least is not None
+    assert plan(Pipeline.parse("rotate:-90/resize:256"), odd).need.least is None
+    for orientation, reduced in {1: True, 2: False, 3: False, 4: True, 5: True, 6: True, 7: False, 8: False}.items():
+        turned = dataclasses.replace(odd, orientation=orientation)
+        assert (plan(Pipeline.parse("resize:256"), turned).need.least is not None) is reduced, orientation
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "names"),
     [
-        "resize:60000,60000,enlarge=true",
-        "resize:60000,60000,fit=fill",
-        "resize:60000,2,fit=contain",
-        "resize:1,fit=fill,height=60000",
+        ("invert/gamma:2/contrast:2", ["invert+gamma+contrast"]),
+        ("invert/grayscale/gamma:2/contrast:2", ["invert", "grayscale", "gamma+contrast"]),
+        ("invert", ["invert"]),
+        ("resize:2040", []),
+        ("resize:256,256,fit=cover/invert", ["resize", "crop", "invert"]),
     ],
 )
-def test_a_result_beyond_the_limits_is_refused_before_anything_is_decoded(text: str) -> None:
-    with pytest.raises(LimitExceeded, match=r"resize would make an image of .*60,000"):
-        planned(text)
+def test_runs_of_pointwise_operations_fuse(text: str, names: list[str]) -> None:
+    assert [step.action.name for step in plan(Pipeline.parse(text), INFO).steps] == names
 
 
-def test_a_step_in_the_middle_is_refused_too_and_own_limits_hold() -> None:
+POINTWISE = st.one_of(
+    st.floats(-1, 1).map(lambda x: Pipeline().brightness(x)),
+    st.floats(0, 100).map(lambda x: Pipeline().contrast(x)),
+    st.floats(0.05, 20).map(lambda x: Pipeline().gamma(x)),
+    st.just(Pipeline().invert()),
+)
+
+
+@given(st.lists(POINTWISE, min_size=2, max_size=6), st.sampled_from(["uint8", "uint16", "float32"]), st.integers(0, 99))
+def test_fused_equals_unfused_to_the_bit(parts: list[Pipeline], depth: str, seed: int) -> None:
+    operations = tuple(item for part in parts for item in part.operations if isinstance(item, Pointwise))
+    rng = np.random.default_rng(seed)
+    for channels in ((), (3,), (4,)):
+        shape = (23, 31, *channels)
+        pixels: Any = rng.random(shape, np.float32)
+        if depth != "float32":
+            pixels = (pixels * np.iinfo(depth).max).astype(depth)
+        image = Image(pixels)
+        fused = Fused(operations).apply(image).image
+        for item in operations:
+            image = item.apply(image).image
+        assert np.array_equal(fused.pixels, image.pixels)
+
+
+def test_every_level_of_sixteen_bits_fuses_right() -> None:
+    pipeline = Pipeline.parse("gamma:2.2/contrast:1.3/brightness:-0.05/invert")
+    operations = tuple(item for item in pipeline.operations if isinstance(item, Pointwise))
+    image = Image(np.arange(65_536, dtype=np.uint16).reshape(256, 256))
+    fused = Fused(operations).apply(image).image.pixels
+    for item in operations:
+        image = item.apply(image).image
+    assert np.array_equal(fused, image.pixels)
+    assert len(np.unique(fused)) > 10_000
+
+
+def test_limits_refuse_large_results_by_step() -> None:
+    with pytest.raises(
+        LimitExceeded, match=r"Step 2: resize would make .*60,000×60,000.*16,384 pixels a side"
+    ) as caught:
+        plan(Pipeline.parse("invert/resize:60000,60000,fit=fill"), INFO)
+    assert caught.value.context["maximum"] == 16_384
+    with pytest.raises(LimitExceeded, match="100,000,000 pixels"):
+        plan(Pipeline.parse("resize:16000,16000,fit=fill"), INFO)
+    with pytest.raises(LimitExceeded):  # what is cut off again must be made first
+        plan(Pipeline.parse("resize:16000,1,fit=cover,enlarge=true"), INFO)
     with pytest.raises(LimitExceeded):
-        planned("resize:20000,20000,fit=fill/resize:5")
-    with pytest.raises(LimitExceeded, match="rotate"):
-        planned("rotate:45", replace(PHOTO, size=Size(9_900, 9_900)))
-    with pytest.raises(LimitExceeded):
-        planned("resize:200,200,fit=fill", limits=Limits(max_pixels=39_999))
-    assert planned("resize:200,200,fit=fill", limits=Limits(max_pixels=40_000)).size == Size(200, 200)
+        plan(Pipeline.parse("rotate:45"), INFO, Limits(max_side=2100))
+    assert plan(Pipeline.parse("resize:9000"), INFO).size == (2040, 1536)
 
 
-def test_a_crop_outside_says_how_large_the_picture_is() -> None:
-    with pytest.raises(NotApplicable, match=r"\(4001, 10\).*4000×3000"):
-        planned("crop:3901,0,100,10")
-    with pytest.raises(NotApplicable, match="200×150"):
-        planned("resize:200/crop:150,0,100,10")
+def test_a_crop_outside_is_refused_by_step_before_anything_is_decoded() -> None:
+    with pytest.raises(NotApplicable, match=r"Step 2: crop: .*2,040×1,536") as caught:
+        plan(Pipeline.parse("invert/crop:2000,0,41,10"), INFO)
+    assert caught.value.context["step"] == 2
+    assert plan(Pipeline.parse("crop:2000,0,40,10"), INFO).size == (40, 10)
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
-@pytest.mark.parametrize("form", ["jpeg", "png", "webp"])
-def test_estimates_grow_with_the_picture(name: str, form: str) -> None:
-    text = Pipeline((example_of(operation_named(name)),)).to_text()
-    sizes = [Size(200, 150), Size(800, 600), Size(4000, 3000), Size(12_000, 8_000)]
-    infos = [replace(PHOTO, format=form, size=size, stored_size=size, bytes=size.pixels // 6) for size in sizes]
-    plans = [planned(text, info) for info in infos]
-    seconds = [one.seconds for one in plans]
-    peaks = [one.peak_bytes for one in plans]
-    assert seconds == sorted(seconds)
-    assert peaks == sorted(peaks)
-    assert 0 < seconds[0] < seconds[-1] < 600
-    assert 0 < peaks[0] < peaks[-1]
+@pytest.mark.parametrize(
+    ("source", "text", "fmt"),
+    [
+        ("png", "", "png"),
+        ("webp", "", "webp"),
+        ("pixels", "", "png"),
+        ("jpeg", "format:webp", "webp"),
+        ("tiff", "", "png"),
+    ],
+)
+def test_the_output_has_the_sources_format_unless_told(source: str, text: str, fmt: str) -> None:
+    info = dataclasses.replace(INFO, format=source)
+    assert plan(Pipeline.parse(text), info).target.name == fmt
 
 
-def test_less_is_estimated_where_less_is_decoded() -> None:
-    small, large = planned("resize:256/format:jpeg"), planned("resize:256,interpolation=area/format:jpeg")
-    assert small.seconds < large.seconds
-    assert small.peak_bytes < large.peak_bytes
-    assert planned("grayscale/resize:256/format:jpeg").seconds < small.seconds
+def test_estimates_grow_with_the_work() -> None:
+    def seconds(text: str, **facts: Any) -> float:
+        return plan(Pipeline.parse(text), dataclasses.replace(INFO, **facts)).seconds
+
+    def memory(text: str, **facts: Any) -> int:
+        return plan(Pipeline.parse(text), dataclasses.replace(INFO, **facts)).memory
+
+    large = {"size": Size(8000, 6000), "stored_size": Size(8000, 6000)}
+    assert seconds("resize:256") < seconds("gaussian:2/resize:256") < seconds("sketch")
+    assert seconds("grayscale/resize:256") < seconds("resize:256")
+    assert seconds("invert", **large) > 10 * seconds("invert")
+    assert memory("resize:256") < memory("gaussian:2/resize:256")
+    assert memory("", **large) >= 8000 * 6000 * 3
+    assert memory("", format="png", depth=16) == 2 * memory("", format="png")
 
 
-def test_the_format_of_the_result_is_the_sources_unless_it_can_not_be_written() -> None:
-    assert planned("invert").format == "jpeg"
-    assert planned("invert", PNG).format == "png"
-    assert planned("invert", replace(PHOTO, format="pixels")).format == "png"
-    assert planned("invert/format:webp").format == "webp"
+def test_explain_says_what_will_happen() -> None:
+    text = plan(Pipeline.parse("invert/gamma:2/resize:256/format:png"), INFO).explain()
+    for part in (
+        "jpeg, 2,040×1,536, rgb",
+        "whole, color",
+        "invert+gamma",
+        "2,040×1,536 → 256×193",
+        "png, 256×193",
+        "ms",
+    ):
+        assert part in text
+    text = plan(Pipeline.parse("grayscale/resize:256"), INFO).explain()
+    assert "reduced to 510×384, luma is enough" in text
 
 
-def test_a_plan_explains_itself() -> None:
-    text = planned("grayscale/gamma:2/invert/resize:256,256,fit=cover/format:jpeg").explain()
-    assert text.splitlines()[0] == "decode   luma only, every pixel: gives 4000×3000"
-    assert "apply    gamma + invert as one table: pointwise, cv2-exact, gives 4000×3000" in text
-    assert "apply    scale width=341 height=256: geometric, self-exact, gives 341×256" in text
-    assert "apply    crop x=42 y=0 width=256 height=256: geometric, cv2-exact, gives 256×256" in text
-    assert "encode   jpeg 256×256" in text
-    assert "ms of CPU" in text
-    assert "decode   color, at least 320×240: gives 500×375" in planned("resize:256").explain()
+def test_a_reduced_decode_is_what_was_planned(photo: bytes) -> None:
+    plain = encode(decode(photo), "jpeg")  # without its profile, whose conversion would need color
+    chosen = plan(Pipeline.parse("grayscale/resize:64"), probe(plain))
+    image = decode(plain, chosen.need)
+    assert image.size == chosen.decoded == (80, 54)
+    assert image.channels == chosen.steps[0].channels == 1

@@ -1,5 +1,5 @@
 """Makes the service fixtures known to the tests of this folder."""
 
-from conftest_service import pictures, service_process
+from service_process import pictures, service_process
 
 __all__ = ["pictures", "service_process"]

@@ -14,7 +14,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from conftest_service import ServiceProcess, all_tasks, submit, wait_until
+from service_process import ServiceProcess, all_tasks, submit, wait_until
 
 Start = Callable[..., ServiceProcess]
 

@@ -7,12 +7,13 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from conftest_service import ServiceProcess, all_events, all_tasks, port_is_free, submit, wait_until
+from service_process import ServiceProcess, all_events, all_tasks, port_is_free, submit, wait_until
 
 Start = Callable[..., ServiceProcess]
 SLOW = "sketch:denoise=fast/format:jpeg"
@@ -21,6 +22,10 @@ SLOW = "sketch:denoise=fast/format:jpeg"
 def done(url: str, job: str) -> int:
     counts = httpx.get(f"{url}/v1/jobs/{job}").json()["counts"]
     return int(counts["succeeded"] + counts["failed"])
+
+
+def has_done(url: str, job: str, goal: int) -> bool:
+    return done(url, job) >= goal
 
 
 def assert_ended_exactly_once(url: str, job: str, count: int) -> None:
@@ -43,14 +48,14 @@ def test_kill_9_ten_times_in_the_middle_of_500_tasks(service_process: Start, pic
     for kill in range(10):
         first = next(iter(jobs))
         goal = min(495, done(service.url, first) + chance.randrange(5, 45))
-        wait_until(lambda first=first, goal=goal: done(service.url, first) >= goal, f"{goal} tasks are done")
+        wait_until(partial(has_done, service.url, first, goal), f"{goal} tasks are done")
         # A job that was accepted a moment before the kill must be there afterwards.
         late = submit(service.url, SLOW, {f"late-{kill}.jpg": pictures[0]})
         jobs[late["id"]] = 1
         service.kill()
         service.start()
     for job, count in jobs.items():
-        wait_until(lambda job=job, count=count: done(service.url, job) == count, f"job {job} ends")
+        wait_until(partial(has_done, service.url, job, count), f"job {job} ends")
         assert_ended_exactly_once(service.url, job, count)
 
 

@@ -354,6 +354,18 @@ async def test_a_put_that_was_killed_is_invisible_and_swept(tmp_path: Path) -> N
 
 
 @pytest.mark.anyio
+async def test_a_check_that_was_never_finished_is_swept_when_it_is_old(store: FolderStore) -> None:
+    await store.check()
+    checks = store.root / ".pixelmill" / "check"
+    checks.mkdir(exist_ok=True)
+    for name in ("old", "new"):
+        (checks / name).write_bytes(b"pixelmill")
+    os.utime(checks / "old", (0, 0))
+    assert await store.sweep() == 1
+    assert [path.name for path in checks.iterdir()] == ["new"]
+
+
+@pytest.mark.anyio
 async def test_large_streams_take_little_memory(store: FolderStore) -> None:
     block = bytes(MEGABYTE)
 

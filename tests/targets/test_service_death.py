@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pool_tools import Announcement, Watched, sockets_of, wait_readable
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent / "support"
 
 
 @contextmanager

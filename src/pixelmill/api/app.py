@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from pixelmill import __version__, logs
 from pixelmill.api import events, health, jobs, nodes, operations, process, tasks, uploads
@@ -47,7 +48,7 @@ def create_app(service: Service, settings: ApiSettings) -> FastAPI:
     )
     app.state.edge = edge
     for resource in RESOURCES:
-        app.include_router(resource.routes.router)
+        resource.routes.add_to(app)
     app.add_middleware(EdgeMiddleware, edge=edge)
     app.add_exception_handler(PixelmillError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -96,9 +97,16 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    lowered = {name.lower(): value for name, value in (error.headers or {}).items()}
-    translated = from_http_status(error.status_code, request.scope["path"], request.method, lowered)
+    path = request.scope["path"]
+    allowed = _allowed(request.app, path) if error.status_code == 405 else ()
+    translated = from_http_status(error.status_code, path, request.method, allowed)
     return problem_response(translated, request.scope)
+
+
+def _allowed(app: FastAPI, path: str) -> list[str]:
+    """The methods of all routes of a path; the router names those of the first one only."""
+    matching = (route for route in app.routes if isinstance(route, Route) and route.path_regex.match(path))
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -47,8 +47,9 @@ class Access:
     def __init__(
         self, service: Authenticator, settings: ApiSettings, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._service, self._settings, self._clock = service, settings, clock
+        self._service, self._clock = service, clock
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
+        self._tokens_needed, self._on_loopback = settings.tokens_needed, settings.on_loopback
         self._hosts = frozenset(name.lower() for name in settings.allowed_hosts)
 
     async def caller(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
@@ -57,7 +58,7 @@ class Access:
         authorization = found.get(b"authorization")
         if authorization is not None:
             return await self._of_token(authorization)
-        if self._settings.tokens_needed:
+        if self._tokens_needed:
             raise Unauthenticated(
                 "This service needs a token: send `Authorization: Bearer pm_…`. "
                 "`pixelmill tokens create` on the service's machine makes one."
@@ -86,7 +87,7 @@ class Access:
         return caller
 
     def _check_host(self, host: str) -> None:
-        if not host or not self._settings.on_loopback:
+        if not host or not self._on_loopback:
             return
         name = _without_port(host)
         if not (is_loopback(name) or name.lower() in self._hosts):

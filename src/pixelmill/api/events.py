@@ -5,7 +5,6 @@ Nothing is buffered for a reader: the service reads the log when the reader has 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import anyio
@@ -14,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from pixelmill.api.dto import event_text
 from pixelmill.api.edge import Call
-from pixelmill.api.responses import HEAD_KEY, OpenStreams
+from pixelmill.api.responses import HEAD_KEY, OpenStreams, close
 from pixelmill.api.routes import Routes, parameter, path_id
 from pixelmill.api.schemas import JOB_ID
 from pixelmill.errors import RequestError
@@ -99,13 +98,12 @@ def _after(call: Call) -> int | None:
 
 
 class EventStream(Response):
-    """Sends events until they end, the client goes away or takes nothing for too long, or the service drains."""
+    """Sends events until they end, the client goes away (or takes nothing), or the service drains."""
 
     def __init__(self, call: Call, events: AsyncIterator[LoggedEvent | None], first: LoggedEvent | None = None) -> None:
         super().__init__()
         self.raw_headers = list(HEADERS)
         self._streams: OpenStreams = call.edge.streams
-        self._stall_s = call.edge.settings.send_stall_s
         self._events, self._first = events, first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,16 +118,13 @@ class EventStream(Response):
                 finally:
                     forget()
                     group.cancel_scope.cancel()
-        close = getattr(self._events, "aclose", None)
-        if close is not None:
-            await close()
+        await close(self._events)
         # uvicorn ignores this where the client is gone.
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_all(self, send: Send) -> None:
         async def put(text: bytes) -> None:
-            async with asyncio.timeout(self._stall_s):
-                await send({"type": "http.response.body", "body": text, "more_body": True})
+            await send({"type": "http.response.body", "body": text, "more_body": True})
 
         await put(OPENING)
         if self._first is not None:

@@ -14,13 +14,15 @@ from pixelmill.api.multipart import Part
 from pixelmill.api.naming import clean_name
 from pixelmill.api.schemas import JobRequest, MoreTasks
 from pixelmill.errors import RequestError
-from pixelmill.jobs.model import Priority
+from pixelmill.jobs.model import Priority, Upload
 from pixelmill.pipelines.spec import Pipeline
 
 MAX_TAGS = 32
 MAX_TAG = 256
 MAX_NAME = 200
 MAX_KEY = 255
+RECORD_BATCH = 64
+"""Files of a form that are recorded together: a transaction each would double the cost of taking them in."""
 
 
 @dataclass(slots=True)
@@ -80,25 +82,43 @@ async def _form(call: Call, *, fingerprint: bool, more: bool = False) -> Intake:
     """Each file goes to the store as it arrives; nothing more is received while the store is busy."""
     intake = Intake(sealed=not more)
     digest = hashlib.sha256() if fingerprint else None
-    check = call.edge.limits.check_bytes
-    async for part in call.form().parts():
-        if part.name == "files":
-            if part.filename is None:
-                raise RequestError("The field 'files' must be sent as files, with a filename.", field="files")
-            name = clean_name(part.filename)
-            chunks = limited(part.chunks(), check)
-            if digest is not None:
-                digest.update(f"\0file\0{name}\0".encode())
-                chunks = _hashed(chunks, digest)
-            made = await call.service.put_upload(call.owner, name, chunks)
-            intake.uploads.append(made.id)
-        else:
-            text = await part.text()
-            if digest is not None:
-                digest.update(f"\0field\0{part.name}\0{text}\0".encode("utf-8", "replace"))
-            _set(intake, part, text, more=more)
+    stored: list[Upload] = []
+    try:
+        async for part in call.form().parts():
+            if part.name == "files":
+                stored.append(await _store(call, part, digest))
+                if len(stored) >= RECORD_BATCH:
+                    await _record(call, intake, stored)
+            else:
+                text = await part.text()
+                if digest is not None:
+                    digest.update(f"\0field\0{part.name}\0{text}\0".encode("utf-8", "replace"))
+                _set(intake, part, text, more=more)
+    finally:
+        # Of a form that broke off too: what is recorded expires, what isn't would lie there for ever.
+        await _record(call, intake, stored)
     intake.fingerprint = digest.hexdigest() if digest is not None else ""
     return intake
+
+
+async def _store(call: Call, part: Part, digest: hashlib._Hash | None) -> Upload:
+    """One file of a form to the store; not yet recorded."""
+    if part.filename is None:
+        raise RequestError("The field 'files' must be sent as files, with a filename.", field="files")
+    name = clean_name(part.filename)
+    chunks = limited(part.chunks(), call.edge.limits.check_bytes)
+    if digest is not None:
+        digest.update(f"\0file\0{name}\0".encode())
+        chunks = _hashed(chunks, digest)
+    return await call.service.store_upload(call.owner, name, chunks)
+
+
+async def _record(call: Call, intake: Intake, stored: list[Upload]) -> None:
+    """Make uploads known to the job store."""
+    if stored:
+        await call.service.record_uploads(stored)
+    intake.uploads.extend(upload.id for upload in stored)
+    stored.clear()
 
 
 async def _hashed(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> AsyncIterator[bytes]:

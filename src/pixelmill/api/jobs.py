@@ -10,7 +10,7 @@ from pixelmill.api.dto import job_body, page_body, task_body
 from pixelmill.api.edge import Call
 from pixelmill.api.intake import idempotency_key, job_intake, tasks_intake
 from pixelmill.api.naming import content_disposition
-from pixelmill.api.responses import BoundedStream, begun, json_response
+from pixelmill.api.responses import ByteStream, begun, json_response
 from pixelmill.api.routes import BINARY, CURSOR, LIMIT, STATE, Routes, content_of, parameter, path_id
 from pixelmill.api.schemas import (
     JOB_ID,
@@ -246,4 +246,4 @@ async def get_archive(call: Call) -> Response:
         "content-disposition": content_disposition(f"{job.name or job.id}.zip", inline=False),
         "cache-control": "no-store",
     }
-    return BoundedStream(body, call.edge.settings.send_stall_s, headers)
+    return ByteStream(body, headers)

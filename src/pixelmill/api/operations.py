@@ -12,7 +12,7 @@ from pixelmill.api.routes import Routes, parameter
 from pixelmill.api.schemas import OperationBody, OperationList
 from pixelmill.errors import NotFound, UnknownOperation
 from pixelmill.operations.operation import Operation
-from pixelmill.operations.table import all_operations, example_of, operation_named
+from pixelmill.operations.table import all_operations, operation_named
 from pixelmill.pipelines.spec import Pipeline
 
 routes = Routes("operations")
@@ -20,8 +20,8 @@ routes = Routes("operations")
 
 def operation_body(cls: type[Operation]) -> dict[str, Any]:
     """One operation as JSON. Kind and tier may depend on parameters; shown are those of its example."""
-    example = example_of(cls)
-    facts = example.facts()
+    example = Pipeline.parse(f"{cls.name}:{cls.example}" if cls.example else cls.name)
+    facts = example.operations[0].facts()
     return {
         "name": cls.name,
         "family": cls.family,
@@ -30,7 +30,7 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
         "kind": facts.kind,
         "tier": facts.tier,
         "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
-        "examples": [Pipeline((example,)).to_text()],
+        "examples": [example.to_text()],
     }
 
 

@@ -126,14 +126,13 @@ def encode_problem(error: PixelmillError, *, instance: str, request_id: str) -> 
     return json.dumps(problem(error, instance=instance, request_id=request_id), default=str).encode()
 
 
-def from_http_status(status: int, path: str, method: str, headers: Mapping[str, str] | None = None) -> PixelmillError:
-    """What Starlette's own HTTP errors mean here."""
+def from_http_status(status: int, path: str, method: str, allowed: Sequence[str] = ()) -> PixelmillError:
+    """What Starlette's own HTTP errors mean here; ``allowed`` are the methods that the path takes."""
     if status == 404:
         return NotFound(f"There is nothing at {path}. / lists what there is.", path=path)
     if status == 405:
-        allow = sorted(name for name in (headers or {}).get("allow", "").split(", ") if name)
-        named = " and ".join(allow) if allow else "others"
-        return RequestError(f"{path} doesn't take {method}; it takes {named}.", status=405, allow=allow)
+        named = " and ".join(allowed)
+        return RequestError(f"{path} doesn't take {method}; it takes {named}.", status=405, allow=list(allowed))
     return RequestError(f"The request can't be understood ({status}).", status=status)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 
 from starlette.responses import Response
 
 from pixelmill.api.body import collect, declared_length
 from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
-from pixelmill.api.multipart import Part
 from pixelmill.api.naming import clean_name, content_disposition, result_name
 from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
@@ -109,9 +108,8 @@ class _Form:
         self.name = ""
         self.pipeline: str | None = None
 
-    async def read(self, call: Call, take: object) -> None:
+    async def read(self, call: Call, take: Callable[[int], None]) -> None:
         """Read the form; raises :class:`RequestError` unless it has exactly one file, and no other fields."""
-        assert callable(take)
         declared = declared_length(call.request)
         if declared is not None:
             call.edge.limits.check_bytes(max(0, declared - FORM_OVERHEAD))
@@ -122,17 +120,13 @@ class _Form:
                 if files > 1:
                     raise RequestError("A form for /v1/process has one file. For many, POST /v1/jobs.", field="file")
                 self.name = clean_name(part.filename) if part.filename else ""
-                self.file = await collect(_bytes(part), call.edge.limits.check_bytes, take)
+                self.file = await collect(part.chunks(), call.edge.limits.check_bytes, take)
             elif part.name == "pipeline":
                 self.pipeline = await part.text()
             else:
                 raise RequestError(
                     f"Unknown field {part.name[:40]!r}; there are 'file' and 'pipeline'.", field=part.name
                 )
-
-
-def _bytes(part: Part) -> AsyncIterator[bytes]:
-    return part.chunks()
 
 
 def _answer(call: Call, result: RunResult, name: str, wall_ms: float) -> Response:

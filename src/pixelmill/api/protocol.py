@@ -1,7 +1,10 @@
-"""uvicorn's HTTP/1.1 protocol with the bounds it lacks: time and size of a head, patience with a body nobody wants.
+"""uvicorn's HTTP/1.1 protocol with the bounds it lacks.
 
-uvicorn times idle connections between requests only; one that never sends a request, or sends a header a minute, would
-stay for ever.
+They are on time and size of a head, and on patience: with a body that nobody wants, and with a client that takes
+nothing of its answer.
+
+uvicorn times idle connections between requests only; one that never sends a request, sends a header a minute, or stops
+reading would stay for ever.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADERS = 128
@@ -18,14 +22,16 @@ SLACK = 1 << 19
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. ``max_head_bytes`` and ``head_timeout_s`` are set by :func:`protocol_class`."""
+    """One connection; its bounds are set by :func:`protocol_class`."""
 
     max_head_bytes = 65_536
     head_timeout_s = 20.0
+    stall_s = 60.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
         self._head_bytes = self._unfinished = 0
         self._in_head = False
 
@@ -37,7 +43,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more to wait for."""
         self._disarm()
+        self.resume_writing()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The buffer is full: the client must take something in time."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.stall_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It did."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Bound what the parser keeps of a head that never ends; exact counts are taken as headers are complete."""
@@ -73,12 +92,24 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """After an early answer (413, 401) the rest of a body is read and dropped, for a while."""
+        """After an early answer (413, 401) the rest of a body is read and dropped, for a while.
+
+        uvicorn gathers pieces in a bytearray and copies that again; a piece that finds it empty takes its place as it
+        is. That saves 0.05 ms of 0.23 for a body of 360 KB.
+        """
+        cycle = self.cycle
         if self.transport.is_closing():
             return
-        if self.cycle.response_complete and self._timer is None:
-            self._arm(LINGER_S, b"")
-        super().on_body(body)
+        if cycle.response_complete:
+            if self._timer is None:
+                self._arm(LINGER_S, b"")
+        elif cycle.body:
+            super().on_body(body)
+        else:
+            cycle.body = body  # type: ignore[assignment]  # only its length, `+=` and bytes() are asked for
+            if len(body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """The body is whole. After an early answer uvicorn's own timer of idle connections is gone."""
@@ -113,10 +144,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def protocol_class(max_head_bytes: int, head_timeout_s: float) -> type[BoundedProtocol]:
+def protocol_class(max_head_bytes: int, head_timeout_s: float, stall_s: float) -> type[BoundedProtocol]:
     """The protocol with these bounds."""
     return type(
         "ConfiguredProtocol",
         (BoundedProtocol,),
-        {"max_head_bytes": max_head_bytes, "head_timeout_s": head_timeout_s},
+        {"max_head_bytes": max_head_bytes, "head_timeout_s": head_timeout_s, "stall_s": stall_s},
     )

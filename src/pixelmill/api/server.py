@@ -115,7 +115,7 @@ def _config(app: object, settings: ApiSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # FastAPI is the application that uvicorn's protocol describes
         loop="uvloop",
-        http=protocol_class(settings.max_header_bytes, settings.header_timeout_s),
+        http=protocol_class(settings.max_header_bytes, settings.header_timeout_s, settings.send_stall_s),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class ApiSettings:
         return self.require_tokens or not (self.on_loopback or self.insecure)
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """True for ``localhost``, names below it, 127.0.0.0/8 and ::1; ``host`` comes without a port."""
     name = host.strip("[]").rstrip(".").lower()

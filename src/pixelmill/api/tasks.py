@@ -9,7 +9,7 @@ from starlette.responses import Response
 from pixelmill.api.dto import outcome_body, task_detail_body
 from pixelmill.api.edge import Call
 from pixelmill.api.naming import content_disposition, result_name
-from pixelmill.api.responses import BoundedStream, begun, json_response
+from pixelmill.api.responses import ByteStream, begun, close, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter, path_id
 from pixelmill.api.schemas import TASK_ID, TaskDetailBody
 from pixelmill.images.formats import format_named
@@ -112,9 +112,7 @@ def _unchanged(call: Call, etag: str) -> bool:
 
 
 async def _not_modified(etag: str, body: AsyncIterator[bytes] | None) -> Response:
-    close = getattr(body, "aclose", None)
-    if close is not None:
-        await close()
+    await close(body)
     return Response(status_code=304, headers={"etag": etag, "cache-control": "private, no-cache"})
 
 
@@ -130,4 +128,4 @@ async def _stream(
     }
     if length is not None:
         headers["content-length"] = str(length)
-    return BoundedStream(await begun(body), call.edge.settings.send_stall_s, headers)
+    return ByteStream(await begun(body), headers)

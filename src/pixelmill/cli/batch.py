@@ -1,139 +1,144 @@
-"""Runs a pipeline over many inputs in a local pool: a bounded number under way, each result written as it comes.
+"""Runs many sources in a local pool by the chunk, a bounded number under way, and hands over reports as they come.
 
-Knows inputs, outputs and targets; prints nothing: every ended source is handed to a callback as a :class:`Report`.
+A chunk is about ``CHUNK_S`` of work. Where one fails as a whole (a process died, a time or memory limit), its sources
+are run again one by one, so that what is wrong with one costs that one alone. Prints nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
-from pixelmill.cli.outputs import Clash, Destination, Job, exists_error, expected, extension, write
+from pixelmill.cli.outputs import Target
 from pixelmill.cli.state import Stopped
+from pixelmill.cli.work import INLINE, Item, Report, Rules, chunk_request, failed, part_of, read_reports
 from pixelmill.errors import PixelmillError
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.targets.target import RunRequest
 
+CHUNK_S = 0.1
+LARGEST_CHUNK = 32
+
+Runner = Callable[[RunRequest], Awaitable[Outcome]]
+"""Runs one request in the pool; raises :class:`PixelmillError`."""
+
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How one source ended, and what it left: ``output`` and ``data_file`` are paths where files were written."""
+class Source:
+    """One source: bytes or a file, where its result goes, or why it can't be used."""
 
-    source: str
-    state: Literal["succeeded", "failed", "skipped"]
-    output: str | None = None
-    data_file: str | None = None
-    outcome: Outcome | None = None
+    name: str
+    body: bytes | Path
+    target: Target
     error: PixelmillError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all inputs of one command share. ``pipeline`` is canonical JSON."""
+    """All sources of a command, and what they share. ``pipeline`` is canonical JSON."""
 
+    sources: Sequence[Source]
     pipeline: str
-    format: str | None
+    rules: Rules
     images: Mapping[str, Path]
     limits: Limits
     timeout_s: float
-    destination: Destination
-    clash: Clash
-    data_to_files: bool
-
-    def request(self, number: int, job: Job) -> RunRequest:
-        """The request for one input."""
-        return RunRequest(
-            id=str(number),
-            pipeline=self.pipeline,
-            source=job.input.body,
-            images=self.images,
-            source_name=job.input.name,
-            limits=self.limits,
-            timeout_s=self.timeout_s,
-        )
-
-    def before(self, job: Job) -> Report | None:
-        """The report of an input that needs no work: it can't be used, or its result is there already."""
-        if job.input.error is not None:
-            return Report(job.input.name, "failed", error=job.input.error)
-        path = expected(job, self.destination, self.format) if self.clash != "overwrite" else None
-        if path is None or not os.path.lexists(path):
-            return None
-        if self.clash == "skip":
-            return Report(job.input.name, "skipped", output=path)
-        return Report(job.input.name, "failed", error=exists_error(path))
-
-    def after(self, job: Job, outcome: Outcome) -> Report:
-        """Write what an outcome holds; raises :class:`StorageError`."""
-        output = data_file = None
-        stem = job.stem
-        if stem is not None and outcome.bytes is not None and outcome.format is not None:
-            if self.destination.kind == "file":
-                output = str(self.destination.path)
-            else:
-                output = stem + extension(outcome.format, job.input.relative)
-            write(output, outcome.bytes, self.clash)
-        if stem is not None and outcome.data and self.data_to_files:
-            data_file = f"{stem}.json"
-            text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
-            write(data_file, text.encode(), self.clash)
-        return Report(job.input.name, "succeeded", output, data_file, outcome)
+    max_attempts: int
 
 
-class Runner(Protocol):
-    """Runs one request: the dispatcher over a pool."""
+class Batch:
+    """One pass over all sources. ``take`` gets each report, and the image bytes of a source without a place."""
 
-    async def __call__(self, request: RunRequest) -> Outcome:
-        """Raises :class:`PixelmillError`."""
-        ...
+    def __init__(self, work: Work, runner: Runner, workers: int, take: Callable[[Report, bytes | None], None]) -> None:
+        self._work, self._runner, self._workers, self._take = work, runner, workers, take
+        self._next = 0
+        self._under_way: dict[int, Item] = {}
+        self._mean_s: float | None = None
 
+    async def run(self) -> None:
+        """Run all. Failures are reports; only a defect or a cancellation raises."""
+        # One lane more than workers: it has its chunk ready when a slot comes free.
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers + 1):
+                group.create_task(self._lane())
 
-async def run_all(
-    work: Work, jobs: Sequence[Job], runner: Runner, lanes: int, report: Callable[[Report], None]
-) -> None:
-    """Run all jobs, at most ``lanes`` at a time. Failures are reports; only a defect or a cancellation raises."""
-    waiting = iter(enumerate(jobs))
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(lanes, len(jobs))):
-            group.create_task(_lane(work, waiting, runner, report))
+    def sweep(self) -> None:
+        """Remove what chunks that never ended have left; for the end, when no process of the pool lives any more."""
+        for item in self._under_way.values():
+            self._sweep(item)
 
+    async def _lane(self) -> None:
+        while chunk := self._draw():
+            await self._run(chunk, attempt=1)
 
-async def _lane(
-    work: Work, waiting: Iterator[tuple[int, Job]], runner: Runner, report: Callable[[Report], None]
-) -> None:
-    for number, job in waiting:
-        ended = work.before(job)
-        if ended is None:
-            try:
-                ended = work.after(job, await runner(work.request(number, job)))
-            except PixelmillError as error:
-                ended = Report(job.input.name, "failed", error=error)
-        report(ended)
+    def _draw(self) -> list[Item]:
+        """The next chunk: small at first, when the pace is unknown, and at last, so that all workers end together."""
+        sources = self._work.sources
+        fair = (len(sources) - self._next) // (2 * self._workers)
+        wanted = 1 if self._mean_s is None else int(CHUNK_S / max(self._mean_s, 1e-6))
+        size = max(1, min(wanted, fair, LARGEST_CHUNK))
+        chunk: list[Item] = []
+        while len(chunk) < size and self._next < len(sources):
+            number, source = self._next, sources[self._next]
+            self._next += 1
+            if source.error is not None:
+                self._take(failed(number, source.error), None)
+                continue
+            inline = isinstance(source.body, bytes)
+            chunk.append(Item(number, INLINE if inline else str(source.body), source.target))
+        return chunk
 
+    async def _run(self, chunk: list[Item], attempt: int, *, again: bool = False) -> None:
+        self._under_way |= {item.number: item for item in chunk}
+        start = asyncio.get_running_loop().time()
+        try:
+            outcome = await self._runner(self._request(chunk, again=again))
+        except PixelmillError as error:
+            for item in chunk:
+                self._sweep(item)
+            await self._recover(chunk, error, attempt)
+            return
+        for report in read_reports(outcome):
+            del self._under_way[report.number]
+            self._take(report, outcome.bytes)
+        seconds = (asyncio.get_running_loop().time() - start) / len(chunk)
+        self._mean_s = seconds if self._mean_s is None else 0.7 * self._mean_s + 0.3 * seconds
 
-def run_here(work: Work, jobs: Iterable[Job], report: Callable[[Report], None]) -> None:
-    """The same in this process, without a pool: for one image, which is done before a pool would be up."""
-    from pixelmill.pipelines.run import run
-    from pixelmill.pipelines.spec import Pipeline
+    async def _recover(self, chunk: list[Item], error: PixelmillError, attempt: int) -> None:
+        if len(chunk) > 1:
+            for item in chunk:
+                await self._run([item], attempt=1, again=True)
+        elif error.retryable and attempt < self._work.max_attempts:
+            await self._run(chunk, attempt + 1, again=True)
+        else:
+            del self._under_way[chunk[0].number]
+            self._take(failed(chunk[0].number, error), None)
 
-    pipeline = Pipeline.parse(work.pipeline)
-    for job in jobs:
-        ended = work.before(job)
-        if ended is None:
-            try:
-                outcome = run(pipeline, job.input.body, limits=work.limits, images=work.images)
-                ended = work.after(job, outcome)
-            except PixelmillError as error:
-                ended = Report(job.input.name, "failed", error=error)
-        report(ended)
+    def _request(self, chunk: list[Item], *, again: bool) -> RunRequest:
+        work = self._work
+        images: dict[str, bytes | Path] = dict(work.images)
+        for item in chunk:
+            body = work.sources[item.number].body
+            if isinstance(body, bytes):
+                images[INLINE] = body
+        rules = work.rules
+        if again and rules.clash == "refuse":
+            # A result that is there now was written by the attempt that was lost.
+            rules = Rules(rules.format, "overwrite", rules.token, rules.data_to_files, rules.detailed)
+        identity = str(chunk[0].number)
+        return chunk_request(identity, rules, chunk, work.pipeline, work.limits, work.timeout_s, images)
+
+    def _sweep(self, item: Item) -> None:
+        part = part_of(self._work.rules, item.target, item.number)
+        if part is not None:
+            with suppress(OSError):  # nearly always there is none
+                os.unlink(part)  # noqa: PTH108 -- text, as in work.py
 
 
 @contextmanager
@@ -158,19 +163,3 @@ def ended_by_sigterm() -> Iterator[None]:
         raise
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-
-
-def record(report: Report) -> dict[str, Any]:
-    """A report as plain JSON values, for ``--json``."""
-    line: dict[str, Any] = {"source": report.source, "state": report.state}
-    if report.output is not None:
-        line["output"] = report.output
-    if report.data_file is not None:
-        line["data_file"] = report.data_file
-    if report.outcome is not None:
-        document = report.outcome.to_dict()
-        line |= {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}
-        line["bytes"] = len(report.outcome.bytes) if report.outcome.bytes is not None else None
-    if report.error is not None:
-        line["error"] = {"type": report.error.type, "detail": report.error.detail}
-    return line

@@ -7,7 +7,6 @@ die in a way that leaves no time for that.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -65,7 +64,7 @@ def demo(
     with _sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-demo-") as temporary:
         folder = Path(temporary)
         sources = _samples(folder) if images is None else _own(images)
-        with _service(folder) as url:
+        with private_service(folder) as url:
             made = _run_jobs(url, sources, output)
     _print(made, output)
     if any(row.failed for row in made):
@@ -111,7 +110,7 @@ def _own(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[str]:
+def private_service(folder: Path) -> Iterator[str]:
     """A private service over an empty data folder; its URL."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -211,9 +210,8 @@ def _run_job(client: Client, title: str, folder: Path, pipeline: str, sources: l
         _follow(job, bar)
     status = job.refresh()
     seconds = time.perf_counter() - start
-    # Results of an earlier demo would be taken for those of this one.
-    shutil.rmtree(folder, ignore_errors=True)
-    done = job.download(folder)
+    # Results of an earlier demo must not be taken for those of this one.
+    done = job.download(folder, overwrite=True)
     for task in done.failed:
         print(f"  {task.name}: {(task.error or {}).get('detail', task.state)}", file=sys.stderr)
     tasks = [task for task in job.tasks() if task.state == "succeeded"]
@@ -239,7 +237,7 @@ def _mean_ms(tasks: list[TaskStatus]) -> float:
 def _print(made: list[Made], output: Path) -> None:
     from pixelmill.cli.tables import print_table, size_text
 
-    header = ("job", "images", "failed", "written to", "size", "seconds", "images/s", "ms of work an image")
+    header = ("job", "images", "failed", "size", "seconds", "images/s", "ms/image", "written to")
     print_table(
         header,
         (
@@ -247,14 +245,15 @@ def _print(made: list[Made], output: Path) -> None:
                 row.title,
                 row.images,
                 row.failed or "",
-                row.folder,
                 size_text(row.bytes),
                 f"{row.seconds:.2f}",
                 f"{row.images / row.seconds:.1f}" if row.seconds else "",
                 f"{row.milliseconds:.1f}",
+                row.folder,
             )
             for row in made
         ),
     )
+    print("ms/image: decode, apply and encode in a pool process, on average.")
     print(f"Results are in {output.absolute()}. The private service has ended.")
     print("Next: `pixelmill operations`, `pixelmill run PIPELINE FOLDER -o OUT`, `pixelmill serve`.")

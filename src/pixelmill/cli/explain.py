@@ -19,7 +19,7 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
     """Print the plan for the first of ``items``; raises what reading and planning raise."""
     from pixelmill.images.probe import probe
     from pixelmill.pipelines.plan import plan
-    from pixelmill.pipelines.run import read_file
+    from pixelmill.pipelines.sources import read_file
 
     first = items[0]
     if first.error is not None:
@@ -30,9 +30,7 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
     made = plan(pipeline, info, bounds)
     if not as_json:
         print(f"pipeline {pipeline.to_text()}")
-        print(
-            f"source   {first.name}: {info.format} {info.size.width}×{info.size.height} {info.mode}, {len(data):,} bytes"
-        )
+        print(f"file     {first.name}")
         print(made.explain())
         return
     record = {
@@ -40,10 +38,10 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
         "hash": pipeline.hash,
         "source": first.name,
         "decode": {"color": made.need.color, "least": made.need.least, "size": made.decoded},
-        "steps": [step.name for step in made.steps],
-        "format": made.format,
+        "steps": [step.action.name for step in made.steps],
+        "format": made.target.name,
         "size": made.size,
         "seconds": made.seconds,
-        "peak_bytes": made.peak_bytes,
+        "peak_bytes": made.memory,
     }
     print(json.dumps(record))

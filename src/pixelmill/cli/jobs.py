@@ -190,9 +190,11 @@ def fetch(
 def _client(context: typer.Context, url: str | None, token: str | None) -> Iterator[Client]:
     options: Globals = context.obj
     settings = options.settings(url=url, token=token)
-    from pixelmill.client import Client
+    from pixelmill.client import Client, RetryPolicy
 
-    with Client(settings["url"], settings["token"] or None) as client:
+    # A person waits: better to say soon that there is no service.
+    patience = RetryPolicy(attempts=4)
+    with Client(settings["url"], settings["token"] or None, retry=patience) as client:
         yield client
 
 

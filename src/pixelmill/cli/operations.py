@@ -45,21 +45,13 @@ def _record(operation: type[Operation]) -> dict[str, Any]:
 
 
 def usage(operation: type[Operation]) -> str:
-    """The text form with every parameter that must be given, as an example."""
-    values = [_example(operation, key) for key, field in operation.model_fields.items() if field.is_required()]
-    return f"{operation.name}:{','.join(values)}" if values else operation.name
-
-
-def _example(operation: type[Operation], key: str) -> str:
-    field = operation.model_fields[key]
-    if field.examples:
-        return str(field.examples[0])
-    return f"<{key}>"
+    """The text form with the operation's example."""
+    return f"{operation.name}:{operation.example}" if operation.example else operation.name
 
 
 def _explain(operation: type[Operation]) -> None:
     from pixelmill.cli.tables import print_table
-    from pixelmill.operations.build import describe
+    from pixelmill.operations.arguments import allowed
 
     print(f"{operation.name} ({operation.family}): {operation.summary}\n")
     description = " ".join((operation.__doc__ or "").replace("``", "`").split())
@@ -68,7 +60,7 @@ def _explain(operation: type[Operation]) -> None:
     rows = [
         (
             key,
-            describe(operation, key),
+            allowed(operation, key),
             "must be given" if field.is_required() else _shown(field.get_default(call_default_factory=True)),
             field.description or "",
         )

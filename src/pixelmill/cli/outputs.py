@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -53,7 +52,7 @@ def understand(text: str | None, inputs: Inputs) -> Destination:
                 f"There are several sources, so -o must be a folder; {text} is a file (or looks like one)."
             )
         return Destination("folder", path)
-    is_file = path.exists() or format_of_name(path) is not None or path.suffix.lower() == ".json"
+    is_file = path.exists() or format_of_name(path) is not None
     if not is_file and path.suffix:
         raise ConfigError(
             f"-o {text}: no format has the extension {path.suffix!r}; known are {', '.join(EXTENSIONS)}. "
@@ -63,20 +62,31 @@ def understand(text: str | None, inputs: Inputs) -> Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """An input with the path of its result, without extension; ``stem`` is None for standard output or data only."""
+class Target:
+    """Where a result goes: to ``path`` exactly, or to ``stem`` and an extension; or nowhere, if both are None.
 
-    input: Input
-    stem: str | None
+    ``name`` is the source's, whose extension is kept where it fits.
+    """
+
+    name: str
+    stem: str | None = None
+    path: str | None = None
+
+    @property
+    def nowhere(self) -> bool:
+        """True for standard output, and where only data is asked for."""
+        return self.stem is None
 
 
-def plan(inputs: Sequence[Input], destination: Destination) -> tuple[list[Job], list[str]]:
+def plan(inputs: Sequence[Input], destination: Destination) -> tuple[list[Target], list[str]]:
     """A distinct place for every input, and sentences on the names that had to be changed."""
-    if destination.path is None or destination.kind == "file":
-        stem = str(destination.path.with_suffix("")) if destination.path is not None else None
-        return [Job(item, stem) for item in inputs], []
+    if destination.path is None:
+        return [Target(item.relative) for item in inputs], []
+    if destination.kind == "file":
+        stem, path = str(destination.path.with_suffix("")), str(destination.path)
+        return [Target(item.relative, stem, path) for item in inputs], []
     taken: Counter[str] = Counter()
-    jobs: list[Job] = []
+    targets: list[Target] = []
     told: list[str] = []
     planned: set[str] = set()
     base = f"{destination.path}/"
@@ -85,8 +95,8 @@ def plan(inputs: Sequence[Input], destination: Destination) -> tuple[list[Job], 
         name = _distinct(relative, planned, taken)
         if name != relative:
             told.append(f"{item.name} is written as {name} because another source has the name {relative}.")
-        jobs.append(Job(item, base + name))
-    return jobs, told
+        targets.append(Target(item.relative, base + name))
+    return targets, told
 
 
 def _distinct(relative: str, planned: set[str], taken: Counter[str]) -> str:
@@ -107,18 +117,6 @@ def extension(format_name: str, source: str) -> str:
     return own if own.lower() in known.extensions else known.extension
 
 
-def expected(job: Job, destination: Destination, format_name: str | None) -> str | None:
-    """Where the result will lie, as far as that can be known before the work."""
-    if destination.kind == "file":
-        return str(destination.path)
-    if job.stem is None:
-        return None
-    if format_name is None:
-        guess = format_of_name(job.input.relative)
-        return None if guess is None else job.stem + extension(guess.name, job.input.relative)
-    return job.stem + extension(format_name, job.input.relative)
-
-
 def exists_error(path: str) -> ObjectExists:
     """The refusal to write over a file."""
     return ObjectExists(f"{path} exists already. Use --overwrite or --skip-existing, or another -o.")
@@ -128,19 +126,21 @@ _made: set[str] = set()
 """Folders that were made, or seen, by this command."""
 
 
-def write(path: str, data: bytes, clash: Clash) -> None:
-    """Write a file whole or not at all; raises :class:`ObjectExists` or another :class:`StorageError`.
+def write(path: str, data: bytes, clash: Clash, part_name: str) -> None:
+    """Write a file whole or not at all, by way of ``part_name`` beside it, a name that nobody else uses.
+
+    Raises :class:`ObjectExists` or another :class:`StorageError`.
 
     Without ``overwrite`` the file appears by a hard link, which fails where the name is taken, also by another process.
     """
     folder = os.path.dirname(path)  # noqa: PTH120 -- as above
-    part = Path(folder, f".{secrets.token_hex(6)}.part")
+    part = Path(part_name)
     try:
         if folder not in _made:
             part.parent.mkdir(parents=True, exist_ok=True)
             _made.add(folder)
         try:
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:
                 view = memoryview(data)
                 while view:
@@ -152,9 +152,8 @@ def write(path: str, data: bytes, clash: Clash) -> None:
             else:
                 _publish(part, path)
         except BaseException:
-            with suppress(
-                OSError
-            ):  # it was never made, or has its name already; the error on its way is the one to tell
+            # It was never made, or has its name already: the error on its way is the one to tell.
+            with suppress(OSError):
                 part.unlink()
             raise
     except FileExistsError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +17,11 @@ from pixelmill.cli.state import Globals
 from pixelmill.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
-    from pixelmill.cli.batch import Report, Work
-    from pixelmill.cli.outputs import Destination, Job
+    from pixelmill.cli.batch import Work
+    from pixelmill.cli.inputs import Input, Inputs
+    from pixelmill.cli.outputs import Clash, Destination, Target
     from pixelmill.cli.progress import Tally
+    from pixelmill.cli.work import Report
     from pixelmill.config import Settings
     from pixelmill.pipelines.spec import Pipeline
     from pixelmill.targets.spawner import ZygoteProcess
@@ -75,16 +79,17 @@ def run(
         return
     if destination.kind == "none" and not json_lines:
         raise ConfigError("Say where results go: -o FOLDER, -o FILE, or -o - for standard output.")
-    jobs, told = outputs.plan(found.items, destination)
+    targets, told = outputs.plan(found.items, destination)
     if found.left_out:
         told.append(f"{found.left_out:,} files in the folders are left out: their names are not those of images.")
     for sentence in told:
         print(f"pixelmill: {sentence}", file=sys.stderr)
     clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    work = _work(parsed, settings, destination, clash, data_to_files=not json_lines)
-    in_process = len(jobs) == 1 and timeout is None and workers is None and _size(jobs[0].input.body) <= SMALL_FILE
-    tally = _execute(work, jobs, settings, in_process=in_process, json_lines=json_lines, progress=progress)
-    _finish(tally, destination, json_lines=json_lines)
+    work = _work(parsed, settings, found, targets, clash, json_lines=json_lines)
+    one = len(work.sources) == 1 and timeout is None and workers is None and _size(found.items[0]) <= SMALL_FILE
+    printer = Printer(work, destination, json_lines=json_lines)
+    _run_here(work, printer) if one else _run_in_pool(work, settings, printer, progress)
+    printer.finish()
 
 
 def _settings(
@@ -114,19 +119,23 @@ def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline
     )
 
 
-def _work(pipeline: Pipeline, settings: Settings, destination: Destination, clash: Any, *, data_to_files: bool) -> Work:
-    from pixelmill.cli.batch import Work
+def _work(
+    pipeline: Pipeline, settings: Settings, found: Inputs, targets: Sequence[Target], clash: Clash, *, json_lines: bool
+) -> Work:
+    from pixelmill.cli.batch import Source, Work
     from pixelmill.cli.settings import limits
+    from pixelmill.cli.work import Rules
 
     return Work(
+        sources=[
+            Source(item.name, item.body, target, item.error) for item, target in zip(found.items, targets, strict=True)
+        ],
         pipeline=pipeline.to_json(),
-        format=pipeline.output.format,
+        rules=Rules(pipeline.output.format, clash, secrets.token_hex(6), not json_lines, json_lines),
         images={reference: _image_file(reference) for reference in pipeline.images()},
         limits=limits(settings),
         timeout_s=settings["timeout"],
-        destination=destination,
-        clash=clash,
-        data_to_files=data_to_files,
+        max_attempts=settings["max_attempts"],
     )
 
 
@@ -137,104 +146,139 @@ def _image_file(reference: str) -> Path:
     return path
 
 
-def _size(body: bytes | Path) -> int:
-    return len(body) if isinstance(body, bytes) else body.stat().st_size
+def _size(item: Input) -> int:
+    try:
+        return len(item.body) if isinstance(item.body, bytes) else item.body.stat().st_size
+    except OSError:
+        return 0  # the attempt itself will say what is wrong with it
 
 
-def _execute(
-    work: Work, jobs: list[Job], settings: Settings, *, in_process: bool, json_lines: bool, progress: bool | None
-) -> Tally:
-    from pixelmill.cli.progress import Bar, Failure, Tally, is_shown
+def _run_here(work: Work, printer: Printer) -> None:
+    """In this process, without a pool: for one image, which is done before a pool would be up."""
+    from pixelmill.cli.work import attempt, failed
+    from pixelmill.pipelines.spec import Pipeline
 
-    tally = Tally()
-    zygote = None
-    if not in_process:
-        from pixelmill.targets.spawner import prefork
-
-        # Before the progress bar: its thread must not exist in the processes that are forked.
-        zygote = prefork(("cv2", "simplejpeg", "pixelmill.targets.entry"))
-    with Bar("run", len(jobs), shown=is_shown(progress) and not in_process) as bar:
-
-        def take(report: Report) -> None:
-            if report.state == "failed" and report.error is not None:
-                tally.failures.append(Failure(report.source, report.error.type, report.error.detail))
-            elif report.state == "skipped":
-                tally.skipped += 1
-            else:
-                tally.succeeded += 1
-            _print(report, work.destination, json_lines=json_lines)
-            bar.update(tally.done, note=f"{len(tally.failures)} failed" if tally.failures else "")
-
-        if zygote is None:
-            from pixelmill.cli.batch import run_here
-
-            run_here(work, jobs, take)
-        else:
-            asyncio.run(_in_pool(work, jobs, settings, take, zygote))
-    return tally
+    (source,) = work.sources
+    if source.error is not None:
+        printer.take(failed(0, source.error), None)
+        return
+    pipeline = Pipeline.parse(work.pipeline)
+    report, outcome = attempt(work.rules, pipeline, 0, source.target, source.body, work.limits, work.images)
+    printer.take(report, outcome.bytes if outcome is not None else None)
 
 
-async def _in_pool(work: Work, jobs: list[Job], settings: Settings, take: Any, zygote: ZygoteProcess) -> None:
-    from pixelmill.cli.batch import ended_by_sigterm, run_all
+def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: bool | None) -> None:
+    from pixelmill.cli.progress import Bar, is_shown
+    from pixelmill.cli.work import ENTRY
+    from pixelmill.targets.spawner import prefork
+
+    # Before the progress bar and the event loop: what they start must not exist in the processes that are forked.
+    zygote = prefork((ENTRY.partition(":")[0],))
+    with Bar("run", len(work.sources), shown=is_shown(progress)) as bar:
+        printer.bar = bar
+        asyncio.run(_pooled(work, settings, printer, zygote))
+
+
+async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: ZygoteProcess) -> None:
+    from pixelmill.cli.batch import Batch, ended_by_sigterm
+    from pixelmill.cli.work import ENTRY
     from pixelmill.fleet.dispatcher import Dispatcher
     from pixelmill.jobs.model import Priority
     from pixelmill.pipelines.outcome import Outcome
     from pixelmill.targets.local import LocalPool
     from pixelmill.targets.target import RunRequest
 
-    workers = min(settings["workers"] or os.cpu_count() or 1, max(1, len(jobs)))
+    workers = min(settings["workers"] or os.cpu_count() or 1, len(work.sources))
     pool = LocalPool(
-        workers=workers, memory_bytes=settings["memory"], recycle_after=settings["recycle_after"], zygote=zygote
+        workers=workers,
+        memory_bytes=settings["memory"],
+        recycle_after=settings["recycle_after"],
+        entry=ENTRY,
+        zygote=zygote,
     )
     dispatcher = Dispatcher([pool], reserved=0, max_waiting=2 * workers)
 
     async def runner(request: RunRequest) -> Outcome:
         return (await dispatcher.run(request, Priority.BATCH)).outcome
 
+    batch = Batch(work, runner, workers, printer.take)
     with ended_by_sigterm():
         try:
             await pool.start()
-            # One more lane than workers: it has its request ready when a slot comes free.
-            await run_all(work, jobs, runner, workers + 1, take)
+            await batch.run()
         finally:
             await pool.stop()
+            batch.sweep()
 
 
-def _print(report: Report, destination: Destination, *, json_lines: bool) -> None:
-    if json_lines:
-        from pixelmill.cli.batch import record
+class Printer:
+    """Takes reports, counts them, and prints what a person or a program wants to see."""
 
-        print(json.dumps(record(report), ensure_ascii=False), flush=True)
-    elif destination.kind == "stdout" and report.outcome is not None:
-        if report.outcome.bytes is not None:
-            sys.stdout.buffer.write(report.outcome.bytes)
+    def __init__(self, work: Work, destination: Destination, *, json_lines: bool) -> None:
+        from pixelmill.cli.progress import Bar, Tally
+
+        self.bar = Bar("", None, shown=False)
+        self._names = [source.name for source in work.sources]
+        self._destination, self._json = destination, json_lines
+        self._tally = Tally()
+
+    def take(self, report: Report, body: bytes | None) -> None:
+        """One source has ended; ``body`` is its image where that has no file to go to."""
+        from pixelmill.cli.progress import Failure
+
+        tally, name = self._tally, self._names[report.number]
+        if report.error is not None:
+            tally.failures.append(Failure(name, report.error["type"], report.error["detail"]))
+        elif report.state == "skipped":
+            tally.skipped += 1
         else:
-            print(json.dumps(dict(report.outcome.data), ensure_ascii=False))
-        sys.stdout.flush()
+            tally.succeeded += 1
+        if self._json:
+            print(json.dumps(_line(name, report), ensure_ascii=False), flush=True)
+        elif self._destination.kind == "stdout" and body is not None:
+            sys.stdout.buffer.write(body)
+            sys.stdout.buffer.flush()
+        self.bar.update(tally.done, note=f"{len(tally.failures)} failed" if tally.failures else "")
 
-
-def _finish(tally: Tally, destination: Destination, *, json_lines: bool) -> None:
-    from pixelmill.cli.progress import print_failures
-
-    if json_lines:
-        summary = {
-            "sources": tally.done,
-            "succeeded": tally.succeeded,
-            "failed": len(tally.failures),
-            "skipped": tally.skipped,
-            "seconds": round(tally.seconds, 3),
-            "images_per_second": round(tally.rate, 2),
-        }
-        print(json.dumps({"summary": summary}), flush=True)
-    elif destination.kind != "stdout" and tally.done > 1:
-        skipped = f", {tally.skipped:,} skipped" if tally.skipped else ""
-        where = f" to {destination.path}" if destination.path is not None else ""
-        print(
-            f"{tally.succeeded:,} of {tally.done:,} written{where} in {tally.seconds:.1f} s{skipped}", file=sys.stderr
-        )
-    if tally.failures:
+    def finish(self) -> None:
+        """Print the summary, and what failed; raises :class:`typer.Exit` if anything did."""
+        tally = self._tally
+        if self._json:
+            print(json.dumps({"summary": _summary(tally)}), flush=True)
+        elif self._destination.kind != "stdout" and tally.done > 1:
+            skipped = f", {tally.skipped:,} skipped" if tally.skipped else ""
+            where = f" to {self._destination.path}" if self._destination.path is not None else ""
+            written = f"{tally.succeeded:,} of {tally.done:,} written{where} in {tally.seconds:.1f} s"
+            print(f"{written} ({tally.rate:.1f} images/s){skipped}", file=sys.stderr)
+        if not tally.failures:
+            return
         if tally.done == 1:
             print(f"pixelmill: {tally.failures[0].name}: {tally.failures[0].why}", file=sys.stderr)
         else:
+            from pixelmill.cli.progress import print_failures
+
             print_failures(tally.failures)
         raise typer.Exit(1)
+
+
+def _line(name: str, report: Report) -> dict[str, Any]:
+    """A report for ``--json``."""
+    line: dict[str, Any] = {"source": name, "state": report.state}
+    if report.output is not None:
+        line["output"] = report.output
+    if report.data_file is not None:
+        line["data_file"] = report.data_file
+    if report.error is not None:
+        line["error"] = {"type": report.error["type"], "detail": report.error["detail"]}
+    return {**line, **(report.detail or {})}
+
+
+def _summary(tally: Tally) -> dict[str, Any]:
+    return {
+        "sources": tally.done,
+        "succeeded": tally.succeeded,
+        "failed": len(tally.failures),
+        "skipped": tally.skipped,
+        "seconds": round(tally.seconds, 3),
+        "images_per_second": round(tally.rate, 2),
+    }

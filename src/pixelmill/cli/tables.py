@@ -15,7 +15,9 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-    table = Table(*header, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        *header, title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
     console.print(table)

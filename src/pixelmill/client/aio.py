@@ -282,9 +282,12 @@ class AsyncJob:
         path = f"/v1/jobs/{segment(self.id)}/events"
         return self._client._events(EventStream(path, self._policy, job_id=self.id, after=after))  # noqa: SLF001 -- see __init__
 
-    async def download(self, folder: str | Path, *, on_file: Callable[[Path], None] | None = None) -> Download:
-        """Every result into a folder, four at a time; files that are there already are left alone."""
-        return await self._drive(flows.download(self.id, Path(folder), self._policy, on_file))
+    async def download(
+        self, folder: str | Path, *, overwrite: bool = False, on_file: Callable[[Path], None] | None = None
+    ) -> Download:
+        """Every result into a folder, four at a time; files that are there are left alone unless ``overwrite``."""
+        flow = flows.download(self.id, Path(folder), self._policy, overwrite=overwrite, on_file=on_file)
+        return await self._drive(flow)
 
     async def archive(self, path: str | Path) -> Path:
         """All results as one ZIP file."""

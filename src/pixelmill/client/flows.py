@@ -188,9 +188,17 @@ def archive(job_id: str, path: Path, policy: RetryPolicy) -> Flow[Path]:
 
 
 def download(
-    job_id: str, folder: Path, policy: RetryPolicy, on_file: Callable[[Path], None] | None = None
+    job_id: str,
+    folder: Path,
+    policy: RetryPolicy,
+    *,
+    overwrite: bool = False,
+    on_file: Callable[[Path], None] | None = None,
 ) -> Flow[Download]:
-    """Every result into ``folder``; a file that is there with the right size is left alone, so that it resumes."""
+    """Every result into ``folder``. A file that is there with the right size is left alone (it resumes).
+
+    ``overwrite``: fetch it all the same, for the right size doesn't prove that it is this job's.
+    """
     names = Names()
     saved: list[Path] = []
     skipped: list[Path] = []
@@ -216,7 +224,7 @@ def download(
                     keep(folder / f"{stem}.json")
             if task.has_image:
                 path = folder / f"{stem}{extension(task)}"
-                (skipped.append(path) if _is_there(path, task) else wanted.append((task, path)))
+                (skipped.append(path) if not overwrite and _is_there(path, task) else wanted.append((task, path)))
         yield Parallel(_downloads(wanted, policy), TRANSFERS, keep)
         if cursor is None:
             return Download(saved, skipped, failed)

@@ -269,9 +269,12 @@ class Job:
         path = f"/v1/jobs/{segment(self.id)}/events"
         return self._client._events(EventStream(path, self._policy, job_id=self.id, after=after))  # noqa: SLF001 -- see __init__
 
-    def download(self, folder: str | Path, *, on_file: Callable[[Path], None] | None = None) -> Download:
-        """Every result into a folder, four at a time; files that are there already are left alone."""
-        return self._drive(flows.download(self.id, Path(folder), self._policy, on_file))
+    def download(
+        self, folder: str | Path, *, overwrite: bool = False, on_file: Callable[[Path], None] | None = None
+    ) -> Download:
+        """Every result into a folder, four at a time; files that are there are left alone unless ``overwrite``."""
+        flow = flows.download(self.id, Path(folder), self._policy, overwrite=overwrite, on_file=on_file)
+        return self._drive(flow)
 
     def archive(self, path: str | Path) -> Path:
         """All results as one ZIP file."""

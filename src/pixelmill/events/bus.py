@@ -130,10 +130,12 @@ class _Flag:
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 a bound on the wait, and no error
         if self._closed:
             return False
-        if not self._set:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                # A wake-up from another thread may come late, for a flag that was seen and lowered meanwhile.
+                while not self._set:
                     await self._event.wait()
+                    self._event.clear()
         # Lower the flag before the reader looks at the log: what is published from here on wakes it again.
         self._event.clear()
         woken, self._set = self._set, False

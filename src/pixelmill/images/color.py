@@ -79,7 +79,8 @@ def to_srgb(pixels: Bytes, profile: bytes | None, space: Space) -> Bytes:
     """``uint8`` pixels in sRGB.
 
     ``pixels`` are RGB ``H×W×3`` or RGBA ``H×W×4`` (alpha is kept), gray ``H×W`` or spread over RGBA, or CMYK ``H×W×4``
-    (0 is no ink), as ``space`` says. Gray stays gray; CMYK becomes RGB, without a usable profile by the plain formula (1 - C)(1 - K).
+    (0 is no ink), as ``space`` says. Gray stays gray; CMYK becomes RGB, without a usable profile by the plain formula
+    (1 - C)(1 - K).
     """
     transform = None if profile is None else _transforms.get(profile, space)
     if isinstance(transform, _Table):

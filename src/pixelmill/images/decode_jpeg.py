@@ -76,7 +76,7 @@ def _refuse_unread(data: Data, header: Header, facts: JpegFacts) -> None:
 def _decode(data: Data, target: str, header: Header, eighths: int) -> NDArray[np.uint8]:
     size = scaled(header.info.stored_size, eighths)
     try:
-        pixels = _strictly(data, target, header, size)
+        pixels = _strictly(data, target, size)
     except ValueError as error:
         if "subsampling" in str(error):
             return _pillow(data, target, header)
@@ -86,14 +86,14 @@ def _decode(data: Data, target: str, header: Header, eighths: int) -> NDArray[np
     return pixels[..., 0] if target == "GRAY" else pixels
 
 
-def _strictly(data: Data, target: str, header: Header, size: Size) -> NDArray[np.uint8]:
+def _strictly(data: Data, target: str, size: Size) -> NDArray[np.uint8]:
     """Every warning of libjpeg is an error, but for two that leave the picture whole."""
     try:
         return _turbo(data, target, size)
     except ValueError as error:
         text = str(error)
-        if "ICC" in text and isinstance(header.facts, JpegFacts):
-            return _turbo(jpeg_header.without_profile(data, header.facts), target, size)
+        if "ICC" in text:
+            return _turbo(jpeg_header.without_metadata(data), target, size)
         if "extraneous bytes before marker 0xd9" in text:
             # Junk between the last row and the end marker: all rows were read without a complaint.
             return _turbo(data, target, size, strict=False)
@@ -122,12 +122,12 @@ def _pillow(data: Data, target: str, header: Header) -> NDArray[np.uint8]:
 
     mode = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}[target]
     try:
-        with JpegImageFile(io.BytesIO(data)) as picture:
+        with JpegImageFile(io.BytesIO(jpeg_header.without_metadata(data))) as picture:
             if picture.size != header.info.stored_size:
                 corrupt("JPEG", "its picture is not as large as its header says")
             if mode == "CMYK":
                 picture.load()
-                return np.invert(np.array(picture))  # Pillow has inverted it already, see read()
-            return np.array(picture.convert(mode))
+                return np.invert(np.array(picture, dtype=np.uint8))  # Pillow has inverted it already, see read()
+            return np.array(picture.convert(mode), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         raise CorruptImage(f"The JPEG file is damaged: {error}. Get a fresh copy of it.", format="jpeg") from error

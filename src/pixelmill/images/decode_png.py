@@ -1,7 +1,7 @@
 """PNG bytes to pixels: 8 bits a sample by Pillow, 16 bits by OpenCV (Pillow cuts color to 8).
 
 The decoders see the critical chunks only, after their check sums were compared: no text, profile, gamma or animation
-chunk can cost or change anything, and libpng has nothing to print. Transparency by color key is applied here. ``gAMA``
+chunk can cost or change anything. Transparency by color key is applied here. ``gAMA``
 and ``cHRM`` are not applied, as browsers don't for files that carry neither ``sRGB`` nor ``iCCP``.
 An animation gives its default image.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import CorruptImage
-from pixelmill.images import color, png_header
+from pixelmill.images import color, png_header, png_rows
 from pixelmill.images.formats import PNG, Data
 from pixelmill.images.header import Header, PngChunk, PngFacts, corrupt
 from pixelmill.images.image import Need
@@ -40,7 +40,7 @@ def read(data: Data, header: Header, need: Need) -> tuple[Deep, bytes | None]:
     facts, info = header.facts, header.info
     assert isinstance(facts, PngFacts)
     plain, key = _essence(data, facts)
-    pixels = _deep(plain) if info.depth == 16 else _shallow(plain, facts.color_type)
+    pixels = _deep(header, plain) if info.depth == 16 else _shallow(plain, facts.color_type)
     if pixels.shape[:2] != (info.stored_size.height, info.stored_size.width):
         corrupt("PNG", "its picture is not as large as its header says")
     if key is not None:
@@ -113,7 +113,10 @@ def _shallow(plain: bytes, color_type: int) -> NDArray[np.uint8]:
         raise CorruptImage(f"The PNG file is damaged: {error}. Get a fresh copy of it.", format="png") from error
 
 
-def _deep(plain: bytes) -> NDArray[np.uint16]:
+def _deep(header: Header, plain: bytes) -> NDArray[np.uint16]:
+    """By libpng, which gets rows that are known to be good: it would print its complaints."""
+    rows = png_rows.unpack(header, plain)
+    plain = png_rows.pack(plain[: png_rows.HEADER_END], rows)
     pixels = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         corrupt("PNG", "its pixels can't be unpacked")

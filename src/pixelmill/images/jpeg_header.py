@@ -15,13 +15,14 @@ from pixelmill.images.header import MAX_ICC_BYTES, Header, JpegFacts, corrupt, o
 from pixelmill.images.image import ImageInfo, Size
 
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+_APP15, _COMMENT = 0xEF, 0xFE
+_COLOR_TELLING = frozenset({_APP0, _APP14})
 _APPLICATION = frozenset({_APP0, _APP1, _APP2, _APP14})
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _MAX_SEGMENTS = 5_000  # a photograph has 10 to 30; bounds the walk over a hostile file
 _MAX_FILL = 1_024  # fill bytes before a marker
 
-_ICC_OVERHEAD = 18  # marker, length, name, number and count before the bytes of a profile's part
 
 _MODES = {"gray": "gray", "ycbcr": "rgb", "rgb": "rgb", "cmyk": "cmyk", "ycck": "cmyk"}
 
@@ -157,13 +158,13 @@ def _color(ids: tuple[int, ...], jfif: bool, transform: int | None) -> str:
     return "unknown"
 
 
-def without_profile(data: Data, facts: JpegFacts) -> bytes:
-    """The same file without its ICC segments."""
-    parts, at = [], 0
-    for _, _, start, end in facts.icc:
-        parts.append(bytes(data[at : start - _ICC_OVERHEAD]))
-        at = end
-    return b"".join([*parts, bytes(data[at:])])
+def without_metadata(data: Data) -> bytes:
+    """The same picture without its comments and application segments, but those that tell how color is coded."""
+    parts, end = [b"\xff\xd8"], 2
+    for marker, start, end in _segments(data):
+        if marker in _COLOR_TELLING or not (marker == _COMMENT or _APP0 <= marker <= _APP15):
+            parts.append(bytes((0xFF, marker)) + bytes(data[start - 2 : end]))
+    return b"".join([*parts, bytes(data[end:])])
 
 
 def profile(data: Data, facts: JpegFacts) -> bytes | None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Text, delete, exists, func, or_, select, update
 
 from pixelmill.errors import WorkerCrashed, error_to_dict
-from pixelmill.jobs.bulk import MESSAGE_ID, OPEN
+from pixelmill.jobs.bulk import KEY_PREFIX, MESSAGE_ID, OPEN
 from pixelmill.jobs.intake import enqueue
 from pixelmill.jobs.messages import message_id, split_message_id
 from pixelmill.jobs.model import NewTask, State, TaskEvent
 from pixelmill.jobs.recorder import record
 from pixelmill.jobs.records import job_from
 from pixelmill.jobs.rows import encode, table_of
-from pixelmill.jobs.schema import dead_letters, garbage, idempotency, jobs, queue, tasks
+from pixelmill.jobs.schema import dead_letters, garbage, idempotency, images, jobs, queue, tasks, uploads
 from pixelmill.jobs.store import JobStore
 
 IDEMPOTENCY_S = 24 * 3600.0
@@ -47,6 +47,13 @@ _FETCH = select(tasks.c.id, tasks.c.run, tasks.c.state).select_from(_ids.join(ta
 _REMOVE = delete(queue).where(queue.c.id.in_(_rows))
 _GIVE_BACK = (
     update(queue).where(queue.c.id.in_(_rows), queue.c.deliveries > 0).values(deliveries=queue.c.deliveries - 1)
+)
+_keys = table_of("rows", key=Text).subquery("keys")
+_UNKNOWN = select(_keys.c.key).where(
+    ~exists().where(uploads.c.key == _keys.c.key),
+    ~exists().where(tasks.c.source == KEY_PREFIX + _keys.c.key),
+    ~exists().where(images.c.key == _keys.c.key),
+    ~exists().where(garbage.c.key == _keys.c.key),
 )
 _FORGET = delete(garbage).where(garbage.c.key.in_(_rows))
 
@@ -134,6 +141,11 @@ class Upkeep:
         """
         query = select(garbage.c.key).limit(limit)
         return await self._db.read(lambda connection: list(connection.execute(query).scalars()))
+
+    async def unknown(self, keys: Sequence[str]) -> list[str]:
+        """Those of ``keys`` (inputs, images) that no row refers to: their process died before it wrote one."""
+        rows = encode((key,) for key in keys)
+        return await self._db.read(lambda connection: list(connection.execute(_UNKNOWN, {"rows": rows}).scalars()))
 
     async def forget_garbage(self, keys: Sequence[str]) -> None:
         """These objects are gone."""

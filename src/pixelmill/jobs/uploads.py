@@ -36,11 +36,15 @@ class Uploads:
         self._db = db
         self._now = now
 
-    async def add(self, upload: Upload) -> None:
-        """Record an upload whose bytes are in the store."""
-        values = {name: getattr(upload, name) for name in ("id", "owner", "key", "size", "created", "expires")}
-        values |= {"name": clean(upload.name), "used": False}
-        await self._db.write(lambda connection: connection.execute(insert(uploads), values).rowcount)
+    async def add(self, *new: Upload) -> None:
+        """Record uploads whose bytes are in the store, in one transaction."""
+        names = ("id", "owner", "key", "size", "created", "expires")
+        rows = [
+            {name: getattr(upload, name) for name in names} | {"name": clean(upload.name), "used": False}
+            for upload in new
+        ]
+        if rows:
+            await self._db.write(lambda connection: connection.execute(insert(uploads), rows).rowcount)
 
     async def get(self, owner: str, ids: Sequence[str]) -> list[Upload]:
         """The uploads, in the order asked for; raises :class:`NotFound`, naming the first that is not there."""

@@ -1,134 +1,131 @@
-"""Composition: watermark."""
+"""Operations that put images together: watermark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
-from pixelmill.errors import InvalidParameter, NotApplicable
-from pixelmill.images.image import Image, Need, Size
+from pixelmill.errors import NotApplicable
+from pixelmill.images.image import Image, Need, Pixels, Size
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.parameters import Position, place
-from pixelmill.operations.pixels import from_float, maximum
+from pixelmill.operations.parameters import ImageParameter
+from pixelmill.operations.pixels import filtered, fit_depth, full_scale
+from pixelmill.operations.resample import resample
 
-Reference = Annotated[str, Field(min_length=1, max_length=1_024, json_schema_extra={"format": "image-reference"})]
+Position: TypeAlias = Literal[
+    "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
+]
 
 
 class Watermark(Operation):
-    """Lays a second image over the first one, by its alpha times ``opacity``.
+    """Lay another image over this one, with its transparency.
 
-    ``image`` refers to the second one: a path in the library and on the command line, ``upload:ID`` or ``sha256:HEX``
-    in the service. ``scale`` is its width as a share of the first one's width; 0 leaves it as it is. What stands over
-    the edge is cut off.
+    The mark is scaled to a part of this image's width, and never larger than fits between the margins. A mark with
+    color makes a gray image RGB.
     """
 
     name: ClassVar[str] = "watermark"
     family: ClassVar[str] = "composition"
-    summary: ClassVar[str] = "Lay a second image over this one"
-    image: Reference = Field(description="The image to lay over", examples=["logo.png"])
-    position: Position = Field(default="bottom-right", description="Where")
-    opacity: float = Field(default=0.5, ge=0, le=1, description="0 is invisible, 1 as the image is")
-    scale: float = Field(default=0.25, ge=0, le=1, description="Width as a share of the picture's; 0: as it is")
-    margin: int = Field(
-        default=16, ge=0, le=10_000, description="Distance from the edges", json_schema_extra={"unit": "px"}
+    summary: ClassVar[str] = "Lay another image over this one"
+    example: ClassVar[str] = "logo.png"
+
+    image: ImageParameter = Field(description="The mark: a path, a URI, or sha256:HEX of stored bytes")
+    position: Position = Field(default="bottom-right", description="Where the mark is laid")
+    opacity: float = Field(default=0.5, ge=0, le=1, description="1 is opaque, 0 invisible")
+    scale: float = Field(
+        default=0.25, gt=0, le=1, description="Width of the mark", json_schema_extra={"unit": "of the image's width"}
     )
-    _pixels: Image | None = PrivateAttr(None)
+    margin: float = Field(
+        default=0.02,
+        ge=0,
+        le=0.4,
+        description="Distance from the edges",
+        json_schema_extra={"unit": "of the image's shorter side"},
+    )
 
     def facts(self) -> Facts:
-        """Copies the picture, and blends a part of it."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.6, memory_factor=2.0)
+        """A copy, and blending below the mark."""
+        return Facts("whole", "self-exact", ns_per_pixel=0.1 + 8.0 * self.scale**2, memory_factor=3.0)
 
     def need(self, after: Need, size: Size) -> Need:
-        """Every pixel, in color: the watermark may have some."""
-        del after, size
-        return Need()
+        """Every pixel; blending is linear, so luma is enough if it is afterwards."""
+        del size
+        return Need(color=after.color)
 
     def images(self) -> tuple[str, ...]:
-        """The reference, until its pixels are there."""
-        return () if self.loaded else (self.image,)
+        """The mark's reference, until it is replaced by pixels."""
+        return (self.image,) if isinstance(self.image, str) else ()
 
-    @property
-    def loaded(self) -> bool:
-        """Whether it has its pixels."""
-        return self._pixels is not None
-
-    def with_images(self, images: Mapping[str, Image | str]) -> Watermark:
-        """With another reference, or with pixels."""
-        found = images.get(self.image)
-        if isinstance(found, str):
-            return self.model_copy(update={"image": found})
-        copy = self.model_copy()
-        if found is not None:
-            copy._pixels = found  # noqa: SLF001  our own copy
-        return copy
+    def with_images(self, images: Mapping[str, Image | str]) -> Operation:
+        """With another reference, or pixels, for the mark."""
+        if isinstance(self.image, Image) or self.image not in images:
+            return self
+        return self.model_copy(update={"image": images[self.image]})
 
     def apply(self, image: Image) -> Step:
-        """Blend; the result has color if the watermark has some, and alpha if the picture has."""
-        if self._pixels is None:
-            raise InvalidParameter(
-                f"The image {self.image!r} of watermark was not loaded.", operation="watermark", parameter="image"
-            )
-        colors, alpha = self._overlay(self._pixels, image.size)
-        if image.channels == 1 and _has_color(colors, alpha):
-            image = Image(cv2.cvtColor(image.pixels, cv2.COLOR_GRAY2RGB))  # without a profile: that was of gray
-        base = image.pixels
-        height, width = alpha.shape
-        size = image.size
-        x = place(self.position, size.width, width, "x", self.margin)
-        y = place(self.position, size.height, height, "y", self.margin)
-        left, top = max(0, x), max(0, y)
-        right, bottom = min(size.width, x + width), min(size.height, y + height)
+        """Blend; raises :class:`NotApplicable` while the mark is a mere reference."""
+        if isinstance(self.image, str):
+            raise NotApplicable(f"watermark: {self.image!r} was not loaded.", operation="watermark")
+        base: NDArray[Any] = image.pixels
+        if base.ndim == 2 and self.image.channels > 1:
+            base = cv2.cvtColor(base, cv2.COLOR_GRAY2RGB)
+        mark_size, (x, y) = self._place(image.size, self.image.size)
+        color, alpha = _scaled_mark(self.image.pixels, mark_size, base)
         result = base.copy()
-        if left < right and top < bottom:
-            part = (slice(top - y, bottom - y), slice(left - x, right - x))
-            region = (slice(top, bottom), slice(left, right))
-            result[region] = _blend(result[region], colors[part], alpha[part])
-        return Step(image.with_pixels(result))
+        part = np.s_[y : y + mark_size.height, x : x + mark_size.width]
+        result[part] = _over(color, alpha * self.opacity, base[part])
+        return Step(image.with_pixels(result) if base.ndim == image.pixels.ndim else Image(result))
 
-    def _overlay(self, mark: Image, size: Size) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """RGB ``H×W×3`` and weight ``H×W`` of the mark, from 0 to 1, scaled."""
-        pixels = mark.pixels.astype(np.float32) / np.float32(maximum(mark.pixels.dtype))
-        if pixels.ndim == 2:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-        if pixels.shape[2] == 3:
-            pixels = np.dstack([pixels, np.ones(pixels.shape[:2], np.float32)])
-        if self.scale:
-            width = max(1, round(size.width * self.scale))
-            height = max(1, round(mark.size.height * width / mark.size.width))
-            if height > 4 * size.height + 64:
-                raise NotApplicable(
-                    f"The watermark would be {height:,} pixels high on an image of {size.height:,}; it is too narrow "
-                    "for this scale. Use a smaller scale.",
-                    operation="watermark",
-                )
-            pixels[..., :3] *= pixels[..., 3:]
-            shrinks = width < mark.size.width
-            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-            weight = pixels[..., 3:]
-            pixels[..., :3] = np.divide(pixels[..., :3], weight, out=np.zeros_like(pixels[..., :3]), where=weight > 0)
-        return pixels[..., :3], pixels[..., 3] * np.float32(self.opacity)
+    def _place(self, size: Size, mark: Size) -> tuple[Size, tuple[int, int]]:
+        """The size of the mark on an image of ``size``, and where its upper left corner lies."""
+        margin = round(self.margin * min(size))
+        room = Size(max(1, size.width - 2 * margin), max(1, size.height - 2 * margin))
+        ratio = min(size.width * self.scale, room.width) / mark.width
+        ratio = min(ratio, room.height / mark.height)
+        width = min(room.width, max(1, round(mark.width * ratio)))
+        height = min(room.height, max(1, round(mark.height * ratio)))
+        x, y = (size.width - width) // 2, (size.height - height) // 2
+        if "left" in self.position:
+            x = margin
+        elif "right" in self.position:
+            x = size.width - margin - width
+        if "top" in self.position:
+            y = margin
+        elif "bottom" in self.position:
+            y = size.height - margin - height
+        return Size(width, height), (max(0, x), max(0, y))
 
 
-def _has_color(colors: NDArray[np.float32], alpha: NDArray[np.float32]) -> bool:
-    """Whether anything that shows is not gray."""
-    shown = colors[alpha > 0]
-    return bool((shown != shown[:, :1]).any())
+def _scaled_mark(mark: Pixels, size: Size, base: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Color (``H×W×1`` or ``H×W×3``, on the scale and with the color channels of ``base``), and alpha (0 to 1)."""
+    if (mark.shape[1], mark.shape[0]) != size:
+        mark = filtered(mark, lambda pixels: resample(pixels, size, "lanczos"))
+    samples = np.clip(mark.astype(np.float32) / full_scale(mark.dtype), 0.0, 1.0)
+    if samples.ndim == 2:
+        samples = samples[..., np.newaxis]
+    alpha = samples[..., 3:] if samples.shape[2] == 4 else np.ones((*samples.shape[:2], 1), np.float32)
+    color = samples[..., :3] * full_scale(base.dtype)
+    if base.ndim == 3 and color.shape[2] == 1:
+        color = np.repeat(color, 3, axis=2)
+    return color, alpha
 
 
-def _blend(base: NDArray[Any], colors: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[Any]:
-    """``colors`` over ``base`` by ``alpha`` (Porter and Duff 1984)."""
-    below = base.astype(np.float32) / np.float32(maximum(base.dtype))
-    if base.ndim == 2:
-        return from_float(below + (colors[..., 0] - below) * alpha, base.dtype)
-    weight = alpha[..., None]
-    if base.shape[2] == 3:
-        return from_float(below + (colors - below) * weight, base.dtype)
-    under = below[..., 3:] * (1 - weight)
-    total = weight + under
-    mixed = np.divide(colors * weight + below[..., :3] * under, total, out=np.zeros_like(colors), where=total > 0)
-    return from_float(np.concatenate([mixed, total], axis=-1).astype(np.float32), base.dtype)
+def _over(color: NDArray[Any], alpha: NDArray[Any], base: NDArray[Any]) -> NDArray[Any]:
+    """The mark over the base (Porter and Duff 1984), straight alpha in and out."""
+    below = base.astype(np.float32) if base.ndim == 3 else base.astype(np.float32)[..., np.newaxis]
+    if below.shape[2] == 4:
+        full = full_scale(base.dtype)
+        shows = below[..., 3:] / full * (1 - alpha)
+        total = alpha + shows
+        mixed = np.divide(
+            color * alpha + below[..., :3] * shows, total, out=np.zeros_like(below[..., :3]), where=total > 0
+        )
+        blend = np.concatenate((mixed, total * full), axis=2)
+    else:
+        blend = color * alpha + below * (1 - alpha)
+    return fit_depth(blend, base.dtype).reshape(base.shape)

@@ -1,162 +1,336 @@
-"""Geometry: crop, flip, rotate. Angles are degrees, clockwise as one sees the picture."""
+"""Operations that move pixels: resize, crop, rotate, flip.
+
+Sizes follow from integer arithmetic on the nominal size, so that a picture that was decoded at a reduced scale comes
+out exactly as large as the whole one would.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
-from pixelmill.errors import NotApplicable
-from pixelmill.images.image import Image, Need, Size
+from pixelmill.errors import InvalidParameter, NotApplicable
+from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.images.scales import extent
+from pixelmill.operations.fit import Fit, fitted
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.parameters import HexColor, color_values
-from pixelmill.operations.pixels import premultiplied
+from pixelmill.operations.parameters import Color
+from pixelmill.operations.pixels import channels_of_color, filtered, fit_depth, full_scale, is_gray_color
+from pixelmill.operations.resample import Interpolation, resample
 
 MAX_SIDE = 65_535
-MAX_WARP_SIDE = 32_766
-"""OpenCV's warps address pixels with 16 signed bits."""
+MARGIN = 1.15
+"""How much larger than the target a reduced decode must be.
+
+PSNR and CPU of gray 256x256 and color fit 512 (``bench/library.py``): 1.25 gives 0.1 dB more at up to 15 % more time.
+"""
+_WARP_MAX_SIDE = 32_767  # OpenCV's warps address pixels with 16 bits
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE, json_schema_extra={"unit": "pixels"})]
+Offset = Annotated[int, Field(ge=0, le=MAX_SIDE, json_schema_extra={"unit": "pixels"})]
+
+
+class Resize(Operation):
+    """Scale to fit a box of width x height pixels; a side that is left out follows the aspect ratio.
+
+    contain: the largest size within the box, nothing cut off, nothing added. inside: the same, but never larger than
+    the image is, also with enlarge. outside: the smallest size that covers the box. cover: as outside, then cut to the
+    box around the center. fill: exactly the box, whatever aspect ratio and enlarge say.
+    """
+
+    name: ClassVar[str] = "resize"
+    family: ClassVar[str] = "geometry"
+    summary: ClassVar[str] = "Scale to fit a box, keeping the aspect ratio unless fit=fill"
+    example: ClassVar[str] = "256,256"
+    positional: ClassVar[int] = 2
+
+    width: Side | SkipJsonSchema[None] = Field(default=None, description="Width of the box")
+    height: Side | SkipJsonSchema[None] = Field(default=None, description="Height of the box")
+    fit: Fit = Field(default="contain", description="How the image fits into the box")
+    interpolation: Interpolation = Field(
+        default="auto",
+        description="auto and lanczos: low-pass by Lanczos-3, auto from a reduced decode where the format has one; "
+        "nearest, linear, cubic, area: the modes of OpenCV as they are",
+    )
+    enlarge: bool = Field(default=False, description="Scale up images smaller than the box (fill always does)")
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse a resize that asks for nothing."""
+        del context
+        if self.width is None and self.height is None:
+            raise InvalidParameter(
+                "resize: width and height are both missing; give at least one.",
+                operation="resize",
+                parameter="width",
+                allowed=f"a whole number from 1 to {MAX_SIDE:,} (pixels)",
+            )
+
+    def facts(self) -> Facts:
+        """About the cost of the low-pass; other modes are cheaper."""
+        cv2_mode = self.interpolation not in ("auto", "lanczos")
+        tier: Literal["cv2-exact", "self-exact", "approximate"] = "cv2-exact" if cv2_mode else "self-exact"
+        if self.interpolation == "auto":
+            tier = "approximate"
+        return Facts("geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.0, memory_factor=2.5)
+
+    def _fitted(self, size: Size) -> tuple[Size, Size]:
+        return fitted(size, self.width, self.height, self.fit, enlarge=self.enlarge)
+
+    def size(self, size: Size) -> Size:
+        """As the fit says."""
+        return self._fitted(size)[1]
+
+    def need(self, after: Need, size: Size) -> Need:
+        """``auto`` is content with a little more than its target; the others are defined on every pixel."""
+        scaled, _ = self._fitted(size)
+        if self.interpolation != "auto" or scaled == size:
+            return Need(color=after.color)
+        least = Size(math.ceil(scaled.width * MARGIN), math.ceil(scaled.height * MARGIN))
+        return Need(color=after.color, least=Size(min(least.width, size.width), min(least.height, size.height)))
+
+    def resolve(self, size: Size) -> tuple[Operation, ...]:
+        """Scale to an exact size, then cut."""
+        scaled, left = self._fitted(size)
+        steps: list[Operation] = []
+        if scaled != size:
+            steps.append(Scale(full=size, target=scaled, interpolation=self.interpolation))
+        if left != scaled:
+            x, y = (scaled.width - left.width) // 2, (scaled.height - left.height) // 2
+            steps.append(Crop(x=x, y=y, width=left.width, height=left.height))
+        return tuple(steps)
+
+    def apply(self, image: Image) -> Step:
+        """Fit this very image."""
+        for step in self.resolve(image.size):
+            image = step.apply(image).image
+        return Step(image)
+
+
+class Scale(Operation):
+    """What a resize resolves to: ``full``, as it may have been decoded, to exactly ``target``."""
+
+    name: ClassVar[str] = "resize"
+    family: ClassVar[str] = "geometry"
+    summary: ClassVar[str] = "Scale an image of a known nominal size to an exact size"
+
+    full: Size
+    target: Size
+    interpolation: Interpolation
+
+    def facts(self) -> Facts:
+        """Those of the resize."""
+        width, height = self.target
+        return Resize(width=width, height=height, interpolation=self.interpolation).facts()
+
+    def size(self, size: Size) -> Size:
+        """The target."""
+        del size
+        return self.target
+
+    def apply(self, image: Image) -> Step:
+        """Scale, by the extent that a reduced decode really covers."""
+        covered = extent(self.full, image.size)
+
+        def run(pixels: NDArray[Any]) -> NDArray[Any]:
+            return resample(pixels, self.target, self.interpolation, covered)
+
+        scaled = run(image.pixels) if self.interpolation == "nearest" else filtered(image.pixels, run)
+        if scaled.dtype == np.float32:
+            scaled = np.clip(scaled, 0.0, 1.0)  # ringing
+        return Step(image.with_pixels(scaled))
 
 
 class Crop(Operation):
-    """Cuts a box out. The box must lie inside the image."""
+    """Cut out the rectangle whose upper left corner is at (x, y). It must lie within the image."""
 
     name: ClassVar[str] = "crop"
     family: ClassVar[str] = "geometry"
-    summary: ClassVar[str] = "Cut a box out"
+    summary: ClassVar[str] = "Cut out a rectangle"
+    example: ClassVar[str] = "10,10,100,80"
     positional: ClassVar[int] = 4
-    x: int = Field(ge=0, le=MAX_SIDE, description="Left edge", examples=[10], json_schema_extra={"unit": "px"})
-    y: int = Field(ge=0, le=MAX_SIDE, description="Top edge", examples=[10], json_schema_extra={"unit": "px"})
-    width: int = Field(ge=1, le=MAX_SIDE, description="Width", examples=[100], json_schema_extra={"unit": "px"})
-    height: int = Field(ge=1, le=MAX_SIDE, description="Height", examples=[80], json_schema_extra={"unit": "px"})
+
+    x: Offset = Field(description="Left edge, from the left")
+    y: Offset = Field(description="Upper edge, from the top")
+    width: Side = Field(description="Width of the rectangle")
+    height: Side = Field(description="Height of the rectangle")
 
     def facts(self) -> Facts:
-        """Copies."""
-        return Facts("geometric", "cv2-exact", ns_per_pixel=0.05, memory_factor=1.0)
+        """A copy."""
+        return Facts("geometric", "self-exact", ns_per_pixel=0.1)
 
     def size(self, size: Size) -> Size:
-        """The box; raises :class:`NotApplicable` where it does not lie inside."""
+        """The rectangle; raises :class:`NotApplicable` where it sticks out."""
         if self.x + self.width > size.width or self.y + self.height > size.height:
             raise NotApplicable(
-                f"The box of crop ends at ({self.x + self.width}, {self.y + self.height}), outside the image of "
-                f"{size.width}×{size.height} pixels. Make it smaller, or resize first.",
+                f"crop: the rectangle from ({self.x:,}, {self.y:,}) of {self.width:,}×{self.height:,} pixels does not "
+                f"lie within the image, which has {size.width:,}×{size.height:,} there. Choose a smaller one, or put a "
+                "resize with fit=cover before it.",
                 operation="crop",
+                size=list(size),
             )
         return Size(self.width, self.height)
 
     def need(self, after: Need, size: Size) -> Need:
-        """Every pixel: the box is in pixels of the full image."""
+        """Every pixel: the rectangle counts in them."""
         del size
         return Need(color=after.color)
 
     def apply(self, image: Image) -> Step:
-        """A copy of the box."""
+        """Cut, into memory of its own."""
         self.size(image.size)
-        box = image.pixels[self.y : self.y + self.height, self.x : self.x + self.width]
-        return Step(image.with_pixels(np.ascontiguousarray(box)))
-
-
-class Flip(Operation):
-    """Mirrors left to right (``horizontal``), top to bottom (``vertical``), or both."""
-
-    name: ClassVar[str] = "flip"
-    family: ClassVar[str] = "geometry"
-    summary: ClassVar[str] = "Mirror"
-    direction: Literal["horizontal", "vertical", "both"] = Field(default="horizontal", description="What changes sides")
-
-    def facts(self) -> Facts:
-        """Copies."""
-        return Facts("geometric", "cv2-exact", ns_per_pixel=0.1, memory_factor=1.0)
-
-    def need(self, after: Need, size: Size) -> Need:
-        """As after it."""
-        del size
-        return after
-
-    def apply(self, image: Image) -> Step:
-        """``cv2.flip``."""
-        code = {"horizontal": 1, "vertical": 0, "both": -1}[self.direction]
-        return Step(image.with_pixels(cv2.flip(image.pixels, code)))
+        part = image.pixels[self.y : self.y + self.height, self.x : self.x + self.width]
+        return Step(image.with_pixels(np.ascontiguousarray(part)))
 
 
 class Rotate(Operation):
-    """Turns clockwise. Multiples of 90 move pixels exactly; other angles sample by cubic interpolation."""
+    """Rotate clockwise around the center. Multiples of 90 degrees move pixels exactly, others interpolate (cubic).
+
+    Corners that the image does not cover get the background: by default transparent where the image has an alpha
+    channel, and black where it has none.
+    """
 
     name: ClassVar[str] = "rotate"
     family: ClassVar[str] = "geometry"
-    summary: ClassVar[str] = "Turn clockwise"
-    angle: float = Field(ge=-360, le=360, description="Clockwise", examples=[90], json_schema_extra={"unit": "degrees"})
-    expand: bool = Field(default=True, description="Grow the canvas so that no corner is lost")
-    background: HexColor = Field(default="ffffff", description="Color of what was outside the image")
+    summary: ClassVar[str] = "Rotate clockwise by any angle"
+    example: ClassVar[str] = "90"
+
+    angle: float = Field(ge=-360, le=360, description="Angle, clockwise", json_schema_extra={"unit": "degrees"})
+    expand: bool = Field(default=True, description="Grow so that nothing is cut off; otherwise keep the size")
+    background: Color | SkipJsonSchema[None] = Field(default=None, description="Color of uncovered corners")
 
     @property
-    def quarters(self) -> int | None:
-        """Quarter turns clockwise, 0 to 3; None where the angle is no multiple of 90."""
+    def _turns(self) -> int | None:
+        """Quarter turns clockwise, 0 to 3, or None for other angles."""
         return int(self.angle // 90) % 4 if self.angle % 90 == 0 else None
 
     def facts(self) -> Facts:
-        """Copies, or a warp."""
-        if self.quarters is not None:
-            return Facts("geometric", "cv2-exact", ns_per_pixel=0.2, memory_factor=1.0)
-        return Facts("geometric", "self-exact", ns_per_pixel=6.0, memory_factor=2.5)
+        """A copy, or a warp."""
+        if self._turns is not None:
+            return Facts("geometric", "cv2-exact", ns_per_pixel=0.2)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=6.5, memory_factor=3.0)
 
     def size(self, size: Size) -> Size:
-        """The size after turning."""
-        quarters = self.quarters
-        if not self.expand:
+        """The same, or what holds the rotated rectangle."""
+        if not self.expand or self._turns in (0, 2):
             return size
-        if quarters is not None:
-            return size if quarters % 2 == 0 else Size(size.height, size.width)
-        sine, cosine = _absolute(self.angle)
-        # The box of the turned image; the small term keeps 1e-12 from adding a pixel.
-        width = math.ceil(size.width * cosine + size.height * sine - 1e-6)
-        height = math.ceil(size.width * sine + size.height * cosine - 1e-6)
-        return Size(width, height)
+        if self._turns is not None:
+            return Size(size.height, size.width)
+        angle = math.radians(self.angle)
+        c, s = abs(math.cos(angle)), abs(math.sin(angle))
+        return Size(
+            max(1, math.ceil(size.width * c + size.height * s - 1e-6)),
+            max(1, math.ceil(size.width * s + size.height * c - 1e-6)),
+        )
 
     def need(self, after: Need, size: Size) -> Need:
-        """As after it, with sides exchanged by odd quarter turns; all of it for other angles, in color for a color."""
-        quarters = self.quarters
-        if quarters is None or (quarters % 2 and not self.expand and size.width != size.height):
-            return Need()
-        if after.least is None or quarters % 2 == 0:
-            return after
-        return Need(after.color, Size(after.least.height, after.least.width))
+        """Quarter turns pass it on where a reduced decode stays aligned (see :func:`_aligned`)."""
+        turns = self._turns
+        color = after.color or (self.background is not None and not is_gray_color(self.background))
+        if turns is None or after.least is None or (turns % 2 and not self.expand):
+            return Need(color=color)
+        if not _aligned(size, x=turns in (2, 3), y=turns in (1, 2)):
+            return Need(color=color)
+        least = after.least
+        return Need(color=color, least=Size(least.height, least.width) if turns % 2 else least)
 
     def apply(self, image: Image) -> Step:
-        """Turn."""
-        quarters = self.quarters
-        if quarters is None or (quarters % 2 and not self.expand and image.size.width != image.size.height):
-            return self._warp(image)
-        if quarters == 0:
+        """Rotate."""
+        turns, target = self._turns, self.size(image.size)
+        if turns == 0:
             return Step(image)
-        codes = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)
-        return Step(image.with_pixels(cv2.rotate(image.pixels, codes[quarters - 1])))
+        pixels = self._with_room_for_background(image.pixels)
+        if pixels.ndim != image.pixels.ndim:
+            image = Image(pixels)  # without a profile: that was of gray
+        if turns is None:
+            return Step(image.with_pixels(self._warped(pixels, target)))
+        code = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)[turns - 1]
+        return Step(image.with_pixels(self._placed(cv2.rotate(pixels, code), target)))
 
-    def _warp(self, image: Image) -> Step:
-        size, target = image.size, self.size(image.size)
-        if max(*size, *target) > MAX_WARP_SIDE:
+    def _with_room_for_background(self, pixels: Pixels) -> NDArray[Any]:
+        """Gray as RGB where the background has a color."""
+        if pixels.ndim == 2 and self.background is not None and not is_gray_color(self.background):
+            return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+        return pixels
+
+    def _fill(self, pixels: NDArray[Any]) -> tuple[float, float, float, float]:
+        color = self.background if self.background is not None else "00000000"
+        return channels_of_color(color, pixels.dtype)
+
+    def _placed(self, turned: NDArray[Any], target: Size) -> NDArray[Any]:
+        """Quarter-turned pixels around the center of ``target``, cut off or on background; half pixels go up, left."""
+        height, width = turned.shape[:2]
+        if (width, height) == target:
+            return turned
+        canvas = np.empty((target.height, target.width, *turned.shape[2:]), turned.dtype)
+        canvas[...] = fit_depth(np.array(self._fill(turned)[: canvas[0, 0].size]), turned.dtype).reshape(
+            canvas[0, 0].shape
+        )
+        wide, high = min(width, target.width), min(height, target.height)
+        left, top = (width - wide) // 2, (height - high) // 2
+        x, y = (target.width - wide) // 2, (target.height - high) // 2
+        canvas[y : y + high, x : x + wide] = turned[top : top + high, left : left + wide]
+        return canvas
+
+    def _warped(self, pixels: NDArray[Any], target: Size) -> NDArray[Any]:
+        height, width = pixels.shape[:2]
+        if max(width, height, *target) > _WARP_MAX_SIDE:
             raise NotApplicable(
-                f"rotate by {self.angle:g} degrees works up to {MAX_WARP_SIDE:,} pixels a side; this image has "
-                f"{size.width:,}×{size.height:,}. Make it smaller first, or turn by a multiple of 90.",
+                f"rotate: by other than multiples of 90 degrees, images may have {_WARP_MAX_SIDE:,} pixels a side; "
+                f"this one has {width:,}×{height:,} there. Resize it first.",
                 operation="rotate",
             )
-        matrix = cv2.getRotationMatrix2D(((size.width - 1) / 2, (size.height - 1) / 2), -self.angle, 1.0)
-        matrix[:, 2] += ((target.width - size.width) / 2, (target.height - size.height) / 2)
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -self.angle, 1.0)
+        matrix[:, 2] += ((target.width - width) / 2, (target.height - height) / 2)
+        *color, alpha = self._fill(pixels)
+        weight = alpha / full_scale(pixels.dtype)
+        has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+        border = (*(value * weight for value in color), alpha) if has_alpha else tuple(color)
 
-        def warp(pixels: NDArray[Any]) -> NDArray[Any]:
-            color = color_values(self.background, image.channels, pixels.dtype)
-            if image.has_alpha:
-                color[:3] *= color[3]  # as the pixels are
-            outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": color.tolist()}
-            turned = cv2.warpAffine(pixels, matrix, target, flags=cv2.INTER_CUBIC, **outside)
-            return np.clip(turned, 0, 1) if turned.dtype == np.float32 else turned
+        def run(source: NDArray[Any]) -> NDArray[Any]:
+            return cv2.warpAffine(
+                source, matrix, target, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+            )
 
-        return Step(image.with_pixels(premultiplied(image.pixels, warp, opaque_too=True)))
+        done = filtered(pixels, run, keeps_opaque=weight == 1.0)
+        return np.clip(done, 0.0, 1.0) if done.dtype == np.float32 else done
 
 
-def _absolute(angle: float) -> tuple[float, float]:
-    radians = math.radians(angle)
-    return abs(math.sin(radians)), abs(math.cos(radians))
+class Flip(Operation):
+    """Mirror: horizontal swaps left and right, vertical swaps top and bottom, both is a half turn."""
+
+    name: ClassVar[str] = "flip"
+    family: ClassVar[str] = "geometry"
+    summary: ClassVar[str] = "Mirror left to right, top to bottom, or both"
+    example: ClassVar[str] = "horizontal"
+
+    direction: Literal["horizontal", "vertical", "both"] = Field(description="What is swapped")
+
+    def facts(self) -> Facts:
+        """A copy."""
+        return Facts("geometric", "cv2-exact", ns_per_pixel=0.1)
+
+    def need(self, after: Need, size: Size) -> Need:
+        """Passed on, where a reduced decode stays aligned (see :func:`_aligned`)."""
+        if _aligned(size, x=self.direction != "vertical", y=self.direction != "horizontal"):
+            return after
+        return Need(color=after.color)
+
+    def apply(self, image: Image) -> Step:
+        """Mirror."""
+        code = {"vertical": 0, "horizontal": 1, "both": -1}[self.direction]
+        return Step(image.with_pixels(cv2.flip(image.pixels, code).reshape(image.pixels.shape)))
+
+
+def _aligned(size: Size, *, x: bool, y: bool) -> bool:
+    """Whether mirroring in x or y keeps a reduced decode aligned.
+
+    A side that is no multiple of 8 ends in a pixel that is only partly real; mirrored, it would stand at the start,
+    where the resampler does not expect it.
+    """
+    return not ((x and size.width % 8) or (y and size.height % 8))

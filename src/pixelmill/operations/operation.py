@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.operations.curves import map_samples
 
 Kind = Literal[
     "pointwise",  # one pixel in, one pixel out
@@ -39,8 +40,8 @@ class Step(NamedTuple):
 class Facts:
     """Planning facts of an operation with its parameters.
 
-    ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one current core
-    (``bench/costs.py``). ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
+    ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one
+    current core. ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
     """
 
     kind: Kind
@@ -60,7 +61,10 @@ class Operation(BaseModel):
     summary: ClassVar[str]
     """One line for help and docs, without a full stop."""
     positional: ClassVar[int] = 1
-    """How many leading parameters the text form writes without their names."""
+    """How many leading parameters the printed text form gives by position; reading takes any number."""
+
+    example: ClassVar[str] = ""
+    """Arguments in the text form, for help, docs and the first look of a form."""
 
     def facts(self) -> Facts:
         """Kind, tier, halo and costs."""
@@ -69,6 +73,10 @@ class Operation(BaseModel):
     def size(self, size: Size) -> Size:
         """The size that comes out when an image of ``size`` goes in; raises :class:`NotApplicable`."""
         return size
+
+    def channels(self, channels: int) -> int:
+        """How many channels come out when ``channels`` go in; for estimates."""
+        return channels
 
     def need(self, after: Need, size: Size) -> Need:
         """What must go in (an image nominally of ``size``) so that ``after`` can come out.
@@ -87,13 +95,8 @@ class Operation(BaseModel):
         del size
         return (self,)
 
-    @property
-    def loaded(self) -> bool:
-        """Whether pixels of image parameters are in it: such a value is large, and not to be kept in caches."""
-        return False
-
     def images(self) -> tuple[str, ...]:
-        """References of image parameters that are not loaded (a path, a URI, or ``sha256:HEX``), in field order."""
+        """References of the image parameters (a path, a URI, or ``sha256:HEX``), in field order."""
         return ()
 
     def with_images(self, images: Mapping[str, Image | str]) -> Operation:
@@ -110,9 +113,18 @@ class Pointwise(Operation):
     """An operation that maps each color sample by one curve; alpha is left alone.
 
     On integer images it *is* the rounded table of its curve, so runs of such operations fuse into one
-    table with the same result to the bit.
+    table with the same result to the bit. A curve that isn't a straight line does not commute with averaging, so
+    the need stops here unless a class says otherwise.
     """
 
     def curve(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Samples from 0 to 1 in, any values out (clipped to 0 to 1 afterwards)."""
         raise NotImplementedError
+
+    def facts(self) -> Facts:
+        """A table look-up a sample."""
+        return Facts("pointwise", "self-exact", ns_per_pixel=0.3)
+
+    def apply(self, image: Image) -> Step:
+        """Map all color samples."""
+        return Step(image.with_pixels(map_samples(image.pixels, (self,))))

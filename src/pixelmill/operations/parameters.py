@@ -1,48 +1,57 @@
-"""Parameter types that operations share: colors, positions, and fields with units."""
+"""Types of parameters that several operations share, with their checks and their JSON schemas.
+
+A color is hex without a mark (``ff8800``, with alpha ``ff880080``); an image parameter is a reference in the pipeline's
+text (a path, a URI, or ``sha256:HEX``) and pixels when it runs.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import os
+import re
+from typing import Annotated, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from pixelmill.images.image import Image
+
+MAX_REFERENCE = 2_048
+"""Characters of a path or URI."""
 
 
-def _without_hash(value: object) -> object:
-    return value.removeprefix("#") if isinstance(value, str) else value
+_SHORT = re.compile(r"^[0-9a-f]{3}$")
 
 
-HexColor = Annotated[
+def _hex(value: Any) -> Any:
+    """Lower case, without ``#``, and with each of three digits doubled; what isn't text is left to be refused."""
+    if not isinstance(value, str):
+        return value
+    text = value.removeprefix("#").lower()
+    return "".join(2 * digit for digit in text) if _SHORT.match(text) else text
+
+
+Color: TypeAlias = Annotated[
     str,
-    BeforeValidator(_without_hash),
-    Field(pattern=r"^(?:[0-9A-Fa-f]{3,4}|[0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})$", json_schema_extra={"format": "color"}),
-    AfterValidator(str.lower),
+    BeforeValidator(_hex),
+    Field(pattern=r"^(?:[0-9a-f]{6}|[0-9a-f]{8})$", json_schema_extra={"format": "color", "unit": "hex RRGGBB[AA]"}),
 ]
-"""Bare hex: RGB, RGBA, RRGGBB or RRGGBBAA. A leading ``#`` is taken off."""
-
-Position = Literal["center", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"]
-"""A place in a box, or a corner or edge of it."""
+"""Six or eight hex digits, lower case."""
 
 
-def color_values(color: str, channels: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The color in an image's own samples: ``(1,)`` gray by BT.601 luma, ``(3,)`` RGB or ``(4,)`` RGBA."""
-    digits = "".join(c * 2 for c in color) if len(color) in (3, 4) else color
-    red, green, blue, alpha = (int(digits.ljust(8, "f")[i : i + 2], 16) / 255 for i in (0, 2, 4, 6))
-    if channels == 1:
-        values = np.array([0.299 * red + 0.587 * green + 0.114 * blue])
-    else:
-        values = np.array([red, green, blue, alpha][:channels])
-    if dtype == np.float32:
-        return values.astype(np.float32)
-    return np.rint(values * np.iinfo(dtype).max).astype(dtype)
+def _reference(value: Any) -> str | Image:
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        raise ValueError("not a reference")  # noqa: TRY004  pydantic takes only these for a refusal
+    if not 0 < len(value) <= MAX_REFERENCE or not value.isprintable():
+        raise ValueError("not a reference")
+    return value
 
 
-def place(position: Position, outer: int, inner: int, axis: Literal["x", "y"], margin: int = 0) -> int:
-    """The offset of ``inner`` pixels in ``outer`` along an axis, ``margin`` away from an edge it is put at."""
-    near, far = ("left", "right") if axis == "x" else ("top", "bottom")
-    if near in position:
-        return margin
-    if far in position:
-        return outer - inner - margin
-    return (outer - inner) // 2
+ImageParameter: TypeAlias = Annotated[
+    str | Image,
+    PlainValidator(_reference),
+    WithJsonSchema({"type": "string", "format": "image", "minLength": 1, "maxLength": MAX_REFERENCE}),
+]
+"""A reference, or pixels in their place."""

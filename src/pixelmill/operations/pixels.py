@@ -1,4 +1,7 @@
-"""Helpers on arrays of pixels that several families need. Shapes and dtypes are those of ``Image``."""
+"""What operations do to pixels beside their own work: gray, depth, colors, and filtering with transparency.
+
+Arrays in, arrays out; nothing here writes into its input.
+"""
 
 from __future__ import annotations
 
@@ -9,51 +12,71 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from pixelmill.images.image import Image, Pixels
+from pixelmill.images.samples import to_uint8
 
 
-def maximum(dtype: np.dtype[Any]) -> float:
-    """The sample value of white: 255, 65,535 or 1."""
+def full_scale(dtype: np.dtype[Any]) -> float:
+    """The sample that stands for full intensity: 255, 65,535 or 1.0."""
     return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
 
 
-def luma(pixels: Array) -> Array:
-    """BT.601 luma, ``H×W``; OpenCV's ``RGB2GRAY``. Alpha is left out."""
+def gray_of(pixels: Pixels) -> NDArray[Any]:
+    """Luma (ITU-R BT.601, as OpenCV's ``COLOR_RGB2GRAY``) at the same depth, ``H×W``; alpha is dropped."""
     if pixels.ndim == 2:
         return pixels
-    code = cv2.COLOR_RGBA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_RGB2GRAY
+    code = cv2.COLOR_RGB2GRAY if pixels.shape[2] == 3 else cv2.COLOR_RGBA2GRAY
     return cv2.cvtColor(pixels, code)
 
 
-def on_colors(pixels: Array, function: Callable[[Array], Array]) -> Array:
-    """Apply ``function`` to gray or RGB; the alpha of RGBA stays as it is."""
-    if pixels.ndim == 2 or pixels.shape[2] == 3:
-        return function(pixels)
-    changed = function(np.ascontiguousarray(pixels[..., :3]))
-    return np.dstack([changed, pixels[..., 3]])
+def gray8_of(pixels: Pixels) -> NDArray[np.uint8]:
+    """Luma as ``uint8``; deeper samples are rounded after the conversion."""
+    return to_uint8(gray_of(pixels))
 
 
-def premultiplied(pixels: Array, function: Callable[[Array], Array], *, opaque_too: bool = False) -> Array:
-    """Apply a linear filter or resampling; colors of RGBA are weighted by alpha, so transparent ones don't bleed.
+def as_gray(image: Image, pixels: NDArray[Any]) -> Image:
+    """Gray pixels made from ``image``: without its profile, which describes colors unless it was gray before."""
+    return Image(pixels, image.icc if image.channels == 1 else None)
 
-    ``function`` gets premultiplied ``float32`` from 0 to 1, or ``pixels`` as they are where nothing is transparent,
-    unless ``opaque_too`` asks for weights there as well (``function`` brings transparency in).
+
+def fit_depth(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Float samples on the scale of ``dtype``, clipped to it, and rounded for integers."""
+    clipped: NDArray[Any] = np.clip(samples, 0.0, full_scale(dtype))
+    if dtype != np.float32:
+        np.rint(clipped, out=clipped)
+    return clipped.astype(dtype)
+
+
+def channels_of_color(color: str, dtype: np.dtype[Any]) -> tuple[float, float, float, float]:
+    """Red, green, blue and alpha of ``RRGGBB[AA]`` on the scale of ``dtype``."""
+    red, green, blue, *alpha = (value / 255 * full_scale(dtype) for value in bytes.fromhex(color))
+    return red, green, blue, alpha[0] if alpha else full_scale(dtype)
+
+
+def is_gray_color(color: str) -> bool:
+    """Whether red, green and blue of ``RRGGBB[AA]`` are the same."""
+    return color[0:2] == color[2:4] == color[4:6]
+
+
+def is_opaque(pixels: Pixels) -> bool:
+    """Whether nothing shines through."""
+    return pixels.ndim == 2 or pixels.shape[2] == 3 or bool(pixels[..., 3].min() >= full_scale(pixels.dtype))
+
+
+def filtered(pixels: Pixels, run: Callable[[NDArray[Any]], NDArray[Any]], *, keeps_opaque: bool = True) -> NDArray[Any]:
+    """``run(pixels)``; where there is transparency, on premultiplied ``float32`` samples.
+
+    Averaging straight alpha would let the hidden colors of transparent pixels bleed into their neighbors
+    (Porter and Duff 1984). ``run`` gets samples on the scale of the input's depth. ``keeps_opaque`` False: the result
+    may have transparency where the input has none.
     """
-    if pixels.ndim == 2 or pixels.shape[2] == 3:
-        return function(pixels)
-    white = maximum(pixels.dtype)
-    floats = pixels.astype(np.float32) / np.float32(white)
-    alpha = floats[..., 3:]
-    if not opaque_too and alpha.min() == 1.0:
-        return function(pixels)
-    floats[..., :3] *= alpha
-    changed = function(floats)
-    alpha = np.clip(changed[..., 3:], 0, 1)
-    colors = np.divide(changed[..., :3], alpha, out=np.zeros_like(changed[..., :3]), where=alpha > 1e-6)
-    return from_float(np.concatenate([colors, alpha], axis=-1), pixels.dtype)
-
-
-def from_float(pixels: Array, dtype: np.dtype[Any]) -> Array:
-    """Samples from 0 to 1 in another dtype, clipped and rounded."""
-    clipped = np.clip(pixels, 0, 1)
-    return clipped.astype(np.float32) if dtype == np.float32 else np.rint(clipped * maximum(dtype)).astype(dtype)
+    if pixels.ndim == 2 or pixels.shape[2] == 3 or (keeps_opaque and is_opaque(pixels)):
+        return run(pixels)
+    full = full_scale(pixels.dtype)
+    work = pixels.astype(np.float32)
+    work[..., :3] *= work[..., 3:] / full
+    done = run(work)
+    alpha = done[..., 3:]  # divided by before it is cut off: ringing is in the colors too
+    visible = alpha > full / 131_070  # half a level of 16 bits
+    color = np.divide(done[..., :3] * full, alpha, out=np.zeros_like(done[..., :3]), where=visible)
+    return fit_depth(np.concatenate((color, alpha), axis=2), pixels.dtype)

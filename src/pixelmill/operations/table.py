@@ -1,63 +1,62 @@
-"""The table of operations, by name: where each lives. A family's module loads when one of them is first used."""
+"""The table of operations. A family's module is loaded when one of its operations is first asked for."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Mapping
 
 from pixelmill.errors import UnknownOperation
 from pixelmill.operations.operation import Operation
 
-OPERATIONS: Mapping[str, str] = {
-    "brightness": "color.Brightness",
-    "canny": "edges.Canny",
-    "contrast": "color.Contrast",
-    "crop": "geometry.Crop",
-    "flip": "geometry.Flip",
-    "gamma": "color.Gamma",
-    "gaussian": "filters.Gaussian",
-    "grayscale": "color.Grayscale",
-    "invert": "color.Invert",
-    "resize": "resize.Resize",
-    "rotate": "geometry.Rotate",
-    "sharpen": "filters.Sharpen",
-    "sketch": "artistic.Sketch",
-    "watermark": "composition.Watermark",
+TABLE: Mapping[str, tuple[str, str]] = {
+    "resize": ("pixelmill.operations.geometry", "Resize"),
+    "crop": ("pixelmill.operations.geometry", "Crop"),
+    "rotate": ("pixelmill.operations.geometry", "Rotate"),
+    "flip": ("pixelmill.operations.geometry", "Flip"),
+    "grayscale": ("pixelmill.operations.color", "Grayscale"),
+    "brightness": ("pixelmill.operations.color", "Brightness"),
+    "contrast": ("pixelmill.operations.color", "Contrast"),
+    "gamma": ("pixelmill.operations.color", "Gamma"),
+    "invert": ("pixelmill.operations.color", "Invert"),
+    "gaussian": ("pixelmill.operations.filters", "Gaussian"),
+    "sharpen": ("pixelmill.operations.filters", "Sharpen"),
+    "canny": ("pixelmill.operations.edges", "Canny"),
+    "sketch": ("pixelmill.operations.artistic", "Sketch"),
+    "watermark": ("pixelmill.operations.composition", "Watermark"),
 }
+"""Name to module and class, in the order of help and docs."""
 
 
-@cache
+@functools.cache  # bounded by the table
+def _load(name: str) -> type[Operation]:
+    module, cls = TABLE[name]
+    loaded: type[Operation] = getattr(importlib.import_module(module), cls)
+    return loaded
+
+
 def operation_named(name: str) -> type[Operation]:
-    """The class of an operation; raises :class:`UnknownOperation` that lists the nearest known names."""
-    place = OPERATIONS.get(name)
-    if place is None:
-        raise unknown(name, OPERATIONS)
-    module, _, attribute = place.partition(".")
-    found: type[Operation] = getattr(importlib.import_module(f"pixelmill.operations.{module}"), attribute)
-    assert found.name == name, f"the table calls {found.__name__} {name!r}, the class {found.name!r}"
-    return found
+    """The class of that operation; raises :class:`UnknownOperation` with the nearest names."""
+    if name in TABLE:
+        return _load(name)
+    nearest = nearest_names(name)
+    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    raise UnknownOperation(
+        f"There is no operation {name[:80]!r}.{hint} `pixelmill operations` lists all.",
+        operation=name[:80],
+        nearest=nearest,
+    )
 
 
-def example_of(operation: type[Operation]) -> Operation:
-    """The operation with the examples of its parameters: what pages show first, and docs draw."""
-    fields = operation.model_fields.items()
-    return operation(**{key: field.examples[0] for key, field in fields if field.examples})
+def nearest_names(name: str) -> list[str]:
+    """At most three names that look or start alike, the nearest first."""
+    key = name[:80].lower()
+    if key in TABLE:
+        return [key]
+    return difflib.get_close_matches(key, TABLE, n=3, cutoff=0.5)
 
 
 def all_operations() -> tuple[type[Operation], ...]:
-    """All operations, by name."""
-    return tuple(operation_named(name) for name in sorted(OPERATIONS))
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three known names that somebody who wrote ``name`` may have meant."""
-    return difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.5)
-
-
-def unknown(name: str, known: Iterable[str]) -> UnknownOperation:
-    """The error for an operation that is not there."""
-    close = nearest(name, known)
-    hint = f"Did you mean {' or '.join(close)}?" if close else "`pixelmill operations` lists all."
-    return UnknownOperation(f"There is no operation {name!r}. {hint}", operation=name, nearest=close)
+    """Every operation, in the table's order; loads all families."""
+    return tuple(_load(name) for name in TABLE)

@@ -1,202 +1,250 @@
-"""The planner: from a pipeline and what a file's header says to what exactly is decoded and done. Pure, no I/O.
+"""The planner: what to decode, which steps to run, how large results get, what it costs. Pure: no pixels, no I/O.
 
-It asks every operation backwards what it needs, so that a decoder may hand over less than the file holds; fixes
-geometry in pixels of the full picture; fuses runs of pointwise operations; and estimates time and memory.
+It pushes the need of the last step back to the decoder, resolves geometry on the nominal sizes (so that a reduced
+decode gives the same size as a whole one), fuses runs of pointwise operations, and checks every size against the limits
+before anything is allocated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, TypeAlias
 
-from pydantic import BaseModel
-
-from pixelmill.errors import LimitExceeded
-from pixelmill.images.encoders import OPTIONS
-from pixelmill.images.image import Image, ImageInfo, Need, Size
+from pixelmill.errors import LimitExceeded, NotApplicable
+from pixelmill.images.formats import Format
+from pixelmill.images.image import EVERYTHING, Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.scales import pick_eighths, scaled
-from pixelmill.operations.color import apply_pointwise
-from pixelmill.operations.geometry import Flip, Rotate
+from pixelmill.operations.curves import map_samples
 from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
-from pixelmill.operations.resize import Scale
+from pixelmill.pipelines import costs
 from pixelmill.pipelines.spec import Pipeline
 
-FALLBACK_FORMAT = "png"
-
-# CPU nanoseconds on one current core, by `bench/costs.py`; they serve estimates only. Reading: per decoded sample. A
-# JPEG's entropy coding is read whole whatever the scale, and costs by the byte.
-_READ_NS = {"jpeg": 0.4, "png": 7.6, "webp": 2.6, "pixels": 0.0}
-_JPEG_BYTE_NS = 8.0
-_JPEG_BYTES_PER_PIXEL = 0.2  # where the file's size is not known
-_WRITE_NS = {"jpeg": 0.8, "png": 24.0, "webp": 24.0}  # per sample
-_FIXED_S = 0.0002
-_BASE_BYTES = 2_000_000
+MIRRORED_X = frozenset({2, 3, 7, 8})
+"""EXIF orientations whose upright picture starts, on the left, with what is stored at an end."""
+MIRRORED_Y = frozenset({3, 4, 6, 7})
+"""The same for the top."""
 
 
-class Curves(Operation):
-    """A fused run of pointwise operations. Only planners make it."""
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """A run of pointwise operations as one: the same result to the bit, in one pass."""
 
-    name: ClassVar[str] = "curves"
-    family: ClassVar[str] = "color"
-    summary: ClassVar[str] = "Several curves as one table"
-    run: tuple[Operation, ...]
+    operations: tuple[Pointwise, ...]
+
+    @property
+    def name(self) -> str:
+        """The names, joined."""
+        return "+".join(item.name for item in self.operations)
 
     def facts(self) -> Facts:
-        """As one of them."""
-        return self.run[0].facts()
+        """Those of one look-up."""
+        return self.operations[0].facts()
 
     def apply(self, image: Image) -> Step:
-        """One table for all."""
-        return Step(apply_pointwise(tuple(op for op in self.run if isinstance(op, Pointwise)), image))
+        """Map all color samples through all curves."""
+        return Step(image.with_pixels(map_samples(image.pixels, self.operations)))
+
+
+Action: TypeAlias = Operation | Fused
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """One action. ``number`` is the step of the pipeline (from 1) that it belongs to, the first of a fused run.
+
+    ``before`` and ``after`` are sizes as they will really be; ``seconds`` CPU time, ``memory`` bytes at the peak.
+    """
+
+    action: Action
+    number: int
+    before: Size
+    after: Size
+    channels: int
+    seconds: float
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does.
+    """How a pipeline runs over a source of this kind. Estimates are of pixels alone: see ``costs.py``.
 
-    ``need`` goes to the decoder; ``decoded`` is the size that is expected from it. ``steps`` are applied in order, and
-    ``sizes`` are the sizes after each. ``seconds`` of CPU and ``peak_bytes`` are estimates.
+    ``decoded`` is the size that comes from the decoder, ``size`` that of the result.
     """
 
+    pipeline: Pipeline
+    source: ImageInfo
     need: Need
     decoded: Size
-    steps: tuple[Operation, ...]
-    sizes: tuple[Size, ...]
+    decode_seconds: float
+    steps: tuple[PlannedStep, ...]
     size: Size
-    format: str
-    options: BaseModel | None
-    seconds: float
-    peak_bytes: int
+    target: Format
+    encode_seconds: float
+    memory: int
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds of the whole run."""
+        parts = self.decode_seconds + sum(step.seconds for step in self.steps) + self.encode_seconds
+        return parts + costs.OVERHEAD_S
 
     def explain(self) -> str:
         """The plan for people, a line a step."""
-        what = "color" if self.need.color else "luma only"
-        least = f", at least {_text(self.need.least)}" if self.need.least else ", every pixel"
-        lines = [f"decode   {what}{least}: gives {_text(self.decoded)}"]
-        for step, size in zip(self.steps, self.sizes, strict=True):
-            facts = step.facts()
-            lines.append(f"apply    {_describe(step)}: {facts.kind}, {facts.tier}, gives {_text(size)}")
-        lines.append(f"encode   {self.format} {_text(self.size)}")
-        lines.append(f"estimate {self.seconds * 1e3:.1f} ms of CPU, {self.peak_bytes / 1e6:.0f} MB at the peak")
-        return "\n".join(lines)
-
-
-def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> Plan:
-    """The plan for a file with that header.
-
-    Raises :class:`NotApplicable` where an operation does not fit the image, and :class:`LimitExceeded` where a step
-    would make more pixels than ``limits`` allow.
-    """
-    limits = limits or Limits()
-    sizes = [info.size]
-    for operation in pipeline.operations:
-        after = operation.size(sizes[-1])
-        if after != sizes[-1]:
-            _check_size(operation.name, after, limits)
-        sizes.append(after)
-    need = _needed(pipeline.operations, sizes)
-    resolved = [step for op, size in zip(pipeline.operations, sizes, strict=False) for step in op.resolve(size)]
-    steps = fuse(_placed(resolved, info))
-    decoded = scaled(info.size, pick_eighths(info.size, need.least)) if info.format == "jpeg" else info.size
-    step_sizes = _sizes_after(steps, decoded)
-    chosen = pipeline.output.format or (info.format if info.format in OPTIONS else FALLBACK_FORMAT)
-    seconds, peak = _estimate(info, need, decoded, steps, step_sizes, chosen)
-    return Plan(need, decoded, steps, step_sizes, sizes[-1], chosen, pipeline.output.options, seconds, peak)
-
-
-def fuse(operations: Sequence[Operation]) -> tuple[Operation, ...]:
-    """Runs of two or more pointwise operations become one :class:`Curves`: the same result to the bit."""
-    steps: list[Operation] = []
-    for pointwise, group in groupby(operations, key=lambda operation: isinstance(operation, Pointwise)):
-        run = tuple(group)
-        steps += [Curves(run=run)] if pointwise and len(run) > 1 else run
-    return tuple(steps)
-
-
-# Of an upright picture: whether what was its last column, its last row when stored is now its first one.
-_MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
-
-
-def _placed(steps: Sequence[Operation], info: ImageInfo) -> list[Operation]:
-    """``steps`` whose first scaling knows at which sides a reduced decode is covered in part only.
-
-    Such a decode rounds its size up, at the right and at the bottom as stored; orientation, flips and turns move that.
-    """
-    left, top = _MIRRORED.get(info.orientation, (False, False))
-    placed: list[Operation] = []
-    for index, step in enumerate(steps):
-        if isinstance(step, Scale):
-            return [*placed, step.model_copy(update={"mirrored": (left, top)}), *steps[index + 1 :]]
-        if isinstance(step, Flip):
-            left ^= step.direction != "vertical"
-            top ^= step.direction != "horizontal"
-        elif isinstance(step, Rotate):
-            for _ in range(step.quarters or 0):
-                left, top = not top, left
-        placed.append(step)
-    return placed
-
-
-def _needed(operations: Sequence[Operation], sizes: Sequence[Size]) -> Need:
-    need = Need()
-    for operation, size in zip(reversed(operations), reversed(sizes[:-1]), strict=True):
-        need = operation.need(need, size)
-    return need
-
-
-def _sizes_after(steps: Sequence[Operation], size: Size) -> tuple[Size, ...]:
-    found = []
-    for step in steps:
-        size = step.size(size)
-        found.append(size)
-    return tuple(found)
-
-
-def _check_size(name: str, size: Size, limits: Limits) -> None:
-    if max(size) > limits.max_side or size.pixels > limits.max_pixels:
-        raise LimitExceeded(
-            f"{name} would make an image of {size.width:,}×{size.height:,} pixels; the limits are {limits.max_side:,} "
-            f"a side and {limits.max_pixels:,} in all. Ask for a smaller size.",
-            limit="result pixels",
-            value=size.pixels,
-            maximum=limits.max_pixels,
+        info = self.source
+        rows: list[tuple[str, str, float | None]] = []
+        rows.append(("source", f"{info.format}, {_size(info.size)}, {info.mode}, {info.depth} bits a sample", None))
+        part = "whole" if self.decoded == info.size else f"reduced to {_size(self.decoded)}"
+        rows.append(("decode", f"{part}, {'color' if self.need.color else 'luma is enough'}", self.decode_seconds))
+        for step in self.steps:
+            change = _size(step.after) if step.before == step.after else f"{_size(step.before)} → {_size(step.after)}"
+            rows.append((f"step {step.number}", f"{step.action.name}, {change}", step.seconds))
+        rows.append(("encode", f"{self.target.name}, {_size(self.size)}", self.encode_seconds))
+        rows.append(("all", f"about {self.memory / 1e6:,.1f} MB of memory at the peak", self.seconds))
+        return "\n".join(
+            f"{head:<8} {text}" if seconds is None else f"{head:<8} {text:<60} {_duration(seconds):>10}"
+            for head, text, seconds in rows
         )
 
 
-def _estimate(
-    info: ImageInfo, need: Need, decoded: Size, steps: Sequence[Operation], sizes: Sequence[Size], written: str
-) -> tuple[float, int]:
-    """CPU seconds and peak bytes."""
-    sample = 2 if info.depth > 8 else 1
-    luma = info.mode == "gray" or (not need.color and info.format == "jpeg")
-    channels = 1 if luma else 4 if info.has_alpha else 3
-    nanoseconds = decoded.pixels * channels * _READ_NS.get(info.format, 10.0)
-    if info.format == "jpeg":
-        nanoseconds += (info.bytes or info.size.pixels * _JPEG_BYTES_PER_PIXEL) * _JPEG_BYTE_NS
-    before, peak = decoded, decoded.pixels * channels * sample
-    for step, after in zip(steps, sizes, strict=True):
-        facts = step.facts()
-        held = before.pixels * channels * sample
-        nanoseconds += before.pixels * channels * facts.ns_per_pixel
-        peak = max(peak, held + round(held * facts.memory_factor), held + after.pixels * channels * sample)
-        if step.name in {"grayscale", "canny", "sketch"}:
-            channels = 4 if info.has_alpha and step.name == "grayscale" else 1
-        before = after
-    nanoseconds += before.pixels * channels * _WRITE_NS.get(written, 24.0)
-    peak = max(peak, 2 * before.pixels * channels * sample)
-    return _FIXED_S + nanoseconds / 1e9, _BASE_BYTES + info.bytes + peak
+def _size(size: Size) -> str:
+    return f"{size.width:,}×{size.height:,}"
 
 
-def _text(size: Size) -> str:
-    return f"{size.width}×{size.height}"
+def _duration(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds >= 1 else f"{seconds * 1e3:,.1f} ms"
 
 
-def _describe(step: Operation) -> str:
-    if isinstance(step, Curves):
-        return " + ".join(operation.name for operation in step.run) + " as one table"
-    inner = {"nominal_width", "nominal_height", "mirrored"}
-    values = step.model_dump(exclude_defaults=True, exclude=inner)
-    return " ".join([step.name, *(f"{key}={value}" for key, value in values.items())])
+def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> Plan:
+    """The plan for a source with that header.
+
+    Raises:
+        NotApplicable: an operation can't be applied at the size that arrives there (a crop outside the image).
+        LimitExceeded: a step would make an image larger than the limits.
+    """
+    limits = limits or Limits()
+    nominal, resolved = _resolved(pipeline, info.size, limits)
+    need = _need(pipeline, nominal, info)
+    decoded = _decoded_size(info, need)
+    channels, sample_bytes = _channels(info, need), 2 if info.depth > 8 else 1
+    converts = info.has_icc or info.orientation != 1 or info.mode == "cmyk"
+    decode_channels = 4 if info.mode == "cmyk" else channels
+    decode_memory = costs.decode_bytes(info.format, decoded, decode_channels, sample_bytes, converts=converts)
+    steps = _planned(_fused(resolved), decoded, channels, sample_bytes)
+    size = steps[-1].after if steps else decoded
+    channels = steps[-1].channels if steps else channels
+    target = pipeline.output.target(info.format)
+    return Plan(
+        pipeline=pipeline,
+        source=info,
+        need=need,
+        decoded=decoded,
+        decode_seconds=costs.decode_seconds(info.format, info.size, decoded, decode_channels, sample_bytes),
+        steps=steps,
+        size=size,
+        target=target,
+        encode_seconds=costs.encode_seconds(target.name, size, channels, sample_bytes),
+        memory=max(
+            decode_memory,
+            *(step.memory for step in steps),
+            costs.encode_bytes(target.name, size, channels, sample_bytes),
+        ),
+    )
+
+
+def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size], list[tuple[int, Operation]]]:
+    """The size before each operation, as if everything were decoded; and what it resolves to, with its number."""
+    sizes: list[Size] = []
+    resolved: list[tuple[int, Operation]] = []
+    for number, operation in enumerate(pipeline.operations, 1):
+        sizes.append(size)
+        try:
+            for action in operation.resolve(size):
+                size = action.size(size)
+                _check_size(size, limits, number, operation.name)
+                resolved.append((number, action))
+        except NotApplicable as error:
+            raise NotApplicable(f"Step {number}: {error.detail}", **{**error.context, "step": number}) from error
+    return sizes, resolved
+
+
+def _check_size(size: Size, limits: Limits, number: int, name: str) -> None:
+    if max(size) > limits.max_side:
+        _exceeded(number, name, size, "pixels a side", max(size), limits.max_side, "PIXELMILL_MAX_SIDE")
+    if size.pixels > limits.max_pixels:
+        _exceeded(number, name, size, "pixels", size.pixels, limits.max_pixels, "PIXELMILL_MAX_PIXELS")
+
+
+def _exceeded(number: int, name: str, size: Size, what: str, value: int, maximum: int, setting: str) -> NoReturn:
+    raise LimitExceeded(
+        f"Step {number}: {name} would make an image of {_size(size)} pixels; the limit is {maximum:,} {what}. "
+        f"Ask for a smaller result, or raise {setting} where the service is configured.",
+        limit=what,
+        value=value,
+        maximum=maximum,
+        operation=name,
+        step=number,
+    )
+
+
+def _need(pipeline: Pipeline, nominal: list[Size], info: ImageInfo) -> Need:
+    """The need of the whole pipeline, as far as the decoder can follow it and the picture stays aligned."""
+    need = EVERYTHING
+    for operation, size in zip(reversed(pipeline.operations), reversed(nominal), strict=True):
+        need = operation.need(need, size)
+    # The partly real pixel of a reduced decode must be the last one of its row or column (see scales.extent).
+    off_x = info.orientation in MIRRORED_X and info.size.width % 8
+    off_y = info.orientation in MIRRORED_Y and info.size.height % 8
+    if need.least is not None and (off_x or off_y or pick_eighths(info.size, need.least) == 8):
+        return replace(need, least=None)
+    return need
+
+
+def _decoded_size(info: ImageInfo, need: Need) -> Size:
+    if info.format != "jpeg":
+        return info.size
+    return scaled(info.size, pick_eighths(info.size, need.least))
+
+
+def _channels(info: ImageInfo, need: Need) -> int:
+    if info.has_alpha:
+        return 4
+    if info.mode == "gray":
+        return 1
+    # A profile other than sRGB needs color for its conversion; whether it is one is not known here.
+    return 1 if info.format == "jpeg" and not need.color and not info.has_icc else 3
+
+
+def _fused(steps: list[tuple[int, Operation]]) -> list[tuple[int, Action]]:
+    """Runs of two and more pointwise operations as one action."""
+    actions: list[tuple[int, Action]] = []
+    for number, operation in steps:
+        if isinstance(operation, Pointwise) and actions:
+            first, last = actions[-1]
+            if isinstance(last, Fused):
+                actions[-1] = (first, Fused((*last.operations, operation)))
+                continue
+            if isinstance(last, Pointwise):
+                actions[-1] = (first, Fused((last, operation)))
+                continue
+        actions.append((number, operation))
+    return actions
+
+
+def _planned(
+    actions: list[tuple[int, Action]], size: Size, channels: int, sample_bytes: int
+) -> tuple[PlannedStep, ...]:
+    steps: list[PlannedStep] = []
+    for number, action in actions:
+        facts = action.facts()
+        single: Any = None if isinstance(action, Fused) else action
+        after = single.size(size) if single else size
+        samples = size.pixels * channels
+        memory = samples * sample_bytes * (1 + facts.memory_factor)
+        channels_after = single.channels(channels) if single else channels
+        # Where a result is larger than its input, it counts beside the input.
+        grown = (samples + after.pixels * channels_after) * sample_bytes
+        seconds = max(samples, after.pixels * channels_after) * facts.ns_per_pixel * 1e-9
+        steps.append(PlannedStep(action, number, size, after, channels_after, seconds, int(max(memory, grown))))
+        size, channels = after, channels_after
+    return tuple(steps)

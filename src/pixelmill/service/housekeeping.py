@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
 
 from pixelmill.errors import NotFound, PixelmillError
-
-if TYPE_CHECKING:
-    from pixelmill.service.wiring import Wiring
+from pixelmill.service.parts import Parts
 
 log = logging.getLogger(__name__)
 
 GAUGES_S = 2.0
 ROUND_S = 30.0
+SWEEP_S = 24 * 3600.0
 GARBAGE_BATCH = 500
 
 
 class Housekeeping:
     """Runs until cancelled; an error in one round is logged, and the next round tries again."""
 
-    def __init__(self, wiring: Wiring) -> None:
-        self._wiring = wiring
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self.waiting = 0
         """Tasks that wait in the queue, at most ``GAUGES_S`` old."""
         self._wake = asyncio.Event()
@@ -33,8 +31,8 @@ class Housekeeping:
         self._wake.set()
 
     async def run(self) -> None:
-        """Gauges every two seconds; a round of cleaning every half minute, or when something was deleted."""
-        next_round = time.monotonic()
+        """Gauges every two seconds; cleaning every half minute, or when something was deleted; a sweep a day."""
+        next_round = next_sweep = time.monotonic()
         while True:
             try:
                 await self.measure()
@@ -42,6 +40,9 @@ class Housekeeping:
                     self._wake.clear()
                     next_round = time.monotonic() + ROUND_S
                     await self.clean()
+                if time.monotonic() >= next_sweep:
+                    next_sweep = time.monotonic() + SWEEP_S
+                    await self.sweep()
             except PixelmillError as error:
                 log.warning("housekeeping failed and will be tried again: %s", error, extra={"error": error.type})
             try:
@@ -52,24 +53,54 @@ class Housekeeping:
 
     async def measure(self) -> None:
         """Read the gauges that cost a query."""
-        depth = await self._wiring.queue.depth()
+        depth = await self._parts.queue.depth()
         self.waiting = depth.waiting
-        self._wiring.metrics.set_queue(depth)
+        self._parts.metrics.set_queue(depth)
 
     async def clean(self) -> None:
         """Delete expired jobs, forget expired uploads, remove objects that nothing refers to."""
-        wiring = self._wiring
-        for owner, job in await wiring.upkeep.expired_jobs():
+        parts = self._parts
+        for owner, job in await parts.upkeep.expired_jobs():
             try:
-                held = await wiring.jobs.delete(owner, job)
+                held = await parts.jobs.delete(owner, job)
             except NotFound:
                 continue  # its owner was quicker
-            await wiring.engine.cancel(held)
-            wiring.bus.publish(owner, job)
-        await wiring.uploads.expire()
-        await wiring.event_log.prune()
-        await wiring.upkeep.prune()
-        while keys := await wiring.upkeep.garbage(GARBAGE_BATCH):
-            await wiring.store.delete(keys)
-            wiring.parameters.forget(keys)
-            await wiring.upkeep.forget_garbage(keys)
+            await parts.engine.cancel(held)
+            parts.bus.publish(owner, job)
+        await parts.uploads.expire()
+        await parts.event_log.prune()
+        await parts.upkeep.prune()
+        while await self._collect():
+            pass
+
+    async def _collect(self) -> bool:
+        parts = self._parts
+        async with self._parts.blobs:
+            keys = await parts.upkeep.garbage(GARBAGE_BATCH)
+            await parts.store.delete(keys)
+            parts.parameters.forget(keys)
+            await parts.upkeep.forget_garbage(keys)
+        return bool(keys)
+
+    async def sweep(self) -> None:
+        """Remove inputs and images that no row refers to and that are older than an upload may get.
+
+        A process that died between storing bytes and recording them leaves such objects, and synchronous requests
+        leave the images they referred to.
+        """
+        oldest = time.time() - self._parts.config.upload_ttl_s
+        for prefix in ("uploads/", "images/"):
+            batch: list[str] = []
+            async for found in self._parts.store.list(prefix):
+                if found.modified < oldest:
+                    batch.append(found.key)
+                if len(batch) >= GARBAGE_BATCH:
+                    await self._sweep(batch)
+                    batch = []
+            await self._sweep(batch)
+
+    async def _sweep(self, keys: list[str]) -> None:
+        async with self._parts.blobs:
+            unknown = await self._parts.upkeep.unknown(keys) if keys else []
+            await self._parts.store.delete(unknown)
+            self._parts.parameters.forget(unknown)

@@ -29,5 +29,8 @@ class Recorder:
         for change in recorded.tasks:
             if change.after.is_final:
                 self._metrics.task_ended(change)
+                error = (change.event.error or {}).get("type", "")
+                if error.startswith("storage-"):
+                    self._metrics.store_failed("task", error)
         for job in recorded.jobs:
             self._bus.publish(job.owner, job.job)

@@ -6,22 +6,27 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pixelmill.errors import (
     IllegalTransition,
     LimitExceeded,
+    PixelmillError,
     QueueFull,
     RequestError,
     ShuttingDown,
+    StorageError,
 )
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
 from pixelmill.storage.sources import expand_sources
@@ -46,6 +51,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
 
 
+def _measured(result: RunResult) -> dict[str, Any]:
+    body = result.outcome.bytes
+    return result.outcome.to_dict() | {"bytes": None if body is None else len(body)}
+
+
 class Service:
     """One embedded Pixelmill: store, job store, queue, pool, dispatcher, recorder.
 
@@ -54,13 +64,14 @@ class Service:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
-        self._wiring = Wiring(config)
+        self._parts = Parts(config)
+        self._wiring = Wiring(self._parts)
         self._draining = False
 
     @property
     def metrics(self) -> Any:
         """The counters of this process (:class:`pixelmill.metrics.Metrics`)."""
-        return self._wiring.metrics
+        return self._parts.metrics
 
     async def start(self) -> None:
         """Lock the data folder, migrate, reconcile what a crash left, start pool and consumer."""
@@ -79,7 +90,7 @@ class Service:
     def drain(self) -> None:
         """Refuse new work from now on and end the event streams; what runs goes on until ``stop``."""
         self._draining = True
-        self._wiring.bus.close()
+        self._parts.bus.close()
 
     def _take_work(self) -> None:
         if self._draining:
@@ -94,8 +105,9 @@ class Service:
         config.limits.check_bytes(len(body))
         images: dict[str, bytes | Path] = {}
         if pipeline.images():
-            pipeline, keys = await self._wiring.parameters.resolve(owner, pipeline)
-            images = {ref: await self._bytes_or_path(key) for ref, key in keys.items()}
+            async with self._parts.blobs:
+                pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
+                images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
             id=new_id("run"),
             pipeline=pipeline.to_json(),
@@ -105,27 +117,59 @@ class Service:
             limits=config.limits,
             timeout_s=config.timeout_s,
         )
-        return await self._wiring.dispatcher.run(request, Priority.INTERACTIVE, config.interactive_wait_s)
+        self.metrics.bytes_received(len(body))
+        return await self._run(request)
 
-    async def _bytes_or_path(self, key: str) -> bytes | Path:
-        return self._wiring.store.local_path(key) or await self._wiring.store.get(key)
+    async def _run(self, request: RunRequest) -> RunResult:
+        """On the first slot that comes free, counted."""
+        asked = time.perf_counter()
+        slot = await self._parts.dispatcher.acquire(Priority.INTERACTIVE, self.config.interactive_wait_s)
+        waited_s, began = time.perf_counter() - asked, time.perf_counter()
+        async with slot:
+            try:
+                result = await slot.run(request)
+            except PixelmillError:
+                self.metrics.image_processed(state=State.FAILED, target=slot.target, waited_s=waited_s)
+                raise
+        ran_s = time.perf_counter() - began
+        self.metrics.image_processed(
+            state=State.SUCCEEDED, target=slot.target, waited_s=waited_s, ran_s=ran_s, outcome=_measured(result)
+        )
+        return result
 
     # -- uploads ---------------------------------------------------------------------------------
 
     async def put_upload(self, owner: str, name: str, body: AsyncIterator[bytes]) -> Upload:
         """Stream bytes into the store. Every call makes a new upload with its own id."""
+        upload = await self.store_upload(owner, name, body)
+        await self.record_uploads([upload])
+        return upload
+
+    async def store_upload(self, owner: str, name: str, body: AsyncIterator[bytes]) -> Upload:
+        """Only the first half of :meth:`put_upload`: the upload is not known before :meth:`record_uploads`.
+
+        For forms of many files: recording them together saves a transaction each. What is stored and never
+        recorded (the process died) is swept when the service starts.
+        """
         self._take_work()
         upload_id = new_id("up")
         key = f"uploads/{owner}/{upload_id}"
-        info = await self._wiring.store.put(key, body, limit=self.config.limits.max_bytes)
-        now = time.time()
-        upload = Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
         try:
-            await self._wiring.uploads.add(upload)
-        except BaseException:
-            await self._wiring.store.delete([key])
+            info = await self._parts.store.put(key, body, limit=self.config.limits.max_bytes)
+        except StorageError as error:
+            self.metrics.store_failed("put", error.type)
             raise
-        return upload
+        self.metrics.bytes_received(info.size)
+        now = time.time()
+        return Upload(upload_id, owner, name, key, info.size, now, now + self.config.upload_ttl_s)
+
+    async def record_uploads(self, uploads: Sequence[Upload]) -> None:
+        """The second half of :meth:`put_upload`; where it fails, the bytes are removed again."""
+        try:
+            await self._parts.uploads.add(*uploads)
+        except BaseException:
+            await self._parts.store.delete([upload.key for upload in uploads])
+            raise
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -151,30 +195,30 @@ class Service:
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
-        if key is not None and (before := await self._wiring.jobs.replayed(owner, *key)) is not None:
+        if key is not None and (before := await self._parts.jobs.replayed(owner, *key)) is not None:
             return before, False
         tasks = await self._new_tasks(owner, uploads, sources)
         if not tasks and sealed:
             raise RequestError("A job needs at least one upload or source, or sealed=false to add them by pages.")
-        pipeline, images = await self._wiring.parameters.resolve(owner, pipeline)
-        now = time.time()
         job = Job(
             id=new_id("job"),
             owner=owner,
             pipeline=pipeline.to_json(),
             state=State.QUEUED,
             counts=Counts(queued=len(tasks)),
-            created=now,
+            created=time.time(),
             name=name,
             priority=priority,
-            images=images,
             tags=dict(tags or {}),
             sealed=sealed,
         )
-        job, created = await self._wiring.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
+        async with self._parts.blobs if pipeline.images() else nullcontext():
+            resolved, images = await self._parts.parameters.resolve(owner, pipeline)
+            job = replace(job, pipeline=resolved.to_json(), images=images)
+            job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
         if created:
-            self._wiring.bus.publish(owner, job.id)
-            self._wiring.engine.wake()
+            self._parts.bus.publish(owner, job.id)
+            self._parts.engine.wake()
         return job, created
 
     async def extend(
@@ -183,9 +227,9 @@ class Service:
         """Add a page of tasks to a job that is not sealed, and seal it if asked."""
         self._take_work()
         tasks = await self._new_tasks(owner, uploads, sources)
-        job = await self._wiring.jobs.add_tasks(owner, job_id, tasks, uploads=uploads, seal=seal)
-        self._wiring.bus.publish(owner, job_id)
-        self._wiring.engine.wake()
+        job = await self._parts.jobs.add_tasks(owner, job_id, tasks, uploads=uploads, seal=seal)
+        self._parts.bus.publish(owner, job_id)
+        self._parts.engine.wake()
         return job
 
     async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
@@ -198,10 +242,10 @@ class Service:
                 value=len(uploads) + len(sources),
                 maximum=MAX_PAGE,
             )
-        found = await self._wiring.uploads.get(owner, uploads) if uploads else []
+        found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
         if sources:
-            files = await self._wiring.in_thread(lambda: list(expand_sources(sources, self.config.source_roots)))
+            files = await asyncio.to_thread(lambda: list(expand_sources(sources, self.config.source_roots)))
             tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
@@ -214,46 +258,46 @@ class Service:
 
     async def jobs(self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None) -> Page:
         """Jobs (:class:`Job`), newest first."""
-        return await self._wiring.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state)
+        return await self._parts.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state)
 
     async def job(self, owner: str, job_id: str) -> Job:
         """One job."""
-        return await self._wiring.jobs.job(owner, job_id)
+        return await self._parts.jobs.job(owner, job_id)
 
     async def tasks(
         self, owner: str, job_id: str, *, limit: int = 100, cursor: str | None = None, state: State | None = None
     ) -> Page:
         """Tasks (:class:`Task`) of a job, in the order they were submitted."""
-        return await self._wiring.jobs.list_tasks(owner, job_id, limit=limit, cursor=cursor, state=state)
+        return await self._parts.jobs.list_tasks(owner, job_id, limit=limit, cursor=cursor, state=state)
 
     async def task(self, owner: str, task_id: str) -> Task:
         """One task."""
-        return await self._wiring.jobs.task(owner, task_id)
+        return await self._parts.jobs.task(owner, task_id)
 
     async def attempts(self, owner: str, task_id: str) -> Sequence[Mapping[str, Any]]:
         """The attempts of a task that were lost before its last one, oldest first."""
-        return await self._wiring.jobs.attempts(owner, task_id)
+        return await self._parts.jobs.attempts(owner, task_id)
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel what has not ended; running tasks are stopped."""
-        job, running = await self._wiring.jobs.cancel(owner, job_id)
-        await self._wiring.engine.cancel(running)
-        self._wiring.bus.publish(owner, job_id)
+        job, running = await self._parts.jobs.cancel(owner, job_id)
+        await self._parts.engine.cancel(running)
+        self._parts.bus.publish(owner, job_id)
         return job
 
     async def retry(self, owner: str, job_id: str) -> Job:
         """Queue the failed and cancelled tasks again, in a new run."""
         self._take_work()
-        job = await self._wiring.jobs.retry(owner, job_id)
-        self._wiring.bus.publish(owner, job_id)
-        self._wiring.engine.wake()
+        job = await self._parts.jobs.retry(owner, job_id)
+        self._parts.bus.publish(owner, job_id)
+        self._parts.engine.wake()
         return job
 
     async def delete(self, owner: str, job_id: str) -> None:
         """Cancel, then remove the job, its results, and its inputs that no other job uses."""
-        await self._wiring.engine.cancel(await self._wiring.jobs.delete(owner, job_id))
+        await self._parts.engine.cancel(await self._parts.jobs.delete(owner, job_id))
         self._wiring.housekeeping.collect_soon()
-        self._wiring.bus.publish(owner, job_id)
+        self._parts.bus.publish(owner, job_id)
 
     # -- results ---------------------------------------------------------------------------------
 
@@ -262,21 +306,22 @@ class Service:
 
         Raises :class:`IllegalTransition` where the task has not succeeded.
         """
-        task = await self._wiring.jobs.task(owner, task_id)
+        task = await self._parts.jobs.task(owner, task_id)
         if task.state is not State.SUCCEEDED:
             raise IllegalTransition(
                 f"Task {task_id} has no result: it is {task.state}.", state=str(task.state), error=task.error
             )
-        return task, self._wiring.results.image(task)
+        self.metrics.bytes_sent((task.outcome or {}).get("bytes") or 0)
+        return task, self._parts.results.image(task)
 
     async def input(self, owner: str, task_id: str) -> tuple[Task, AsyncIterator[bytes]]:
         """The task and its source's bytes in chunks."""
-        task = await self._wiring.jobs.task(owner, task_id)
-        return task, self._wiring.results.input(task)
+        task = await self._parts.jobs.task(owner, task_id)
+        return task, self._parts.results.input(task)
 
     def archive(self, owner: str, job_id: str) -> AsyncIterator[bytes]:
         """A ZIP of all results of a job, streamed, with safe and distinct names; data as ``STEM.json``."""
-        return self._wiring.results.archive(owner, job_id)
+        return self._parts.results.archive(owner, job_id)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -288,7 +333,7 @@ class Service:
         With ``job_id`` the stream ends after the last event of a job that has ended. Nothing is buffered for a slow
         reader: it reads from the log at its own pace. Ends when the service drains.
         """
-        log, bus = self._wiring.event_log, self._wiring.bus
+        log, bus = self._parts.event_log, self._parts.bus
         last = await log.last_id() if after is None else after
         async with bus.subscribe(owner, job_id) as news:
             while True:
@@ -309,7 +354,7 @@ class Service:
 
     async def authenticate(self, token: str) -> Caller:
         """Who holds the token; raises :class:`Unauthenticated`."""
-        found = await self._wiring.tokens.authenticate(token)
+        found = await self._parts.tokens.authenticate(token)
         return Caller(found.owner, found.scopes)
 
     async def has_tokens(self) -> bool:
@@ -317,7 +362,7 @@ class Service:
         now = time.time()
         return any(
             token.revoked is None and (token.expires is None or token.expires > now)
-            for token in await self._wiring.tokens.list()
+            for token in await self._parts.tokens.list()
         )
 
     # -- state of the machine --------------------------------------------------------------------

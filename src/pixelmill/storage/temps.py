@@ -12,6 +12,7 @@ import itertools
 import os
 import shutil
 import threading
+import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pixelmill.storage.store import ObjectInfo
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LOCKED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHECK_ENDED_S = 3600
 _ATTEMPTS = 8  # a put races with the pruning of its empty folder at most this often
 
 
@@ -65,7 +67,7 @@ class Temps:
                 except FileNotFoundError:  # somebody emptied the data folder under us
                     if last:
                         raise
-                    self._folder = None
+                    self._folder = None  # left open: other threads may still write through it
         except OSError as error:
             raise translated(error, "write to", self._root) from error
         raise AssertionError("unreachable")
@@ -122,12 +124,19 @@ class Temps:
             os.unlink(temp.name, dir_fd=temp.folder)
 
     def sweep(self) -> int:
-        """Remove what dead processes left; returns the number of files removed."""
+        """Remove what dead processes left, and checks they didn't finish; returns the number of files removed."""
         base = self._path / RESERVED
         removed = 0
         try:
             for folder in base.glob("tmp/*"):
                 removed += self._sweep_one(folder)
+            for check in base.glob("check/*"):
+                # Nobody locks these; a check takes milliseconds, so an old one is nobody's.
+                if time.time() - check.lstat().st_mtime > _CHECK_ENDED_S:
+                    check.unlink(missing_ok=True)
+                    removed += 1
+        except FileNotFoundError:  # another process sweeps too
+            return removed
         except OSError as error:
             raise translated(error, "sweep", str(base)) from error
         return removed

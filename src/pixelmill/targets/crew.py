@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,8 @@ class Crew:
     ) -> None:
         self.size = size
         self.restarts = 0
+        self.on_restart: Callable[[str], None] = lambda _: None
+        """Told why a process is replaced: died, recycled, or the type of the error that it was ended for."""
         self.reason = ""  # of the last failed start
         self.baseline = 0  # resident bytes of the zygote: what a worker has from the start
         self._recycle_after = recycle_after
@@ -263,7 +265,7 @@ class Crew:
         self._workers.pop(worker.number, None)
         if worker.channel is not None:
             worker.channel.close()
-        self.restarts += 1
+        self._count("recycled")
         self._fill()
 
     def on_exit(self, pid: int, code: int) -> None:
@@ -278,11 +280,15 @@ class Crew:
         self._release(worker)
         if not counted or self._stopped:
             return
-        self.restarts += 1
+        self._count(worker.error.type if worker.error else "died")
         if worker.served == 0 and not worker.task:
             self._fail(f"a worker {describe_exit(code)} before its first task")
         else:
             self._fill()
+
+    def _count(self, reason: str) -> None:
+        self.restarts += 1
+        self.on_restart(reason)
 
     def on_lost(self) -> None:
         """The zygote has ended, and the kernel has killed its workers."""
@@ -293,7 +299,8 @@ class Crew:
             self._bury(worker, worker.error or lost)
             self._release(worker)
         self._by_pid.clear()
-        self.restarts += self.size
+        for _ in range(self.size):
+            self._count("died")
         self._fail("the process that starts workers has ended", zygote=True)
 
     def _bury(self, worker: WorkerHandle, error: PixelmillError) -> None:

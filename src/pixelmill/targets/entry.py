@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from pixelmill.operations.table import TABLE
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
 
-PRELOAD = ("numpy", "cv2", "simplejpeg", "pydantic")
-"""Modules the zygote imports once for all its workers."""
+PRELOAD = (
+    "numpy",
+    "cv2",
+    "simplejpeg",
+    "pydantic",
+    *sorted({module for module, _ in TABLE.values()}),
+)
+"""Modules the zygote imports once for all its workers; every family, else each worker imports it at its first use."""
 
 
 @lru_cache(maxsize=64)

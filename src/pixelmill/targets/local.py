@@ -7,7 +7,7 @@ one is forked in milliseconds. The processes are the crew's (``crew.py``), slots
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
@@ -57,6 +57,10 @@ class LocalPool:
         self._state: Literal["new", "on", "off"] = "new"
         self._watch: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
+
+    def on_restart(self, tell: Callable[[str], None]) -> None:
+        """Call ``tell`` with the reason whenever a process is replaced; for metrics."""
+        self._crew.on_restart = tell
 
     async def start(self) -> None:
         """Start the processes; raises :class:`WorkerCrashed` with the reason where they can't be started."""

@@ -1,10 +1,10 @@
-"""What every engine must do: subclass :class:`EngineConformance`, and say how to build one (:meth:`EngineConformance.rig`).
+"""What every engine must do: subclass :class:`EngineConformance`, and say how to build one in its ``rig``.
 
 Needs pytest and anyio. :class:`Script` is the execution it drives: each task does what the test says.
 """
 
-# A test's name is its sentence:
-# ruff: noqa: D102
+# A test's name is its sentence, and acts of a script take what they don't all need:
+# ruff: noqa: D102, ARG001
 
 from __future__ import annotations
 
@@ -124,8 +124,15 @@ class Ledger:
 class Rig(Protocol):
     """An engine that is not started, a way to queue tasks for it, and what it told."""
 
-    engine: Engine
-    ledger: Ledger
+    @property
+    def engine(self) -> Engine:
+        """What is tested."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it told."""
+        ...
 
     async def submit(self, messages: Sequence[TaskMessage]) -> None:
         """Queue, and wake the engine."""

@@ -21,8 +21,7 @@ from pixelmill.service import Service, ServiceConfig
 
 async def make_tokens(data: Path, wanted: Sequence[Mapping[str, Any]]) -> list[str]:
     """The secrets of new tokens, as `pixelmill tokens create` makes them."""
-    data.mkdir(parents=True, exist_ok=True)
-    database = Database(f"sqlite:///{data.resolve() / 'state.sqlite'}", "NORMAL")
+    database = Database(f"sqlite:///{data / 'state.sqlite'}", "NORMAL")
     await database.open()
     try:
         tokens = Tokens(database)
@@ -31,12 +30,19 @@ async def make_tokens(data: Path, wanted: Sequence[Mapping[str, Any]]) -> list[s
         await database.close()
 
 
+def say(line: str) -> None:
+    """A line to the test."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     wanted = json.loads(sys.argv[1])
     logs.configure("info", "json")
-    data = Path(wanted["data"])
+    data = Path(wanted["data"]).resolve()
+    data.mkdir(parents=True, exist_ok=True)
     for secret in asyncio.run(make_tokens(data, wanted["tokens"])) if wanted["tokens"] else ():
-        print(f"token {secret}", flush=True)
+        say(f"token {secret}")
     service = wanted["service"]
     if "limits" in service:
         service["limits"] = Limits(**service["limits"])
@@ -45,7 +51,7 @@ def main() -> None:
     try:
         server.run(Service(config), ApiSettings(**{"port": 0, **wanted["api"]}))
     except PixelmillError as error:
-        print(f"error {error.type} {error}", flush=True)
+        say(f"error {error.type} {error}")
         sys.exit(2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -94,7 +95,9 @@ class LiveService:
             family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
             self.process.wait(10)
-            psutil.wait_procs(family, timeout=5)
+            for child in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
         self._close()
 
 

@@ -1,0 +1,252 @@
+"""What the service counts and measures, for Prometheus. Each :class:`Metrics` has its own registry: no global state.
+
+Methods are named for what happened; the names of the series stand in :data:`SERIES` and in docs/metrics.md. It must
+not know jobs or targets: what it is given is read by shape. Labels are bounded, and their children kept, for looking
+one up in prometheus_client costs more than counting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""Media type of :meth:`Metrics.render`."""
+
+MAX_CHILDREN = 500
+"""Label combinations of one series; what comes later is counted under ``other``."""
+
+_WORK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_WAIT = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Series(NamedTuple):
+    """One series: its kind, labels, meaning, and a histogram's bucket bounds in seconds."""
+
+    kind: type[Counter | Gauge | Histogram]
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: Sequence[float] = ()
+
+
+SERIES: Mapping[str, Series] = {
+    "pixelmill_tasks_total": Series(
+        Counter, ("state", "target", "mode"), "Tasks that ended, by final state, target and mode (job or process)."
+    ),
+    "pixelmill_task_wait_seconds": Series(Histogram, ("mode",), "From queued to started.", _WAIT),
+    "pixelmill_task_run_seconds": Series(Histogram, ("target",), "From started to ended.", _WORK),
+    "pixelmill_task_total_seconds": Series(Histogram, ("mode",), "From queued to ended.", _WAIT),
+    "pixelmill_task_decode_seconds": Series(Histogram, (), "Decoding the source.", _WORK),
+    "pixelmill_task_apply_seconds": Series(Histogram, (), "Applying the operations.", _WORK),
+    "pixelmill_task_encode_seconds": Series(Histogram, (), "Encoding the result.", _WORK),
+    "pixelmill_source_megapixels_total": Series(Counter, (), "Megapixels of the sources of tasks that succeeded."),
+    "pixelmill_result_bytes_total": Series(Counter, (), "Bytes of results made."),
+    "pixelmill_received_bytes_total": Series(Counter, (), "Bytes of uploads and request bodies taken in."),
+    "pixelmill_sent_bytes_total": Series(Counter, (), "Bytes of results and archives given out."),
+    "pixelmill_queue_waiting": Series(Gauge, (), "Tasks that wait in the queue."),
+    "pixelmill_queue_leased": Series(Gauge, (), "Tasks that were handed out and have not ended."),
+    "pixelmill_queue_dead": Series(Gauge, (), "Tasks on the dead-letter list."),
+    "pixelmill_queue_oldest_seconds": Series(Gauge, (), "Age of the oldest task that waits."),
+    "pixelmill_slots": Series(Gauge, ("target",), "Tasks that a target can run at once."),
+    "pixelmill_slots_busy": Series(Gauge, ("target",), "Tasks that a target runs now."),
+    "pixelmill_pool_restarts_total": Series(
+        Counter, ("reason",), "Pool processes replaced: died, task-timeout, out-of-memory, cancelled, recycled."
+    ),
+    "pixelmill_http_requests_total": Series(
+        Counter, ("route", "method", "status"), "HTTP requests answered, by route template."
+    ),
+    "pixelmill_http_request_seconds": Series(
+        Histogram, ("route", "method"), "From a request's head to its answer's end (event streams left out).", _WORK
+    ),
+    "pixelmill_store_errors_total": Series(
+        Counter, ("operation", "error"), "Failed operations of the object store, by error type."
+    ),
+    "pixelmill_info": Series(Gauge, ("version",), "1, with the version that runs."),
+}
+"""Every series of the program; the ``process_*`` series of prometheus_client come in addition."""
+
+
+class EndedTask(Protocol):
+    """The shape of a task's last change: ``jobs.recorder.TaskChange`` has it. Times are seconds since the epoch."""
+
+    @property
+    def after(self) -> str:
+        """The final state."""
+
+    @property
+    def queued(self) -> float:
+        """When it was queued."""
+
+    @property
+    def started(self) -> float | None:
+        """When its last attempt began; None if none did."""
+
+    @property
+    def event(self) -> Any:
+        """Has ``at``, ``target`` and ``outcome`` (``Outcome.to_dict()`` plus ``bytes``), as ``TaskEvent`` has."""
+
+
+class Depth(Protocol):
+    """The shape of ``engines.queue.QueueDepth``."""
+
+    @property
+    def waiting(self) -> int:
+        """Messages that can be received."""
+
+    @property
+    def leased(self) -> int:
+        """Messages that were handed out."""
+
+    @property
+    def dead(self) -> int:
+        """Messages that were given up."""
+
+    @property
+    def oldest_s(self) -> float:
+        """Age of the oldest one that waits."""
+
+
+class Metrics:
+    """The counters of one process. Safe to use from several threads."""
+
+    def __init__(self, version: str = "") -> None:
+        self._registry = CollectorRegistry()
+        self._series = {name: self._made(name, series) for name, series in SERIES.items()}
+        self._children: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in SERIES}
+        self._refresh: list[Callable[[], object]] = []
+        ProcessCollector(registry=self._registry)
+        if version:
+            self._child("pixelmill_info", version).set(1)
+
+    # -- what happened ---------------------------------------------------------------------------
+
+    def task_ended(self, task: EndedTask) -> None:
+        """A task of a job reached its final state."""
+        event = task.event
+        ran_s = None if task.started is None else event.at - task.started
+        waited_s = None if task.started is None else task.started - task.queued
+        self._ended(str(task.after), event.target or "none", "job", waited_s, ran_s, event.outcome)
+
+    def image_processed(
+        self,
+        *,
+        state: str,
+        target: str = "none",
+        waited_s: float | None = None,
+        ran_s: float | None = None,
+        outcome: Mapping[str, Any] | None = None,
+    ) -> None:
+        """An image that belongs to no job was processed, or failed. ``outcome`` as in a task event."""
+        self._ended(state, target, "process", waited_s, ran_s, outcome)
+
+    def bytes_received(self, count: int) -> None:
+        """An upload or request body arrived."""
+        self._child("pixelmill_received_bytes_total").inc(count)
+
+    def bytes_sent(self, count: int) -> None:
+        """A result or archive was given out."""
+        self._child("pixelmill_sent_bytes_total").inc(count)
+
+    def http_request(self, route: str, method: str, status: int, seconds: float | None) -> None:
+        """A request was answered. ``route`` is the template (``/v1/jobs/{id}``); no ``seconds`` for event streams."""
+        method = method if method in _METHODS else "other"
+        self._child("pixelmill_http_requests_total", route, method, str(status)).inc()
+        if seconds is not None:
+            self._child("pixelmill_http_request_seconds", route, method).observe(seconds)
+
+    def pool_restarted(self, reason: str) -> None:
+        """A pool process was replaced."""
+        self._child("pixelmill_pool_restarts_total", reason).inc()
+
+    def store_failed(self, operation: str, error: str) -> None:
+        """An operation of the object store raised an error of that type."""
+        self._child("pixelmill_store_errors_total", operation, error).inc()
+
+    # -- what is now -----------------------------------------------------------------------------
+
+    def set_queue(self, depth: Depth) -> None:
+        """The depth of the queue, as last measured."""
+        self._child("pixelmill_queue_waiting").set(depth.waiting)
+        self._child("pixelmill_queue_leased").set(depth.leased)
+        self._child("pixelmill_queue_dead").set(depth.dead)
+        self._child("pixelmill_queue_oldest_seconds").set(depth.oldest_s)
+
+    def set_slots(self, target: str, total: int, busy: int) -> None:
+        """How many tasks a target can run, and runs."""
+        self._child("pixelmill_slots", target).set(total)
+        self._child("pixelmill_slots_busy", target).set(busy)
+
+    def before_render(self, refresh: Callable[[], object]) -> None:
+        """Call ``refresh`` before each rendering: it sets the gauges that cost nothing to read. It must not block."""
+        self._refresh.append(refresh)
+
+    def render(self) -> bytes:
+        """All series in Prometheus's text form (see :data:`CONTENT_TYPE`)."""
+        for refresh in self._refresh:
+            refresh()
+        return generate_latest(_WithoutCreated(self._registry))
+
+    # -- below -----------------------------------------------------------------------------------
+
+    def _ended(
+        self,
+        state: str,
+        target: str,
+        mode: str,
+        waited_s: float | None,
+        ran_s: float | None,
+        outcome: Mapping[str, Any] | None,
+    ) -> None:
+        child = self._child
+        child("pixelmill_tasks_total", state, target, mode).inc()
+        # Clocks of two machines may disagree; a histogram takes no negative time.
+        if waited_s is not None:
+            child("pixelmill_task_wait_seconds", mode).observe(max(0.0, waited_s))
+        if ran_s is not None:
+            child("pixelmill_task_run_seconds", target).observe(max(0.0, ran_s))
+            child("pixelmill_task_total_seconds", mode).observe(max(0.0, ran_s + (waited_s or 0.0)))
+        if outcome is None:
+            return
+        timings = outcome.get("timings") or {}
+        for part in ("decode", "apply", "encode"):
+            if (spent_ms := timings.get(f"{part}_ms")) is not None:
+                child(f"pixelmill_task_{part}_seconds").observe(spent_ms / 1000)
+        if size := outcome.get("source_size"):
+            child("pixelmill_source_megapixels_total").inc(size[0] * size[1] / 1e6)
+        if made := outcome.get("bytes"):
+            child("pixelmill_result_bytes_total").inc(made)
+
+    def _made(self, name: str, series: Series) -> Any:
+        if series.kind is Histogram:
+            return Histogram(name, series.meaning, series.labels, registry=self._registry, buckets=series.buckets)
+        return series.kind(name, series.meaning, series.labels, registry=self._registry)
+
+    def _child(self, name: str, *labels: str) -> Any:
+        children = self._children[name]
+        child = children.get(labels)
+        if child is None:
+            if not labels:
+                child = self._series[name]
+            elif len(children) < MAX_CHILDREN:
+                child = self._series[name].labels(*labels)
+            else:
+                return self._series[name].labels(*["other"] * len(labels))
+            children[labels] = child
+        return child
+
+
+class _WithoutCreated:
+    """A registry without the ``_created`` series, which double the text and tell nothing here."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric

@@ -1,0 +1,289 @@
+"""Between the written forms of a pipeline (text, JSON) and its values (operations, output).
+
+The grammar of the text is in ``text.py``; here its words get their meaning from the parameter models. What is a default
+is left out in writing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError, UnknownOperation
+from pixelmill.images.encoders import OPTIONS
+from pixelmill.images.formats import format_named
+from pixelmill.images.image import Image
+from pixelmill.operations.arguments import build, parameters, schema, unknown
+from pixelmill.operations.operation import Operation
+from pixelmill.operations.table import operation_named
+from pixelmill.pipelines import text as grammar
+from pixelmill.pipelines.output import Output, output_named
+from pixelmill.pipelines.text import TextArgument, TextStep
+
+MAX_STEPS = 64
+"""Operations of one pipeline."""
+MAX_JSON = 65_536
+"""Characters of a JSON form."""
+
+PLANNED_STEPS = {
+    "preset": "presets are not there yet; write the steps out",
+    "frame": "animations are not there yet; the first frame is taken",
+    "metadata": "keeping metadata is not there yet; none is written",
+}
+"""Steps of the design that this version lacks, and what to do."""
+
+Parts = tuple[tuple[Operation, ...], Output]
+
+
+# -- text ---------------------------------------------------------------------------------------------------------
+
+
+def read_text(text: str) -> Parts:
+    """Operations and output of a text form; raises :class:`PipelineError` with step, position and what is possible."""
+    steps = grammar.read(text)
+    output = Output()
+    if steps and steps[-1].name == "format":
+        *steps_before, last = steps
+        steps = tuple(steps_before)
+        output = _output_of_text(last, len(steps) + 1)
+    check_count(len(steps))
+    return tuple(_operation_of_text(step, number) for number, step in enumerate(steps, 1)), output
+
+
+def write_text(operations: Iterable[Operation], output: Output) -> str:
+    """The text form: the inverse of :func:`read_text`."""
+    steps = [TextStep(item.name, _text_arguments(item, item.name, item.positional)) for item in operations]
+    if output.format is not None:
+        options = () if output.options is None else _text_arguments(output.options, "format", 0)
+        steps.append(TextStep("format", (TextArgument((output.format,)), *options)))
+    return grammar.write(steps)
+
+
+def _operation_of_text(step: TextStep, number: int) -> Operation:
+    try:
+        if step.name == "format":
+            raise PipelineSyntaxError("format is the last step, and there is one at most.")
+        model = _model_named(step.name)
+        return build(model, _bound(step.arguments, model, step.name), step.name, strict=False)
+    except PipelineError as error:
+        _locate(error, number, step.position)
+
+
+def _output_of_text(step: TextStep, number: int) -> Output:
+    try:
+        if not step.arguments or step.arguments[0].name not in (None, "format"):
+            raise InvalidParameter(
+                f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
+                operation="format",
+                parameter="format",
+                allowed=", ".join(OPTIONS),
+            )
+        first, *others = step.arguments
+        fmt = format_named(":".join(first.elements)).name
+        return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
+    except PipelineError as error:
+        _locate(error, number, step.position)
+
+
+def _bound(arguments: Sequence[TextArgument], model: type[BaseModel], owner: str) -> dict[str, Any]:
+    """Parameter names and raw values; arguments by position come first."""
+    properties = schema(model)["properties"] if arguments else {}
+    taken: dict[str, Any] = {}
+    for index, argument in enumerate(arguments):
+        if argument.name is None and index and arguments[index - 1].name is not None:
+            raise PipelineSyntaxError(f"{owner}: an argument without a name stands behind one with a name.")
+        name = argument.name or positional_name(model, index, owner)
+        if name not in properties:
+            raise unknown(model, name, owner)
+        add_argument(taken, name, _value_of(argument, properties[name].get("type") == "array", owner, name), owner)
+    return taken
+
+
+def _value_of(argument: TextArgument, is_list: bool, owner: str, name: str) -> Any:
+    if is_list:
+        return list(argument.elements)
+    if len(argument.elements) > 1:
+        joined = "~3A".join(argument.elements)
+        raise PipelineSyntaxError(f"{owner}: {name} is no list; a colon in a value is written ~3A: {joined[:200]}.")
+    return argument.elements[0]
+
+
+def _text_arguments(model: BaseModel, owner: str, positional: int) -> tuple[TextArgument, ...]:
+    """Arguments without defaults; the first ``positional`` by position as long as none is left out."""
+    arguments: list[TextArgument] = []
+    given = _given(model, owner)
+    for index, name in enumerate(parameters(type(model))):
+        if name not in given:
+            continue
+        value = given[name]
+        elements = tuple(_word(item) for item in (value if isinstance(value, list | tuple) else (value,)))
+        in_place = index < positional and index == len(arguments) and elements != ("",)
+        arguments.append(TextArgument(elements, None if in_place else name))
+    return tuple(arguments)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value).replace("+", "") if isinstance(value, float) else str(value)
+
+
+# -- JSON ---------------------------------------------------------------------------------------------------------
+
+
+def read_json(text: str) -> Parts:
+    """Operations and output of a JSON form; raises :class:`PipelineError`."""
+    if len(text) > MAX_JSON:
+        raise PipelineSyntaxError(f"The pipeline's JSON has {len(text):,} characters; at most {MAX_JSON:,} are read.")
+    try:
+        record = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise PipelineSyntaxError(
+            f"The pipeline is no valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+            position=error.pos,
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise PipelineSyntaxError(f"The pipeline is no valid JSON: {error}.") from error
+    return read_dict(record)
+
+
+def read_dict(record: Any) -> Parts:
+    """Operations and output of plain values, as JSON has them."""
+    record = _object(record, "The pipeline")
+    _only_known(record, ("operations", "output"), "The pipeline")
+    steps = record.get("operations", [])
+    if not isinstance(steps, Sequence) or isinstance(steps, str | bytes):
+        raise PipelineSyntaxError('"operations" must be a list.')
+    check_count(len(steps))
+    operations = tuple(_operation_of_dict(step, number) for number, step in enumerate(steps, 1))
+    return operations, _output_of_dict(record.get("output"))
+
+
+def write_dict(operations: Iterable[Operation], output: Output) -> dict[str, Any]:
+    """Plain values: the inverse of :func:`read_dict`. Numbers without a fraction are whole numbers."""
+    record: dict[str, Any] = {
+        "operations": [{"name": item.name, **_given(item, item.name)} for item in operations],
+    }
+    if output.format is not None:
+        options = {} if output.options is None else _given(output.options, "format")
+        record["output"] = {"format": output.format, **options}
+    return record
+
+
+def _operation_of_dict(step: Any, number: int) -> Operation:
+    try:
+        step = _object(step, "An operation")
+        name = step.get("name")
+        if not isinstance(name, str):
+            raise PipelineSyntaxError('An operation needs its "name".')
+        return build(_model_named(name), {key: step[key] for key in step if key != "name"}, name, strict=True)
+    except PipelineError as error:
+        _locate(error, number, None)
+
+
+def _output_of_dict(output: Any) -> Output:
+    if output is None:
+        return Output()
+    output = _object(output, '"output"')
+    name = output.get("format")
+    options = {key: output[key] for key in output if key != "format"}
+    if name is None:
+        if options:
+            raise InvalidParameter(
+                f"output: {', '.join(options)} needs a format to belong to; give one of {', '.join(OPTIONS)}.",
+                operation="format",
+                parameter="format",
+                allowed=", ".join(OPTIONS),
+            )
+        return Output()
+    if not isinstance(name, str):
+        raise PipelineSyntaxError('"format" must be the name of a format, as text.')
+    return output_named(name, options, strict=True)
+
+
+def _object(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise PipelineSyntaxError(f'{what} must be an object, such as {{"operations": [{{"name": "grayscale"}}]}}.')
+    return value
+
+
+def _only_known(record: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    for key in record:
+        if key not in known:
+            nearest = difflib.get_close_matches(key[:80], known, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise PipelineSyntaxError(f"{what} has no key {key[:80]!r}.{hint} It has: {', '.join(known)}.")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return record
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+# -- both ---------------------------------------------------------------------------------------------------------
+
+
+def check_count(count: int) -> None:
+    """Raise :class:`PipelineError` for too many operations."""
+    if count > MAX_STEPS:
+        raise PipelineError(f"The pipeline has {count:,} operations; at most {MAX_STEPS} are taken.", maximum=MAX_STEPS)
+
+
+def positional_name(model: type[BaseModel], index: int, owner: str) -> str:
+    """The parameter at that position."""
+    names = parameters(model)
+    if index < len(names):
+        return names[index]
+    what = f"at most {len(names)}: {', '.join(names)}" if names else "no arguments"
+    raise InvalidParameter(f"{owner}: there are too many arguments; it takes {what}.", operation=owner, parameter="")
+
+
+def add_argument(taken: dict[str, Any], name: str, value: Any, owner: str) -> None:
+    """Set an argument; one that is set already is an error."""
+    if name in taken:
+        raise InvalidParameter(f"{owner}: {name} is given twice.", operation=owner, parameter=name)
+    taken[name] = value
+
+
+def _model_named(name: str) -> type[Operation]:
+    if name in PLANNED_STEPS:
+        raise UnknownOperation(f"{name}: {PLANNED_STEPS[name]}.", operation=name, nearest=[])
+    return operation_named(name)
+
+
+def _given(model: BaseModel, owner: str) -> dict[str, Any]:
+    """Parameters that are no defaults, as plain values."""
+    given: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, Image):
+            raise InvalidParameter(
+                f"{owner}: {name} holds pixels, which no written form of a pipeline can hold. Give a path or a URI.",
+                operation=owner,
+                parameter=name,
+            )
+        if field.is_required() or value != field.default:
+            given[name] = _plain(value)
+    return given
+
+
+def _plain(value: Any) -> Any:
+    """A float without a fraction as an int: 2.0 and 2 are one number, and get one form and one hash."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
+
+
+def _locate(error: PipelineError, number: int, position: int | None) -> NoReturn:
+    """Raise the error anew, with the number of the step and where it starts in the text."""
+    place = f"Step {number}" if position is None else f"Step {number} (character {position + 1})"
+    context = {**error.context, "step": number} | ({} if position is None else {"position": position})
+    raise type(error)(f"{place}: {error.detail}", **context) from error

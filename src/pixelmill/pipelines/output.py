@@ -1,0 +1,36 @@
+"""What a pipeline ends with: the format that is written, with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pixelmill.images.encoders import OPTIONS, EncodeOptions
+from pixelmill.images.formats import FORMATS, Format, format_named
+from pixelmill.operations.arguments import build
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """``format`` is a name from ``images/formats.py``, with the options it is written with.
+
+    Without one, the result has the source's format, or PNG where that can't be written.
+    """
+
+    format: str | None = None
+    options: EncodeOptions | None = None
+
+    def target(self, source_format: str | None) -> Format:
+        """The format to write for a source of that format (None: it was pixels)."""
+        return FORMATS.get(self.format or source_format or "png", FORMATS["png"])
+
+
+SAME_FORMAT = Output()
+"""The source's format, with its default options."""
+
+
+def output_named(name: str, arguments: Mapping[str, Any], *, strict: bool) -> Output:
+    """An output by format name or alias, and options; raises :class:`PipelineError`."""
+    fmt = format_named(name).name
+    return Output(fmt, build(OPTIONS[fmt], arguments, f"format:{fmt}", strict=strict))

@@ -1,0 +1,72 @@
+"""The parts of one embedded service, made and put together; nothing is started, locked or opened here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from pixelmill import __version__
+from pixelmill.engines.executor import Executor
+from pixelmill.engines.leased import LeasedEngine
+from pixelmill.engines.sql_queue import SqlLeaseQueue
+from pixelmill.events.bus import InProcessBus
+from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.load import LoadHistory
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.eventlog import EventLog
+from pixelmill.jobs.messages import RunBounds
+from pixelmill.jobs.store import JobStore
+from pixelmill.jobs.tokens import Tokens
+from pixelmill.jobs.upkeep import Upkeep
+from pixelmill.jobs.uploads import Uploads
+from pixelmill.metrics import Metrics
+from pixelmill.service.lock import DataLock
+from pixelmill.service.parameters import ImageParameters
+from pixelmill.service.recorder import Recorder
+from pixelmill.service.results import Results
+from pixelmill.service.settings import ServiceConfig
+from pixelmill.storage.folder import FolderStore
+from pixelmill.targets.local import LocalPool
+
+INTERACTIVE_SLOTS = 1
+"""Pool processes beyond those for queued work: one is always free for a person who waits."""
+
+
+class Parts:
+    """The parts by name.
+
+    ``blobs`` is held while garbage is removed, and from storing an image by its content to the row that refers to it:
+    between the two nothing else says that it is needed.
+    """
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self.blobs = asyncio.Lock()
+        folder = config.data
+        bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
+        full = config.synchronous == "FULL"
+        self.lock = DataLock(folder)
+        self.store = FolderStore(folder / "objects", fsync=full)
+        self.database = Database(f"sqlite:///{folder.resolve() / 'state.sqlite'}", "FULL" if full else "NORMAL")
+        self.jobs = JobStore(self.database, bounds=bounds, retention_s=config.retention_s)
+        self.uploads = Uploads(self.database)
+        self.tokens = Tokens(self.database)
+        self.event_log = EventLog(self.database)
+        self.upkeep = Upkeep(self.jobs)
+        self.bus = InProcessBus()
+        self.metrics = Metrics(__version__)
+        self.metrics.before_render(self._set_slots)
+        self.queue = SqlLeaseQueue(self.database)
+        workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
+        self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
+        self.pool.on_restart(self.metrics.pool_restarted)
+        self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics)
+        self.engine = LeasedEngine(self.queue, self.dispatcher, Executor(self.store), self.recorder.emit)
+        self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
+        self.results = Results(self.jobs, self.store)
+        self.load = LoadHistory()
+
+    def _set_slots(self) -> None:
+        load = self.pool.load()
+        self.metrics.set_slots(self.pool.name, load.capacity, load.running)

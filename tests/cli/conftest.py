@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_tools import Cli, clean_environment, command, picture
+
+from pixelmill.cli.demo import private_service
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """Run `pixelmill` as a user does, in an empty folder."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+
+    def run(
+        *arguments: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        environment = {**clean_environment(), "XDG_DATA_HOME": str(tmp_path / "xdg"), **(env or {})}
+        return subprocess.run(
+            command(*arguments), input=stdin, capture_output=True, timeout=100, cwd=cwd or folder, env=environment
+        )
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with a sub-folder: a.jpg, b.png, sub/c.webp, sub/a.jpeg, a hidden file, and a text."""
+    folder = tmp_path / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(picture(1))
+    (folder / "b.png").write_bytes(picture(2, suffix=".png"))
+    (folder / "sub" / "c.webp").write_bytes(picture(3, suffix=".webp"))
+    (folder / "sub" / "a.jpeg").write_bytes(picture(4))
+    (folder / ".hidden.jpg").write_bytes(picture(5))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real service, for all tests of a session."""
+    with private_service(tmp_path_factory.mktemp("service")) as url:
+        yield url
