@@ -102,7 +102,7 @@ def _translated(model: type[BaseModel], owner: str, error: ValidationError, *, q
         shown = _shown(first["input"], quote=quote)
         text = f"{owner}: {parameter}={shown} is not possible; it must be {words}."
         choices = [str(choice) for choice in schema(model)["properties"][parameter].get("enum", ())]
-        nearest = difflib.get_close_matches(str(first["input"])[:80], choices, n=1)
+        nearest = difflib.get_close_matches(shown.strip("'"), choices, n=1)
         if nearest:
             text += f" Did you mean {nearest[0]}?"
     if description:
@@ -112,5 +112,8 @@ def _translated(model: type[BaseModel], owner: str, error: ValidationError, *, q
 
 def _shown(value: Any, *, quote: bool) -> str:
     """The value, cut short; text in quotes where numbers and text are told apart."""
-    text = value if isinstance(value, str) and not quote else repr(value)
+    try:
+        text = value if isinstance(value, str) and not quote else repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, a list nested as deep
+        return "a value too large to show"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -245,6 +245,8 @@ class Rotate(Operation):
         if turns == 0:
             return Step(image)
         pixels = self._with_room_for_background(image.pixels)
+        if pixels.ndim != image.pixels.ndim:
+            image = Image(pixels)  # without a profile: that was of gray
         if turns is None:
             return Step(image.with_pixels(self._warped(pixels, target)))
         code = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)[turns - 1]

@@ -43,7 +43,7 @@ def _reference(value: Any) -> str | Image:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
-        raise TypeError("not a reference")
+        raise ValueError("not a reference")  # noqa: TRY004  pydantic takes only these for a refusal
     if not 0 < len(value) <= MAX_REFERENCE or not value.isprintable():
         raise ValueError("not a reference")
     return value
