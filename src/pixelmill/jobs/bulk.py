@@ -125,7 +125,9 @@ def retry(connection: Connection, owner: str, job_id: str, at: float, bounds: Ru
     )
     counts = replace(job.counts, queued=job.counts.queued + again, failed=0, cancelled=0)
     state = job_state(counts, sealed=job.sealed, cancelled=False)
-    job = replace(job, counts=counts, state=state, cancelled=False, ended=None, expires=None)
+    # One that is never sealed must not stay for ever: it still expires (see ``JobStore._with_counts``).
+    expires = None if job.sealed else job.expires
+    job = replace(job, counts=counts, state=state, cancelled=False, ended=None, expires=expires)
     next_rank = None if bounds is None else enqueue(connection, job, bounds, waiting, 0, at)
     save_job(connection, job, next_rank)
     log(connection, [job_event(owner, job_id, state, counts, at)])
