@@ -153,7 +153,7 @@ def position_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
 
 def _is_position(value: Any, kind: type) -> bool:
     """Whether a database can compare with it: a cursor may be forged."""
-    if type(value) is not kind:
+    if isinstance(value, bool) or not isinstance(value, kind):
         return False
     return value.isprintable() if isinstance(value, str) else abs(value) < MAX_POSITION
 

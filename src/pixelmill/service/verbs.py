@@ -286,8 +286,8 @@ class Service:
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel what has not ended; running tasks are stopped."""
-        job, running = await self._parts.jobs.cancel(owner, job_id)
-        await self._parts.engine.cancel(running)
+        job, held = await self._parts.jobs.cancel(owner, job_id)
+        await self._parts.engine.cancel(held)
         self._parts.bus.publish(owner, job_id)
         return job
 
