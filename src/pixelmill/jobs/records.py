@@ -153,9 +153,11 @@ def position_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
 
 def _is_position(value: Any, kind: type) -> bool:
     """Whether a database can compare with it: a cursor may be forged."""
-    if isinstance(value, bool) or not isinstance(value, kind):
+    if isinstance(value, str):
+        return kind is str and value.isprintable()
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return value.isprintable() if isinstance(value, str) else abs(value) < MAX_POSITION
+    return isinstance(value, kind) and abs(value) < MAX_POSITION
 
 
 def page_of(items: Sequence[Any], limit: int, cursor: Any) -> Page:
