@@ -158,3 +158,27 @@ def test_a_signal_ends_open_streams_and_the_service(start: Any, pictures: list[b
         service.signal(number)
         list(pieces)  # a whole answer: the chunked body has its end
         assert service.process.wait(15) == 0
+
+
+def test_who_follows_a_job_is_told_that_it_was_deleted(start: Any, pictures: list[bytes]) -> None:
+    service = start()
+    with service.client() as client:
+        job = submit(client, pictures, 3, SLOW)
+        with client.stream("GET", f"/v1/jobs/{job}/events", params={"after": 0}) as stream:
+            told = events(stream)
+            assert next(told)[1] == "job"
+            assert client.delete(f"/v1/jobs/{job}").status_code == 204
+            assert [kind for _, kind, _ in told][-1] == "deleted"
+        assert_problem(client.get(f"/v1/jobs/{job}/events"), 404, "not-found")
+    assert service.stop() == 0
+    assert not service.log_lines("request.failed")
+
+
+def test_an_id_from_before_the_data_folder_was_made_anew_hides_nothing(
+    client: httpx.Client, pictures: list[bytes]
+) -> None:
+    with client.stream("GET", "/v1/events", headers={"last-event-id": "999999999"}) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == ": connected"
+        job = submit(client, pictures, 1)
+        assert any(job in line for line in lines)

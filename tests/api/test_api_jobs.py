@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import socket
@@ -127,6 +128,61 @@ def test_uploads_and_sources_become_a_job(client: httpx.Client, pictures: list[b
     found = tasks(client, answer.json()["id"])
     assert [Path(task["source"]["name"]).name for task in found] == ["one.jpg", "two.jpg", "0.jpg", "1.jpg", "2.jpg"]
     assert [bool(task["source"]["uri"]) for task in found] == [False, False, True, True, True]
+
+
+def test_the_input_of_a_source_comes_back_whatever_its_name(
+    client: httpx.Client, pictures: list[bytes], source_root: Path
+) -> None:
+    folder = source_root / "odd names"
+    folder.mkdir(exist_ok=True)
+    (folder / "my photo é%20.jpg").write_bytes(pictures[0])
+    answer = client.post("/v1/jobs", json={"pipeline": PIPELINE, "sources": [f"file://{folder}/*".replace(" ", "%20")]})
+    assert ended(client, answer.json()["id"])["state"] == "succeeded"
+    (task,) = tasks(client, answer.json()["id"])
+    assert client.get(f"/v1/tasks/{task['id']}/input").content == pictures[0]
+
+
+def test_a_link_that_takes_the_place_of_a_source_opens_nothing(
+    client: httpx.Client, pictures: list[bytes], source_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    source = source_root / "swapped.jpg"
+    source.write_bytes(pictures[0])
+    answer = client.post("/v1/jobs", json={"pipeline": PIPELINE, "sources": [f"file://{source}"]})
+    ended(client, answer.json()["id"])
+    (task,) = tasks(client, answer.json()["id"])
+    source.unlink()
+    source.symlink_to(tmp_path / "secret.txt")
+    assert_problem(client.get(f"/v1/tasks/{task['id']}/input"), 403, "source-refused")
+
+
+def test_an_image_parameter_never_walks_through_a_tree(
+    client: httpx.Client, pictures: list[bytes], source_root: Path
+) -> None:
+    folder = source_root / "marks"
+    folder.mkdir(exist_ok=True)
+    (folder / "1.jpg").write_bytes(pictures[1])
+    for mark, status in (("1.jpg", 200), ("?.jpg", 200), ("none*", 422)):
+        pipeline = {"operations": [{"name": "watermark", "image": f"file://{folder}/{mark}"}]}
+        params = {"pipeline": json.dumps(pipeline)}
+        assert client.post("/v1/process", params=params, content=pictures[0]).status_code == status
+    for number in range(10_001):
+        (folder / f"{number}.txt").touch()
+    for mark in ("1.jp*", "**"):
+        pipeline = {"operations": [{"name": "watermark", "image": f"file://{folder}/{mark}"}]}
+        params = {"pipeline": json.dumps(pipeline)}
+        assert_problem(client.post("/v1/process", params=params, content=pictures[0]), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("image", ["/etc/hostname", "file:///etc/hostname", "http://127.0.0.1:1/", "logo.png", "key:x"])
+def test_no_image_parameter_names_a_file_or_an_address(client: httpx.Client, pictures: list[bytes], image: str) -> None:
+    pipeline = {"operations": [{"name": "watermark", "image": image}]}
+    answers = [
+        client.post("/v1/process", params={"pipeline": json.dumps(pipeline)}, content=pictures[0]),
+        client.post("/v1/jobs", json={"pipeline": pipeline, "uploads": [upload(client, "a.jpg", pictures[0])]}),
+    ]
+    for answer in answers:
+        assert answer.status_code in {403, 422}, answer.text
 
 
 @pytest.mark.parametrize(
@@ -386,3 +442,26 @@ def test_a_form_of_many_files_is_one_job(client: httpx.Client, pictures: list[by
     assert answer.json()["counts"]["total"] == 1_200
     assert client.post(f"/v1/jobs/{answer.json()['id']}/cancel").status_code == 200
     ended(client, answer.json()["id"])
+
+
+@pytest.mark.parametrize(
+    "position",
+    ["[1180591620717411303424]", "[true]", "[-1180591620717411303424]", '[1.5,"\\ud800"]', '[NaN,"a"]', "[Infinity,3]"],
+)
+def test_a_forged_cursor_is_refused(client: httpx.Client, pictures: list[bytes], position: str) -> None:
+    cursor = base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+    job = submit(client, {"a.jpg": pictures[0]})["id"]
+    for path in ("/v1/jobs", f"/v1/jobs/{job}/tasks"):
+        assert_problem(client.get(path, params={"cursor": cursor}), 400, "invalid-request")
+
+
+def test_an_upload_id_that_is_no_text_is_not_found(client: httpx.Client) -> None:
+    body = b'{"pipeline":"grayscale","uploads":["\\ud800"]}'
+    answer = client.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert_problem(answer, 404, "not-found")
+
+
+def test_a_form_names_as_many_uploads_as_a_page_and_no_more(client: httpx.Client) -> None:
+    answer = client.post("/v1/jobs", data={"pipeline": PIPELINE}, files=[("uploads", (None, "ab " * 100_001))])
+    document = assert_problem(answer, 422, "limit-exceeded")
+    assert document["context"]["maximum"] == 100_000  # type: ignore[index]  # a document is plain JSON

@@ -125,7 +125,9 @@ def test_a_boundary_may_not_be_longer_than_the_standard_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [FormLimits(fields=1), FormLimits(files=1), FormLimits(field_bytes=3)], ids=["fields", "files", "length"]
+    "limits",
+    [FormLimits(fields=1), FormLimits(files=1), FormLimits(field_bytes=3), FormLimits(text_bytes=4)],
+    ids=["fields", "files", "length", "all lengths"],
 )
 def test_fields_files_and_lengths_are_bounded(limits: FormLimits) -> None:
     body = form([("a", None, b"1234"), ("b", None, b"2"), ("files", "x", b"1"), ("files", "y", b"2")])

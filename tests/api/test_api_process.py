@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 from pathlib import Path
 
 import anyio
@@ -161,6 +162,15 @@ def test_bodies_in_memory_are_bounded(tmp_path: Path, pictures: list[bytes]) -> 
         answer = client.post("/v1/process", params=params, content=b"x" * 20_000)
         assert_problem(answer, 429, "busy")
         assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_who_announces_much_and_sends_little_keeps_nobody_out(tmp_path: Path, pictures: list[bytes]) -> None:
+    with LiveService(tmp_path / "data", api={"max_body_memory": 100_000}) as service, service.client() as client:
+        head = "POST /v1/process?pipeline=grayscale HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99000\r\n\r\nx"
+        with socket.create_connection(("127.0.0.1", service.port)) as idle:
+            idle.sendall(head.encode())
+            for _ in range(3):  # the first may come before the other one's head
+                assert client.post("/v1/process?pipeline=grayscale", content=pictures[0]).status_code == 200
 
 
 def test_when_no_worker_comes_free_the_answer_is_429(tmp_path: Path, photo: bytes) -> None:

@@ -247,3 +247,68 @@ async def test_a_task_cancelled_before_its_first_step_gives_back_slot_and_lease(
     assert rig.ledger.of("t")[0] == "requeued"
     assert script.begun == [("t", 2)]
     assert slots.out == 0
+
+
+class Held(MemoryLeaseQueue):
+    """Messages are leased at once, and handed over when the test says so: as over a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leased, self.go = asyncio.Event(), asyncio.Event()
+
+    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+        leases = await super().receive(limit, visibility_s)
+        if leases:
+            self.leased.set()
+            await self.go.wait()
+        return leases
+
+
+async def test_a_task_cancelled_while_its_lease_is_on_the_way_never_begins() -> None:
+    queue, script = Held(), Script()
+    rig = LeasedRig(queue, script, Slots(1))
+    async with ending(rig):
+        await rig.engine.start()
+        await rig.submit([message_of("gone"), message_of("stays")])
+        await queue.leased.wait()
+        cancelling = asyncio.create_task(rig.engine.cancel(["gone/0"]))
+        await asyncio.sleep(0)  # one step: it is on its way too
+        queue.go.set()
+        await cancelling
+        await rig.ledger.until(lambda: rig.ledger.ended() == ["stays"])
+        await rig.engine.stop(BOUND_S)
+    assert script.begun == [("stays", 1)]
+    depth = await queue.depth()
+    assert (depth.waiting, depth.leased) == (0, 0)
+
+
+async def test_what_arrives_while_the_engine_stops_is_given_back_uncounted() -> None:
+    queue, script = Held(), Script()
+    rig = LeasedRig(queue, script, Slots(1))
+    await rig.engine.start()
+    await rig.submit([message_of("t")])
+    await queue.leased.wait()
+    stopping = asyncio.create_task(rig.engine.stop(0.0))
+    await asyncio.sleep(0)
+    queue.go.set()
+    await stopping
+    (lease,) = await queue.receive(1, FOREVER)
+    assert (lease.message.id, lease.deliveries) == ("t/0", 1)
+
+
+async def test_a_defect_of_the_queue_does_not_end_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Defective(MemoryLeaseQueue):
+        defects = 1
+
+        async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+            if self.defects:
+                self.defects -= 1
+                raise RuntimeError("a defect")
+            return await super().receive(limit, visibility_s)
+
+    monkeypatch.setattr("pixelmill.engines.leased.PAUSE_S", 0.01)
+    rig = LeasedRig(Defective(), Script(), Slots(1))
+    async with ending(rig):
+        await rig.engine.start()
+        await rig.submit([message_of("t")])
+        await rig.ledger.until(lambda: rig.ledger.ended() == ["t"])

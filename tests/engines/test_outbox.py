@@ -73,7 +73,7 @@ async def test_what_was_cancelled_after_its_release_is_discarded_on_receipt(stor
     outbox = Outbox(releases, checked)
     await outbox.release()
     _, held = await store.cancel("ann", "a")
-    assert sorted(held) == ["a-0", "a-1"]
+    assert sorted(held) == ["a-0/0", "a-1/0"]
     await store.retry("ann", "a")  # in a new run, with messages of its own
     assert [lease.message.id for lease in await checked.receive(10, 60.0)] == ["b-0/0"]
     assert (await queue.depth()).waiting == 0

@@ -96,3 +96,25 @@ async def test_the_monitor_keeps_samples_and_tells_of_them() -> None:
         await task
     assert len(monitor.history) >= 3
     assert all(0 <= one.host_cpu <= 100 for one in samples)
+
+
+@pytest.mark.anyio
+async def test_a_sample_that_can_not_be_taken_leaves_a_gap_and_no_more() -> None:
+    class Failing:
+        failures = 2
+
+        def sample(self) -> LoadSample:
+            if self.failures:
+                self.failures -= 1
+                raise OSError(24, "Too many open files")
+            return LoadSample(1.0, 2.0, 0.0, 0.0, 3)
+
+    seen: asyncio.Queue[LoadSample] = asyncio.Queue()
+    monitor = LoadMonitor(Failing(), LoadHistory(), seen.put_nowait, interval_s=0.01)
+    task = asyncio.create_task(monitor.run())
+    async with asyncio.timeout(10):
+        await seen.get()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert len(monitor.history) == 1 + seen.qsize()

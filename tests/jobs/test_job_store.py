@@ -148,7 +148,7 @@ async def test_cancel_names_what_was_received_but_has_not_begun(store: JobStore,
         lambda c: c.execute(queue.update().where(queue.c.id == "job-2/0").values(receipt="x", visible=9e9)).rowcount
     )
     _, held = await store.cancel("ann", "job")
-    assert held == ["job-2"]
+    assert held == ["job-2/0"]
 
 
 @pytest.mark.anyio

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.errors import NotFound, Unauthenticated
+from pixelmill.errors import NotFound, StorageFull, Unauthenticated
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.model import Counts, State
@@ -16,6 +20,8 @@ from pixelmill.jobs.tokens import USED_EVERY_S, Tokens
 from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.testing.clock import Clock
 from pixelmill.testing.job_store import RETENTION_S, event_of, job_of, tasks_of
+
+T = TypeVar("T")
 
 pytestmark = pytest.mark.anyio
 
@@ -74,6 +80,21 @@ async def test_use_is_noted_once_a_minute(db: Database, clock: Clock) -> None:
     clock.advance(1)
     await store.authenticate(secret)
     assert (await store.list())[0].last_used == clock()
+
+
+async def test_a_full_disk_locks_nobody_out(tmp_path: Path, clock: Clock) -> None:
+    class Full(Database):
+        full = False
+
+        async def write(self, function: Callable[[Connection], T]) -> T:
+            if self.full:
+                raise StorageFull("No space is left.")
+            return await super().write(function)
+
+    async with Full(f"sqlite:///{tmp_path}/full.sqlite") as db:
+        _, secret = await Tokens(db, now=clock).create("ann", "laptop", [])
+        db.full = True
+        assert (await Tokens(db, now=clock).authenticate(secret)).owner == "ann"
 
 
 # -- the event log ----------------------------------------------------------------------------------
@@ -155,6 +176,15 @@ async def test_a_job_expires_after_its_end(store: JobStore, clock: Clock) -> Non
     assert await upkeep.expired_jobs() == []
     clock.advance(RETENTION_S)
     assert sorted(await upkeep.expired_jobs()) == [("ann", "abandoned"), ("ann", "done")]
+
+
+async def test_an_open_job_that_was_retried_and_abandoned_expires_too(store: JobStore, clock: Clock) -> None:
+    await store.create_job(job_of(sealed=False), tasks_of("job", 1))
+    await store.record([event_of("failed", "job-0", at=clock())])
+    await store.retry("ann", "job")
+    await store.record([event_of("failed", "job-0", run=1, at=clock())])
+    clock.advance(RETENTION_S)
+    assert await Upkeep(store, now=clock).expired_jobs() == [("ann", "job")]
 
 
 async def test_old_idempotency_keys_are_forgotten(store: JobStore, clock: Clock) -> None:

@@ -99,14 +99,14 @@ async def collect(
     """A body in memory. ``check`` bounds its length, ``take`` is the share of a :class:`BodyBudget`."""
     if declared is not None:
         check(declared)
-        take(declared)
     parts: list[bytes] = []
     total = 0
     async for chunk in body:
         total += len(chunk)
         if declared is None:
             check(total)
-            take(len(chunk))
+        # Taken as it arrives: who announces much and sends little must not keep everybody else out.
+        take(len(chunk))
         parts.append(chunk)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

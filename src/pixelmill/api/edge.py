@@ -105,7 +105,9 @@ class Call:
     def form(self) -> FormReader:
         """The body as a multipart form."""
         settings = self.edge.settings
-        limits = FormLimits(settings.max_form_fields, settings.max_form_field, settings.max_form_files)
+        limits = FormLimits(
+            settings.max_form_fields, settings.max_form_field, settings.max_form_files, settings.max_json
+        )
         return FormReader(self.chunks(), self.header("content-type"), limits)
 
     @property

@@ -108,19 +108,24 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream."""
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        if not scope.get(HEAD_KEY):
-            async with anyio.create_task_group() as group:
-                forget = self._streams.add(group.cancel_scope)
-                try:
-                    group.start_soon(_until_gone, receive, group.cancel_scope)
-                    await self._send_all(send)
-                finally:
-                    forget()
-                    group.cancel_scope.cancel()
-        await close(self._events)
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if not scope.get(HEAD_KEY):
+                await self._follow(receive, send)
+        finally:
+            await close(self._events)
         # uvicorn ignores this where the client is gone.
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _follow(self, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as group:
+            forget = self._streams.add(group.cancel_scope)
+            try:
+                group.start_soon(_until_gone, receive, group.cancel_scope)
+                await self._send_all(send)
+            finally:
+                forget()
+                group.cancel_scope.cancel()
 
     async def _send_all(self, send: Send) -> None:
         async def put(text: bytes) -> None:

@@ -16,6 +16,7 @@ from pixelmill.api.schemas import JobRequest, MoreTasks
 from pixelmill.errors import RequestError
 from pixelmill.jobs.model import Priority, Upload
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service.verbs import MAX_PAGE, check_page
 
 MAX_TAGS = 32
 MAX_TAG = 256
@@ -142,7 +143,8 @@ def _set(intake: Intake, part: Part, text: str, *, more: bool) -> None:
             Pipeline.parse(text)
             intake.pipeline = text
         case "uploads":
-            intake.uploads.extend(text.split())
+            intake.uploads.extend(text.split(maxsplit=MAX_PAGE))
+            check_page(len(intake.uploads))
         case "sources":
             intake.sources.append(text)
         case "name":

@@ -23,19 +23,22 @@ MAX_PART_HEADER_BYTES = 4_096
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """Most fields without a file name, bytes of each, and most files."""
+    """Most fields without a file name, bytes of each and of all together, and most files."""
 
     fields: int = 1_000
     field_bytes: int = 1_000_000
     files: int = 100_000
+    text_bytes: int = 16_000_000
 
 
 class Part:
     """One field of the form. ``filename`` is None for plain values. Its bytes can be read once, while it is current."""
 
-    def __init__(self, name: str, filename: str | None, body: AsyncIterator[bytes], limit: int) -> None:
+    def __init__(
+        self, name: str, filename: str | None, body: AsyncIterator[bytes], limit: int, count: Callable[[int], None]
+    ) -> None:
         self.name, self.filename = name, filename
-        self._body, self._limit = body, limit
+        self._body, self._limit, self._count = body, limit, count
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The part's bytes as they arrive."""
@@ -46,6 +49,7 @@ class Part:
         data = bytearray()
         async for chunk in self._body:
             data += chunk
+            self._count(len(chunk))
             if len(data) > self._limit:
                 raise RequestError(
                     f"The field {self.name!r} is longer than {self._limit:,} bytes.", status=413, field=self.name
@@ -67,6 +71,7 @@ class FormReader:
             raise RequestError("The form must be multipart/form-data with a boundary.", status=415)
         self._body, self._limits = body, limits
         self._events: deque[tuple[str, bytes]] = deque()
+        self._text_bytes = 0
         self._inside = False  # a part's bytes are not all read
         self._header = bytearray()
         self._value = bytearray()
@@ -138,9 +143,18 @@ class FormReader:
                 most = f"{self._limits.fields:,} fields and {self._limits.files:,} files"
                 raise RequestError(f"A form may have at most {most}. Add more with POST /v1/jobs/ID/tasks.", status=413)
             self._inside = True
-            yield Part(name, filename, self._part_body(), self._limits.field_bytes)
+            yield Part(name, filename, self._part_body(), self._limits.field_bytes, self._count_text)
             while self._inside:
                 self._inside = (await self._next())[0] != "end"
+
+    def _count_text(self, size: int) -> None:
+        self._text_bytes += size
+        if self._text_bytes > self._limits.text_bytes:
+            raise RequestError(
+                f"The fields of the form are longer than {self._limits.text_bytes:,} bytes together. Send large jobs "
+                "by pages.",
+                status=413,
+            )
 
     async def _part_body(self) -> AsyncIterator[bytes]:
         while True:

@@ -19,8 +19,11 @@ class Engine(Protocol):
         """There may be work; cheap, and may be called at any time from the engine's event loop."""
         ...
 
-    async def cancel(self, tasks: Sequence[str]) -> None:
-        """Stop these tasks where this process holds them; no event is emitted for them any more."""
+    async def cancel(self, messages: Sequence[str]) -> None:
+        """Stop the tasks of these messages (``TaskMessage.id``) where this process holds them.
+
+        No event is emitted for them any more. A later run of the same task is another message, and goes on.
+        """
         ...
 
     async def depth(self) -> QueueDepth:

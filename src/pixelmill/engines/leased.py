@@ -97,7 +97,7 @@ class LeasedEngine:
         self._fetched: deque[_Held] = deque()
         self._held: dict[str, _Held] = {}  # by receipt
         self._running: set[asyncio.Task[None]] = set()
-        self._receiving: asyncio.Task[list[Lease]] | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
@@ -121,10 +121,13 @@ class LeasedEngine:
         """Leases that this process holds."""
         return len(self._held)
 
-    async def cancel(self, tasks: Sequence[str]) -> None:
+    async def cancel(self, messages: Sequence[str]) -> None:
         """Stop these tasks where this process holds them; returns when they have ended."""
-        wanted = set(tasks)
-        mine = [held for held in self._held.values() if held.message.task in wanted and not held.unwanted]
+        unwanted = set(messages)
+        if unwanted and self._receiving is not None:
+            # Some may be on their way: leased, but not heard of here.
+            await asyncio.wait([self._receiving], timeout=CANCEL_S)
+        mine = [held for held in self._held.values() if held.message.id in unwanted and not held.unwanted]
         ending = []
         for held in mine:
             held.unwanted = True
@@ -178,6 +181,10 @@ class LeasedEngine:
             except PixelmillError as error:
                 log.warning("no task could be taken, trying again in %.1f s: %s", PAUSE_S, error)
                 await asyncio.sleep(PAUSE_S)
+            except Exception:
+                # A defect; but an engine that takes nothing any more would look healthy from outside.
+                log.exception("no task could be taken, trying again in %.1f s", PAUSE_S)
+                await asyncio.sleep(PAUSE_S)
 
     def _priority(self) -> Priority:
         if not self._fetched:
@@ -198,21 +205,20 @@ class LeasedEngine:
         """The next message, fetched ahead or now; None if the queue has none."""
         if not self._fetched:
             self._wake.clear()  # before looking: what is queued meanwhile sets it again
-            self._receiving = asyncio.create_task(self._queue.receive(1 + self._prefetch, self._visibility_s))
+            self._receiving = asyncio.create_task(self._receive())
             try:
                 # Shielded: if this loop is cancelled just now, the leases must not be forgotten (see _give_back).
-                leases = await asyncio.shield(self._receiving)
-            except PixelmillError:
+                await asyncio.shield(self._receiving)
+            except Exception:
                 self._receiving = None
                 raise
             self._receiving = None
-            await self._hold(leases)
         return self._fetched.popleft() if self._fetched else None
 
-    async def _hold(self, leases: Sequence[Lease]) -> None:
-        """Keep what was received; what can't be read is set aside."""
+    async def _receive(self) -> None:
+        """Fetch and keep what is there; what can't be read is set aside."""
         unreadable = []
-        for lease in leases:
+        for lease in await self._queue.receive(1 + self._prefetch, self._visibility_s):
             try:
                 held = _Held(lease, TaskMessage.from_json(lease.message.body))
             except JobError as error:
@@ -243,11 +249,13 @@ class LeasedEngine:
 
     async def _give_back(self) -> None:
         """Release what was fetched ahead, and what arrives while we stop; those deliveries don't count."""
+        if self._receiving is not None:
+            await asyncio.wait([self._receiving])
+            if (error := self._receiving.exception()) is not None:
+                log.warning("the last messages could not be received: %s", error)
         ahead = [held.lease for held in self._fetched]
         self._fetched.clear()
         try:
-            if self._receiving is not None:
-                ahead += await self._receiving
             await self._queue.release(ahead, begun=False)
         except PixelmillError as error:
             log.warning("%d messages fetched ahead could not be given back: %s", len(ahead), error)

@@ -8,6 +8,7 @@ and never walks the process table.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from array import array
@@ -16,6 +17,8 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any, Protocol
 
 import psutil
+
+log = logging.getLogger(__name__)
 
 HOUR = 3600
 
@@ -181,9 +184,13 @@ class LoadMonitor:
     async def run(self) -> None:
         """Sample until cancelled."""
         while True:
-            sample = self._sampler.sample()
-            self.history.add(sample, time.time())
-            self._on_sample(sample)
+            try:
+                sample = self._sampler.sample()
+            except (OSError, psutil.Error) as error:  # such as too many open files: there is a gap, and it goes on
+                log.warning("the load could not be sampled: %s", error)
+            else:
+                self.history.add(sample, time.time())
+                self._on_sample(sample)
             await asyncio.sleep(self._interval_s)
 
 

@@ -67,7 +67,7 @@ def save_job(connection: Connection, job: Job, next_rank: int | None = None, nex
 def cancel(
     connection: Connection, owner: str, job_id: str, at: float, retention_s: float | None
 ) -> tuple[Job, list[str]]:
-    """End every open task; returns the job, and the tasks that a worker may hold right now."""
+    """End every open task; returns the job, and the ids of messages that a worker may hold right now."""
     job = get_job(connection, owner, job_id)
     if job.state.is_final:
         return job, []
@@ -125,7 +125,9 @@ def retry(connection: Connection, owner: str, job_id: str, at: float, bounds: Ru
     )
     counts = replace(job.counts, queued=job.counts.queued + again, failed=0, cancelled=0)
     state = job_state(counts, sealed=job.sealed, cancelled=False)
-    job = replace(job, counts=counts, state=state, cancelled=False, ended=None, expires=None)
+    # One that is never sealed must not stay for ever: it still expires (see ``JobStore._with_counts``).
+    expires = None if job.sealed else job.expires
+    job = replace(job, counts=counts, state=state, cancelled=False, ended=None, expires=expires)
     next_rank = None if bounds is None else enqueue(connection, job, bounds, waiting, 0, at)
     save_job(connection, job, next_rank)
     log(connection, [job_event(owner, job_id, state, counts, at)])
@@ -133,7 +135,7 @@ def retry(connection: Connection, owner: str, job_id: str, at: float, bounds: Ru
 
 
 def remove(connection: Connection, owner: str, job_id: str, at: float) -> list[str]:
-    """Remove the job with all that belongs to it; returns the tasks that a worker may hold right now.
+    """Remove the job with all that belongs to it; returns the ids of messages that a worker may hold right now.
 
     Objects that nothing refers to any more become garbage rows in the same transaction, so a crash leaves no
     object behind that nobody knows of.
@@ -151,16 +153,16 @@ def remove(connection: Connection, owner: str, job_id: str, at: float) -> list[s
 
 
 def _held(connection: Connection, job_id: str) -> list[str]:
-    """Tasks of the job that run, are released, or are leased (and perhaps have begun without a word yet)."""
+    """Messages of tasks that run, are released, or are leased (and perhaps have begun without a word yet)."""
     leased = connection.execute(select(queue.c.id).where(queue.c.receipt.is_not(None))).scalars().all()
     ids = table_of("rows", id=Text).subquery("ids")
     query = (
-        select(tasks.c.id)
+        select(MESSAGE_ID)
         .select_from(ids.join(tasks, tasks.c.id == ids.c.id))
         .where(tasks.c.job == job_id, tasks.c.state.in_(OPEN))
         .union(
-            select(tasks.c.id).where(tasks.c.job == job_id, tasks.c.state == State.RUNNING.value),
-            select(tasks.c.id).where(tasks.c.job == job_id, tasks.c.released),
+            select(MESSAGE_ID).where(tasks.c.job == job_id, tasks.c.state == State.RUNNING.value),
+            select(MESSAGE_ID).where(tasks.c.job == job_id, tasks.c.released),
         )
     )
     rows = encode((split_message_id(one)[0],) for one in leased if "/" in one)

@@ -15,6 +15,8 @@ from pixelmill.jobs.model import Counts, Job, LoggedEvent, Page, Priority, State
 from pixelmill.jobs.rows import dumps
 
 MAX_PAGE = 1000
+MAX_POSITION = 2**62
+"""Numbers in a cursor are smaller: any database can compare with them."""
 
 
 def job_from(row: RowMapping) -> Job:
@@ -141,12 +143,21 @@ def position_of(cursor: str, *kinds: type) -> tuple[Any, ...]:
     if (
         not isinstance(position, list)
         or len(position) != len(kinds)
-        or not all(isinstance(value, kind) for value, kind in zip(position, kinds, strict=True))
+        or not all(_is_position(value, kind) for value, kind in zip(position, kinds, strict=True))
     ):
         raise RequestError(
             "The cursor can't be read. Use the value of 'next' of the page before, unchanged.", parameter="cursor"
         )
     return tuple(position)
+
+
+def _is_position(value: Any, kind: type) -> bool:
+    """Whether a database can compare with it: a cursor may be forged."""
+    if isinstance(value, str):
+        return kind is str and value.isprintable()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, kind) and abs(value) < MAX_POSITION
 
 
 def page_of(items: Sequence[Any], limit: int, cursor: Any) -> Page:

@@ -219,7 +219,7 @@ class JobStore:
         return await self.db.write(lambda connection: record(connection, events, self._retention_s))
 
     async def cancel(self, owner: str, job_id: str) -> tuple[Job, list[str]]:
-        """Cancel all open tasks and seal the job; returns it with the tasks that a worker may hold right now.
+        """Cancel all open tasks and seal the job; returns it with the ids of messages that a worker may hold.
 
         Those are cancelled too (what they still report changes nothing): the caller stops them, to free their
         slots. A job that has ended is returned as it is.
@@ -234,7 +234,7 @@ class JobStore:
         return await self.db.write(lambda connection: bulk.retry(connection, owner, job_id, self._now(), bounds))
 
     async def delete(self, owner: str, job_id: str) -> list[str]:
-        """Remove the job and all that belongs to it; returns the tasks that a worker may hold right now.
+        """Remove the job and all that belongs to it; returns the ids of messages that a worker may hold.
 
         Objects that nothing refers to any more are listed by :meth:`Upkeep.garbage` from now on.
         """

@@ -7,12 +7,13 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from pixelmill.errors import NotFound, Unauthenticated
+from pixelmill.errors import CapacityError, NotFound, StorageError, Unauthenticated
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.rows import clean, dumps
 from pixelmill.jobs.schema import tokens
@@ -82,7 +83,9 @@ class Tokens:
             )
         if row["last_used"] is None or row["last_used"] <= now - USED_EVERY_S:
             touch = update(tokens).where(tokens.c.id == row["id"]).values(last_used=now)
-            await self._db.write(lambda connection: connection.execute(touch).rowcount)
+            # A full disk must not lock out who comes to delete something.
+            with suppress(CapacityError, StorageError):
+                await self._db.write(lambda connection: connection.execute(touch).rowcount)
         return _token_from(row)
 
     async def list(self, owner: str | None = None) -> list[Token]:

@@ -74,7 +74,7 @@ def use_uploads(connection: Connection, owner: str, ids: Sequence[str]) -> None:
 
 
 def _fetch(connection: Connection, owner: str, ids: Sequence[str]) -> list[Upload]:
-    parameters = {"rows": encode((one,) for one in dict.fromkeys(ids)), "owner": owner}
+    parameters = {"rows": encode((clean(one),) for one in dict.fromkeys(ids)), "owner": owner}
     found = {row["id"]: upload_from(row) for row in connection.execute(_FETCH, parameters).mappings()}
     for one in ids:
         if one not in found:

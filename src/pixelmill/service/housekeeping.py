@@ -45,6 +45,9 @@ class Housekeeping:
                     await self.sweep()
             except PixelmillError as error:
                 log.warning("housekeeping failed and will be tried again: %s", error, extra={"error": error.type})
+            except Exception:
+                # A defect; but without these rounds nothing expires any more, and nobody would notice.
+                log.exception("housekeeping failed and will be tried again")
             try:
                 async with asyncio.timeout(GAUGES_S):
                     await self._wake.wait()

@@ -5,21 +5,25 @@ After this a pipeline means the same on every machine and for ever: its referenc
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pixelmill.errors import InvalidParameter, ObjectNotFound
+from pixelmill.errors import InvalidParameter, LimitExceeded, ObjectNotFound
 from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
 from pixelmill.jobs.uploads import Uploads
+from pixelmill.pipelines.sources import read_file
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.sources import expand_sources
 from pixelmill.storage.store import ObjectStore
 
 MAX_IMAGE_PARAMETERS = 8
 REMEMBERED = 256
+MAX_VISITED = 10_000
+"""Folder entries looked at for an image that a wild card names."""
 
 
 class ImageParameters:
@@ -88,12 +92,23 @@ class ImageParameters:
             self._limits.check_bytes(upload.size)
             return await self._store.get(upload.key)
         if reference.startswith("file:"):
-            files = list(expand_sources([reference], self._roots))
-            if len(files) == 1:
-                self._limits.check_bytes(files[0].size)
-                return files[0].path.read_bytes()
-        raise InvalidParameter(
-            f"The image {reference!r} can't be used here: upload it (PUT /v1/uploads/NAME) and refer to upload:ID, "
-            "or name a single file:// below a source root of the service.",
-            parameter="image",
-        )
+            return await asyncio.to_thread(self._read_file, reference)
+        raise _refused(reference)
+
+    def _read_file(self, reference: str) -> bytes:
+        """The one file that the address names; blocking. A wild card must not send us through a whole tree."""
+        try:
+            files = list(expand_sources([reference], self._roots, max_files=1, max_visited=MAX_VISITED))
+        except LimitExceeded as error:
+            raise _refused(reference) from error
+        if not files:
+            raise _refused(reference)
+        return read_file(files[0].path, self._limits)
+
+
+def _refused(reference: str) -> InvalidParameter:
+    return InvalidParameter(
+        f"The image {reference!r} can't be used here: upload it (PUT /v1/uploads/NAME) and refer to upload:ID, "
+        "or name a single file:// below a source root of the service.",
+        parameter="image",
+    )

@@ -64,7 +64,7 @@ class Parts:
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
         self.engine = LeasedEngine(self.queue, self.dispatcher, Executor(self.store), self.recorder.emit)
         self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
-        self.results = Results(self.jobs, self.store)
+        self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()
 
     def _set_slots(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pixelmill.errors import ObjectNotFound, SourceRefused
@@ -12,6 +13,7 @@ from pixelmill.jobs.model import State, Task, result_key
 from pixelmill.jobs.store import JobStore
 from pixelmill.service.archive import ArchiveEntry, stream_zip
 from pixelmill.storage.keys import DistinctNames, safe_name
+from pixelmill.storage.sources import expand_sources
 from pixelmill.storage.store import ObjectStore
 
 CHUNK = 1 << 18
@@ -25,14 +27,18 @@ def result_name(task: Task) -> str:
     return str(name.with_suffix(format_named(outcome["format"]).extension)) if outcome.get("format") else str(name)
 
 
-async def stream_file(path: Path) -> AsyncIterator[bytes]:
-    """A local file in chunks. Reads block for a page-cache copy of 256 KB at most."""
+async def stream_file(uri: str, roots: Sequence[Path]) -> AsyncIterator[bytes]:
+    """A local file in chunks. Reads block for a page-cache copy of 256 KB at most.
+
+    It is looked for again: since the job was submitted a link may have taken its place, or the roots have changed.
+    """
+    (found,) = await asyncio.to_thread(lambda: list(expand_sources([uri], roots)))
     try:
-        file = path.open("rb")
+        file = await asyncio.to_thread(found.path.open, "rb")
     except FileNotFoundError as error:
-        raise ObjectNotFound(f"The source {path.name} is no longer there.") from error
+        raise ObjectNotFound(f"The source {found.name} is no longer there.") from error
     except OSError as error:
-        raise SourceRefused(f"The source {path.name} can't be read: {error.strerror}.") from error
+        raise SourceRefused(f"The source {found.name} can't be read: {error.strerror}.") from error
     with file:
         while chunk := file.read(CHUNK):
             yield chunk
@@ -54,8 +60,8 @@ class _Names:
 class Results:
     """Results, inputs and archives of one service."""
 
-    def __init__(self, jobs: JobStore, store: ObjectStore) -> None:
-        self._jobs, self._store = jobs, store
+    def __init__(self, jobs: JobStore, store: ObjectStore, roots: Sequence[Path]) -> None:
+        self._jobs, self._store, self._roots = jobs, store, roots
 
     def image(self, task: Task) -> AsyncIterator[bytes] | None:
         """The result image of a task that has succeeded; None where it gave data only."""
@@ -67,7 +73,7 @@ class Results:
         """The source's bytes."""
         if task.source.startswith("key:"):
             return self._store.stream(task.source.removeprefix("key:"))
-        return stream_file(Path(task.source.removeprefix("file://")))
+        return stream_file(task.source, self._roots)
 
     def archive(self, owner: str, job_id: str) -> AsyncIterator[bytes]:
         """The ZIP of a job's results: images, and data as ``STEM.json``."""

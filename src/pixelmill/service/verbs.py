@@ -18,6 +18,7 @@ from typing import Any
 from pixelmill.errors import (
     IllegalTransition,
     LimitExceeded,
+    NotFound,
     PixelmillError,
     QueueFull,
     RequestError,
@@ -49,6 +50,18 @@ class Caller:
 def new_id(prefix: str) -> str:
     """An id that sorts by time and can't be guessed: 48 bits of milliseconds, 80 random bits."""
     return f"{prefix}_{int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+
+
+def check_page(count: int) -> None:
+    """Raise :class:`LimitExceeded` for more uploads and sources than one call may name."""
+    if count > MAX_PAGE:
+        raise LimitExceeded(
+            f"One request may name {MAX_PAGE:,} uploads and sources. Submit the job with sealed=false and add "
+            "the rest by pages.",
+            limit="sources in one request",
+            value=count,
+            maximum=MAX_PAGE,
+        )
 
 
 def _measured(result: RunResult) -> dict[str, Any]:
@@ -234,14 +247,7 @@ class Service:
 
     async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
         """Tasks for uploads and sources; their inputs are in place when this returns."""
-        if len(uploads) + len(sources) > MAX_PAGE:
-            raise LimitExceeded(
-                f"One request may name {MAX_PAGE:,} uploads and sources. Submit the job with sealed=false and add "
-                "the rest by pages.",
-                limit="sources in one request",
-                value=len(uploads) + len(sources),
-                maximum=MAX_PAGE,
-            )
+        check_page(len(uploads) + len(sources))
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
         if sources:
@@ -280,8 +286,8 @@ class Service:
 
     async def cancel(self, owner: str, job_id: str) -> Job:
         """Cancel what has not ended; running tasks are stopped."""
-        job, running = await self._parts.jobs.cancel(owner, job_id)
-        await self._parts.engine.cancel(running)
+        job, held = await self._parts.jobs.cancel(owner, job_id)
+        await self._parts.engine.cancel(held)
         self._parts.bus.publish(owner, job_id)
         return job
 
@@ -330,15 +336,19 @@ class Service:
     ) -> AsyncIterator[LoggedEvent | None]:
         """Events after ``after`` (None: from now on), then live ones. None is a heartbeat, at most every 15 s.
 
-        With ``job_id`` the stream ends after the last event of a job that has ended. Nothing is buffered for a slow
-        reader: it reads from the log at its own pace. Ends when the service drains.
+        With ``job_id`` the stream ends after the last event of a job that has ended or was deleted. Nothing is buffered
+        for a slow reader: it reads from the log at its own pace. Ends when the service drains.
         """
         log, bus = self._parts.event_log, self._parts.bus
-        last = await log.last_id() if after is None else after
+        if job_id is not None:
+            await self.job(owner, job_id)
+        newest = await log.last_id()
+        # An id from before the data folder was made anew would hide all that happens until it is reached.
+        last = newest if after is None else min(after, newest)
         async with bus.subscribe(owner, job_id) as news:
             while True:
                 # The state is read before the log: if it is final, the log holds its last event.
-                ended = job_id is not None and (await self.job(owner, job_id)).state.is_final
+                ended = job_id is not None and await self._has_ended(owner, job_id)
                 page = await log.after(owner, last, job=job_id, limit=EVENT_PAGE)
                 for event in page:
                     last = event.id
@@ -349,6 +359,13 @@ class Service:
                     return
                 if not await news.wait(HEARTBEAT_S):
                     yield None
+
+    async def _has_ended(self, owner: str, job_id: str) -> bool:
+        """True where the log holds the last event of the job, which may be that it was deleted."""
+        try:
+            return (await self.job(owner, job_id)).state.is_final
+        except NotFound:
+            return True
 
     # -- tokens ----------------------------------------------------------------------------------
 

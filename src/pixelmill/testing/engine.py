@@ -221,7 +221,7 @@ class EngineConformance:
             await rig.engine.start()
             await rig.submit([message_of("running"), message_of("waiting"), message_of("last")])
             await script.until(lambda: "running" in script.running)
-            await rig.engine.cancel(["waiting", "running", "nobody's"])
+            await rig.engine.cancel(["waiting/0", "running/0", "last/1", "nobody's/0"])
             assert "running" not in script.running
             await rig.ledger.until(lambda: "last" in rig.ledger.ended())
             assert "running" not in rig.ledger.ended()

@@ -251,7 +251,7 @@ class JobStoreConformance:
         await self.end(store, "succeeded", ["job-0"])
         await store.record([event_of("started", "job-1")])
         job, held = await store.cancel("ann", "job")
-        assert held == ["job-1"]
+        assert held == ["job-1/0"]
         assert (job.state, job.counts) == (State.CANCELLED, Counts(succeeded=1, cancelled=3))
         assert await tally(store, "job") == job.counts
         assert not (await store.record([event_of("succeeded", "job-1")])).tasks
@@ -288,7 +288,7 @@ class JobStoreConformance:
         await self.make(store)
         await self.make(store, "other")
         await store.record([event_of("started", "job-1")])
-        assert await store.delete("ann", "job") == ["job-1"]
+        assert await store.delete("ann", "job") == ["job-1/0"]
         for look in (store.job, store.list_tasks, store.delete):
             with pytest.raises(NotFound):
                 await look("ann", "job")
