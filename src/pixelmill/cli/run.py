@@ -81,7 +81,9 @@ def run(
         raise ConfigError("Say where results go: -o FOLDER, -o FILE, or -o - for standard output.")
     targets, told = outputs.plan(found.items, destination)
     if found.left_out:
-        told.append(f"{found.left_out:,} files in the folders are left out: their names are not those of images that can be read.")
+        told.append(
+            f"{found.left_out:,} files in the folders are left out: their names are not those of images that can be read."
+        )
     for sentence in told:
         print(f"pixelmill: {sentence}", file=sys.stderr)
     clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
