@@ -82,7 +82,7 @@ def run(
     targets, told = outputs.plan(found.items, destination)
     if found.left_out:
         told.append(
-            f"{found.left_out:,} files in the folders are left out: their names are not those of images that can be read."
+            f"{found.left_out:,} files in the folders are left out: their names are not those of images it reads."
         )
     for sentence in told:
         print(f"pixelmill: {sentence}", file=sys.stderr)
