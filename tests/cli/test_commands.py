@@ -314,3 +314,19 @@ def test_serve_beyond_loopback_needs_tokens(cli: Cli, tmp_path: Path) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith(b"pixelmill: Listening on 0.0.0.0 needs")
     assert b"tokens create" in last
+
+
+def test_a_start_that_fails_is_told_once_as_a_critical_event_and_a_sentence(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    done = cli("serve", "--port", "0", "--data", tmp_path / "taken", "--log-format", "json")
+    assert done.returncode == 1
+    line, sentence = done.stderr.decode().splitlines()
+    logged = json.loads(line)
+    assert (logged["event"], logged["type"]) == ("service.failed", "storage-denied")
+    assert sentence.startswith("pixelmill: The data folder")
+
+
+def test_defaults_are_shown_as_the_text_form_writes_them(cli: Cli) -> None:
+    done = cli("operations", "resize")
+    assert b" false " in done.stdout
+    assert b" False " not in done.stdout

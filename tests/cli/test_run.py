@@ -50,6 +50,15 @@ def test_one_file_to_one_file_takes_the_format_of_its_extension(cli: Cli, pictur
     assert probe(out.read_bytes()).format == "webp"
 
 
+def test_a_file_in_the_place_of_the_folder_is_told_as_what_it_is(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("no folder")
+    for out in ("taken/", "taken/below/"):
+        done = cli("run", "resize:32", pictures / "a.jpg", "-o", f"{tmp_path}/{out}")
+        assert done.returncode == 1
+        assert b"a file is in the place of that folder" in done.stderr
+        assert b"--overwrite" not in done.stderr
+
+
 def test_stdin_goes_to_stdout_and_nothing_else_does(cli: Cli) -> None:
     done = cli("run", "resize:32/format:png", "-", "-o", "-", stdin=picture(1))
     assert done.returncode == 0, done.stderr

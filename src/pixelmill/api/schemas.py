@@ -15,7 +15,7 @@ Moment = Annotated[str, Field(description="ISO 8601 in UTC", examples=["2026-03-
 PIPELINE_EXAMPLE = "grayscale/resize:256,256,fit=fill/format:jpeg,quality=80"
 JOB_ID = "job_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
 TASK_ID = "task_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
-UPLOAD_ID = "upl_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
+UPLOAD_ID = "up_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
 MAX_LISTED = 100_000
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import resource
 import signal
 import socket
@@ -24,7 +25,7 @@ from pixelmill.api.app import create_app
 from pixelmill.api.edge import Edge
 from pixelmill.api.protocol import protocol_class
 from pixelmill.api.settings import ApiSettings
-from pixelmill.errors import ConfigError
+from pixelmill.errors import ConfigError, PixelmillError
 from pixelmill.service import Service
 
 BACKLOG = 2_048
@@ -42,14 +43,28 @@ def run(service: Service, settings: ApiSettings, *, announce: Callable[[str], No
     app = create_app(service, settings)
     edge: Edge = app.state.edge
     server = Server(_config(app, settings), edge, url_of(listener, settings), announce or _say)
+    uvicorn_log = logging.getLogger("uvicorn.error")
+
+    def untold(record: logging.LogRecord) -> bool:
+        # uvicorn logs a failed start as a traceback; it is told below, once.
+        del record
+        return edge.startup_error is None
+
+    uvicorn_log.addFilter(untold)
     try:
         server.run(sockets=[listener])
     except SystemExit:
         # uvicorn's way to say that the lifespan failed.
-        if edge.startup_error is not None:
-            raise edge.startup_error from None
-        raise
+        error = edge.startup_error
+        if error is None:
+            raise
+        if isinstance(error, PixelmillError):
+            logs.event("service.failed", type=error.type, detail=error.detail)
+        else:
+            logs.event("service.failed", error=error)
+        raise error from None
     finally:
+        uvicorn_log.removeFilter(untold)
         listener.close()
 
 

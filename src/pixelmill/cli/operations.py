@@ -72,4 +72,7 @@ def _explain(operation: type[Operation]) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "not set" if value is None else str(value)
+    if value is None:
+        return "not set"
+    # As the text form writes it.
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -137,7 +137,7 @@ def write(path: str, data: bytes, clash: Clash, part_name: str) -> None:
     part = Path(part_name)
     try:
         if folder not in _made:
-            part.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(part.parent)
             _made.add(folder)
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -163,6 +163,16 @@ def write(path: str, data: bytes, clash: Clash, part_name: str) -> None:
     except OSError as error:
         kind = StorageFull if error.errno in _FULL else StorageError
         raise kind(f"{path} can't be written: {error.strerror or error}.") from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it with its parents. Raises OSError; :class:`StorageError` where a file has its name."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(
+            f"Results can't be written to {folder}: a file is in the place of that folder. Choose another -o."
+        ) from error
 
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

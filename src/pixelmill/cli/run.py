@@ -37,7 +37,7 @@ def run(
     ],
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Files, folders (searched recursively), globs, or - for stdin."),
+        typer.Argument(metavar="SOURCE", help="Files, folders (searched recursively), globs, or - for stdin."),
     ],
     output: Annotated[str | None, typer.Option("--output", "-o", help="File, folder, or - for stdout.")] = None,
     json_lines: Annotated[
@@ -81,7 +81,9 @@ def run(
         raise ConfigError("Say where results go: -o FOLDER, -o FILE, or -o - for standard output.")
     targets, told = outputs.plan(found.items, destination)
     if found.left_out:
-        told.append(f"{found.left_out:,} files in the folders are left out: their names are not those of images.")
+        told.append(
+            f"{found.left_out:,} files in the folders are left out: their names are not those of images it reads."
+        )
     for sentence in told:
         print(f"pixelmill: {sentence}", file=sys.stderr)
     clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"

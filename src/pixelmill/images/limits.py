@@ -34,7 +34,7 @@ class Limits:
 def _exceeded(what: str, value: int, maximum: int, setting: str) -> LimitExceeded:
     return LimitExceeded(
         f"The image has {value:,} {what}; the limit is {maximum:,}. "
-        f"Use a smaller image, or raise {setting} where the service is configured.",
+        f"Use a smaller image, or raise the limit with {setting}.",
         limit=what,
         value=value,
         maximum=maximum,

@@ -178,7 +178,7 @@ def _check_size(size: Size, limits: Limits, number: int, name: str) -> None:
 def _exceeded(number: int, name: str, size: Size, what: str, value: int, maximum: int, setting: str) -> NoReturn:
     raise LimitExceeded(
         f"Step {number}: {name} would make an image of {_size(size)} pixels; the limit is {maximum:,} {what}. "
-        f"Ask for a smaller result, or raise {setting} where the service is configured.",
+        f"Ask for a smaller result, or raise the limit with {setting}.",
         limit=what,
         value=value,
         maximum=maximum,
