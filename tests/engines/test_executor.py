@@ -65,6 +65,17 @@ async def document(store: ObjectStore, key: str = KEY) -> dict[str, object]:
     return found
 
 
+async def test_a_source_outside_the_roots_is_refused_again_when_it_runs(store: ObjectStore, tmp_path: Path) -> None:
+    root, secret = tmp_path / "root", tmp_path / "secret.jpg"
+    root.mkdir()
+    secret.write_bytes(b"secret")
+    (root / "a.jpg").symlink_to(secret)
+    message = replace(MESSAGE, source=(root / "a.jpg").as_uri())
+    event = await Executor(store, [root]).execute(message, 1, await slot())
+    assert event.error is not None
+    assert event.error["type"] == "source-refused"
+
+
 async def test_image_and_document_are_stored_and_told(store: ObjectStore) -> None:
     event = await Executor(store).execute(MESSAGE, 1, await slot())
     assert (event.kind, event.task, event.attempt, event.target, event.worker) == ("succeeded", "t", 1, "pool", "77")
@@ -88,7 +99,8 @@ async def test_the_target_gets_bytes_or_files(store: ObjectStore, tmp_path: Path
     await folder.put("blobs/ab", b"watermark")
     await Executor(folder).execute(MESSAGE, 1, await slot(look))
     strange = tmp_path / "ü %41 \udcff.jpg"
-    await Executor(folder).execute(replace(MESSAGE, task="u", source=strange.as_uri()), 1, await slot(look))
+    strange.write_bytes(b"source")
+    await Executor(folder, [tmp_path]).execute(replace(MESSAGE, task="u", source=strange.as_uri()), 1, await slot(look))
     assert (seen[0].source, seen[0].images) == (b"source", {"sha256:ab": b"watermark"})
     assert isinstance(seen[1].source, Path)
     assert seen[1].source.read_bytes() == b"source"

@@ -165,3 +165,20 @@ async def test_another_owners_stored_image_is_not_there(tmp_path: Path, pictures
             await service.process("bob", stored, pictures[0])
         with pytest.raises(NotFound):
             await service.process("bob", Pipeline().watermark(f"upload:{mark}"), pictures[0])
+
+
+async def test_a_result_that_lands_after_its_job_was_deleted_is_swept(tmp_path: Path, pictures: list[bytes]) -> None:
+    async with running(tmp_path / "data") as service:
+        job, _ = await service.submit(
+            "ann", Pipeline.parse("grayscale"), uploads=[await upload(service, "ann", "a.jpg", pictures[0])]
+        )
+        await finished(service, job)
+        before = await objects(service)
+        await service._parts.store.put("results/ann/job_gone/task_1", b"late")
+        long_ago = job.created - service.config.upload_ttl_s - 60
+        for key in await objects(service):
+            path = service._parts.store.local_path(key)
+            assert path is not None
+            os.utime(path, (long_ago, long_ago))
+        await service._wiring.housekeeping.sweep()
+        assert await objects(service) == before

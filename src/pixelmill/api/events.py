@@ -60,7 +60,11 @@ _STREAM = {
 )
 async def follow_all(call: Call) -> Response:
     """From now on, or after the id in `Last-Event-ID` (or `?after=`), then live. It ends when the service stops."""
-    return EventStream(call, call.service.events(call.owner, after=_after(call)))
+    after = _after(call)
+    if after is None:
+        # Before the answer begins: from the client's view, "now" is when it is told that it is connected.
+        after = await call.service.newest_event()
+    return EventStream(call, call.service.events(call.owner, after=after))
 
 
 @routes.add(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from starlette.responses import Response
 
@@ -14,12 +16,13 @@ from pixelmill.api.naming import clean_name, content_disposition, result_name
 from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
-from pixelmill.errors import RequestError
+from pixelmill.errors import Cancelled, RequestError
 from pixelmill.images.formats import format_named
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
 
 MAX_DATA_HEADER = 4_000
+PATIENCE_S = 0.2
 # What a form may be larger than its file: boundaries, headers, the pipeline.
 FORM_OVERHEAD = 1_100_000
 
@@ -95,9 +98,38 @@ async def process(call: Call) -> Response:
         if not body:
             raise RequestError("The request has no image: send it as the body, or in the form's field 'file'.")
         start = time.perf_counter()
-        result = await call.service.process(call.owner, pipeline, body, name)
+        result = await _while_connected(call, call.service.process(call.owner, pipeline, body, name))
         wall_ms = (time.perf_counter() - start) * 1000
     return _answer(call, result, name, wall_ms)
+
+
+async def _while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
+    """The result of ``work``; it is cancelled, and its slot free, when the client hangs up before it is done.
+
+    Who gives up waiting usually asks again: without this, an overload would feed itself. The connection is watched only
+    after ``PATIENCE_S``, so that quick work pays nothing for it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
+        if not done:
+            gone = asyncio.ensure_future(_until_gone(call))
+            try:
+                await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+    finally:
+        if not task.done():
+            task.cancel()
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise Cancelled("The client hung up before its image was done.") from None
+
+
+async def _until_gone(call: Call) -> None:
+    while (await call.request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Form:

@@ -114,7 +114,10 @@ def _extra(name: str, packages: tuple[str, ...]) -> Finding:
     missing = [package for package in packages if not _is_installed(package)]
     if missing:
         return Finding(
-            f"extra [{name}]", "note", f"not installed ({', '.join(missing)})", f"pip install 'pixelmill[{name}]'"
+            f"extra [{name}]",
+            "note",
+            f"not installed ({', '.join(missing)})",
+            f"install it with the extra: pip install '.[{name}]' in a checkout",
         )
     return Finding(f"extra [{name}]", "ok", ", ".join(packages))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixelmill.cli.state import Globals
+from pixelmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmill.client import Client, Job, JobStatus, TaskStatus
@@ -165,6 +166,8 @@ def fetch(
     """Download all results into a folder; run again, it leaves alone what is there. Or as one ZIP."""
     from pixelmill.cli.progress import Bar, Failure, is_shown, print_failures
 
+    if output.is_file() and output.suffix.lower() != ".zip":
+        raise ConfigError(f"{output} is a file. Name a folder for the results with -o, or a file ending in .zip.")
     with _client(context, url, token) as client:
         job = client.job(job_id)
         if output.suffix.lower() == ".zip":

@@ -88,7 +88,8 @@ def run(
         print(f"pixelmill: {sentence}", file=sys.stderr)
     clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     work = _work(parsed, settings, found, targets, clash, json_lines=json_lines)
-    one = len(work.sources) == 1 and timeout is None and workers is None and _size(found.items[0]) <= SMALL_FILE
+    limited = timeout is not None or workers is not None or bool(assignments)
+    one = len(work.sources) == 1 and not limited and _size(found.items[0]) <= SMALL_FILE
     printer = Printer(work, destination, json_lines=json_lines)
     _run_here(work, printer) if one else _run_in_pool(work, settings, printer, progress)
     printer.finish()
@@ -104,6 +105,8 @@ def _settings(
 def _parse(text: str) -> Pipeline:
     from pixelmill.pipelines.spec import Pipeline
 
+    if not text.strip():
+        raise ConfigError("The pipeline is empty (an unset variable, perhaps). To only encode, write format:webp.")
     return Pipeline.parse(text)
 
 

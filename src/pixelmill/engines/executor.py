@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from pixelmill.errors import (
     Cancelled,
@@ -29,6 +27,7 @@ from pixelmill.errors import (
 )
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import TaskEvent, result_key
+from pixelmill.storage.sources import look_again
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.target import RunRequest, RunResult
 
@@ -68,8 +67,9 @@ class Execution(Protocol):
 class Executor:
     """The executor over an object store. ``now`` gives seconds since the epoch."""
 
-    def __init__(self, store: ObjectStore, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: ObjectStore, roots: Sequence[Path] = (), *, now: Callable[[], float] = time.time) -> None:
         self._store = store
+        self._roots = roots
         self._now = now
         self._storing = asyncio.Semaphore(MAX_STORING)
 
@@ -123,8 +123,8 @@ class Executor:
         if scheme == "key":
             return await self._object(rest)
         if scheme == "file":
-            # The service has checked it against the source roots when the job was submitted.
-            return Path(os.fsdecode(unquote_to_bytes(urlsplit(source).path)))
+            # Checked when the job was submitted, and again: a link may have taken its place since.
+            return (await asyncio.to_thread(look_again, source, self._roots)).path
         raise SourceRefused(
             f"Sources of the kind {scheme!r} can't be read here; use an upload or a file.", source=source
         )

@@ -43,7 +43,9 @@ PAUSE_S = 1.0
 STOP_FLUSH_S = 5.0
 CANCEL_S = 10.0
 
-_PRIORITIES = {number: priority for priority, number in PRIORITY_NUMBERS.items()}
+_CLASSES = {PRIORITY_NUMBERS[Priority.INTERACTIVE]: Priority.NORMAL, PRIORITY_NUMBERS[Priority.NORMAL]: Priority.NORMAL}
+"""Classes of slots by priority of messages; all others are batch. An urgent job comes first in the queue, but the slot
+that is kept free for people who wait stays free."""
 
 
 class Dispatcher(Protocol):
@@ -189,7 +191,7 @@ class LeasedEngine:
     def _priority(self) -> Priority:
         if not self._fetched:
             return Priority.NORMAL
-        return _PRIORITIES.get(self._fetched[0].lease.message.priority, Priority.BATCH)
+        return _CLASSES.get(self._fetched[0].lease.message.priority, Priority.BATCH)
 
     async def _idle(self) -> None:
         """Wait until somebody says that there may be work, or it is time to look."""

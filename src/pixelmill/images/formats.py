@@ -174,7 +174,7 @@ def format_named(name: str) -> Format:
     found = FORMATS.get(ALIASES.get(key, key))
     if found is not None:
         return found
-    nearest = difflib.get_close_matches(key, [*FORMATS, *ALIASES], n=3, cutoff=0.4)
+    nearest = difflib.get_close_matches(key, [*FORMATS, *ALIASES], n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
     raise UnknownOperation(
         f"There is no format {name!r}.{hint} Formats that are written: {', '.join(FORMATS)}.",

@@ -55,6 +55,7 @@ _UNKNOWN = select(_keys.c.key).where(
     ~exists().where(images.c.key == _keys.c.key),
     ~exists().where(garbage.c.key == _keys.c.key),
 )
+_JOBS = select(jobs.c.id).where(jobs.c.id.in_(table_of("rows", id=Text)))
 _FORGET = delete(garbage).where(garbage.c.key.in_(_rows))
 
 
@@ -146,6 +147,12 @@ class Upkeep:
         """Those of ``keys`` (inputs, images) that no row refers to: their process died before it wrote one."""
         rows = encode((key,) for key in keys)
         return await self._db.read(lambda connection: list(connection.execute(_UNKNOWN, {"rows": rows}).scalars()))
+
+    async def gone(self, jobs_: Sequence[str]) -> set[str]:
+        """Those of these job ids that no job has (any more)."""
+        rows = encode((job,) for job in jobs_)
+        found = await self._db.read(lambda connection: set(connection.execute(_JOBS, {"rows": rows}).scalars()))
+        return set(jobs_) - found
 
     async def forget_garbage(self, keys: Sequence[str]) -> None:
         """These objects are gone."""

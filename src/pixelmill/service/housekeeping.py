@@ -86,24 +86,31 @@ class Housekeeping:
         return bool(keys)
 
     async def sweep(self) -> None:
-        """Remove inputs and images that no row refers to and that are older than an upload may get.
+        """Remove inputs, images and results that no row refers to and that are older than an upload may get.
 
         A process that died between storing bytes and recording them leaves such objects, and synchronous requests
         leave the images they referred to.
         """
         oldest = time.time() - self._parts.config.upload_ttl_s
-        for prefix in ("uploads/", "images/"):
+        for prefix in ("uploads/", "images/", "results/"):
             batch: list[str] = []
             async for found in self._parts.store.list(prefix):
                 if found.modified < oldest:
                     batch.append(found.key)
                 if len(batch) >= GARBAGE_BATCH:
-                    await self._sweep(batch)
+                    await self._sweep(prefix, batch)
                     batch = []
-            await self._sweep(batch)
+            await self._sweep(prefix, batch)
 
-    async def _sweep(self, keys: list[str]) -> None:
+    async def _sweep(self, prefix: str, keys: list[str]) -> None:
+        if not keys:
+            return
         async with self._parts.blobs:
-            unknown = await self._parts.upkeep.unknown(keys) if keys else []
+            if prefix == "results/":
+                # A result that was still being written when its job was deleted: results/OWNER/JOB/TASK.
+                gone = await self._parts.upkeep.gone(list({key.split("/")[2] for key in keys}))
+                unknown = [key for key in keys if key.split("/")[2] in gone]
+            else:
+                unknown = await self._parts.upkeep.unknown(keys)
             await self._parts.store.delete(unknown)
             self._parts.parameters.forget(unknown)

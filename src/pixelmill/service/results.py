@@ -13,7 +13,7 @@ from pixelmill.jobs.model import State, Task, result_key
 from pixelmill.jobs.store import JobStore
 from pixelmill.service.archive import ArchiveEntry, stream_zip
 from pixelmill.storage.keys import DistinctNames, safe_name
-from pixelmill.storage.sources import expand_sources
+from pixelmill.storage.sources import look_again
 from pixelmill.storage.store import ObjectStore
 
 CHUNK = 1 << 18
@@ -32,7 +32,7 @@ async def stream_file(uri: str, roots: Sequence[Path]) -> AsyncIterator[bytes]:
 
     It is looked for again: since the job was submitted a link may have taken its place, or the roots have changed.
     """
-    (found,) = await asyncio.to_thread(lambda: list(expand_sources([uri], roots)))
+    found = await asyncio.to_thread(look_again, uri, roots)
     try:
         file = await asyncio.to_thread(found.path.open, "rb")
     except FileNotFoundError as error:

@@ -331,6 +331,10 @@ class Service:
 
     # -- events ----------------------------------------------------------------------------------
 
+    async def newest_event(self) -> int:
+        """The id after which events are new."""
+        return await self._parts.event_log.last_id()
+
     async def events(
         self, owner: str, *, job_id: str | None = None, after: int | None = None
     ) -> AsyncIterator[LoggedEvent | None]:

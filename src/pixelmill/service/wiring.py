@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -15,6 +16,8 @@ from pixelmill.fleet.load import LoadMonitor, PsutilSampler
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.parts import Parts
 
+CHECK_S = 1.0
+
 
 class Wiring:
     """The life of one service: ``start``, ``stop``, and its health between them."""
@@ -24,6 +27,8 @@ class Wiring:
         self.housekeeping = Housekeeping(parts)
         self._monitor = LoadMonitor(PsutilSampler(parts.pool.processes), parts.load)
         self._stack = AsyncExitStack()
+        self._checked: dict[str, dict[str, Any]] = {}
+        self._checked_until = 0.0
 
     async def start(self) -> None:
         """From the ground up: folder, database, what a crash left, pool, consumer, housekeeping."""
@@ -93,17 +98,27 @@ class Wiring:
                 "detail": pool.reason or f"{pool.running} of {pool.capacity} processes are busy.",
             }
         }
-        for name, check in {"store": self.parts.store.check, "database": self._check_database}.items():
-            try:
-                await check()
-            except PixelmillError as error:
-                checks[name] = {"ok": False, "detail": str(error)}
-            else:
-                checks[name] = {"ok": True, "detail": "It can be written and read."}
+        checks |= await self._checks_of_disks()
         waiting = self.parts.dispatcher.waiting
         room = waiting < self.parts.config.max_waiting
         checks["saturation"] = {"ok": room, "detail": f"{waiting:,} requests wait for a slot."}
         return checks
+
+    async def _checks_of_disks(self) -> dict[str, dict[str, Any]]:
+        """Of store and database; at most once in ``CHECK_S``, for anybody may ask how we are as often as they like."""
+        now = time.monotonic()
+        if now < self._checked_until:
+            return self._checked
+        self._checked_until = now + CHECK_S
+        checks = {"store": (self.parts.store.check, "written and read"), "database": (self._check_database, "read")}
+        for name, (check, done) in checks.items():
+            try:
+                await check()
+            except PixelmillError as error:
+                self._checked[name] = {"ok": False, "detail": str(error)}
+            else:
+                self._checked[name] = {"ok": True, "detail": f"It can be {done}."}
+        return self._checked
 
     async def _check_database(self) -> None:
         await self.parts.event_log.last_id()

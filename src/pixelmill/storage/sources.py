@@ -15,6 +15,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from pixelmill.errors import InvalidURI, LimitExceeded, ObjectNotFound, SourceRefused
 from pixelmill.storage.faults import translated
@@ -63,6 +64,16 @@ def expand_sources(
             yield found
 
 
+def look_again(uri: str, roots: Sequence[Path]) -> SourceFile:
+    """The file of an address that :func:`expand_sources` gave out (``SourceFile.path.as_uri()``), checked anew.
+
+    Since then a link may have taken its place, or the roots may be others. Any name of a file system is understood,
+    UTF-8 or not. Raises as :func:`expand_sources` does.
+    """
+    path = Path(os.fsdecode(unquote_to_bytes(urlsplit(uri).path)))
+    return _Search(roots, max_visited=1).one(path, uri)
+
+
 class _Search:
     """One request's walk over the file system."""
 
@@ -77,7 +88,7 @@ class _Search:
         if pattern:
             yield from self._matching(self._inside(base, uri), pattern, uri)
         else:
-            yield self._one(base, uri)
+            yield self.one(base, uri)
 
     def _understood(self, uri: str) -> tuple[Path, list[_Part]]:
         """The path up to the first wild card, and the parts from there."""
@@ -114,7 +125,8 @@ class _Search:
             uri=uri,
         )
 
-    def _one(self, path: Path, uri: str) -> SourceFile:
+    def one(self, path: Path, uri: str) -> SourceFile:
+        """The file at ``path``, if it is one and lies below a root."""
         real = self._inside(path, uri)
         try:
             facts = real.stat()
