@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import sys
@@ -177,6 +178,8 @@ def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: boo
     from pixelmill.cli.work import ENTRY
     from pixelmill.targets.spawner import prefork
 
+    # The command tells what failed itself; without a handler, logging would print warnings beside it.
+    logging.getLogger("pixelmill").addHandler(logging.NullHandler())
     # Before the progress bar and the event loop: what they start must not exist in the processes that are forked.
     zygote = prefork((ENTRY.partition(":")[0],))
     with Bar("run", len(work.sources), shown=is_shown(progress)) as bar:
