@@ -49,6 +49,9 @@ def values(field: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     if field.get("format") == "image":
         return PRINTABLE
     kind = field["type"]
+    if kind == "array":
+        items = values(field["items"])
+        return st.sampled_from([9, 25]).flatmap(lambda count: st.lists(items, min_size=count, max_size=count))
     if kind == "boolean":
         return st.booleans()
     if kind == "integer":

@@ -42,6 +42,7 @@ PARAMETERS = [
     ("flip", "direction"),
     ("canny", "aperture"),
     ("rotate", "background"),
+    ("convolve", "kernel"),
 ]
 
 

@@ -21,6 +21,11 @@ MAX_REFERENCE = 2_048
 _SHORT = re.compile(r"^[0-9a-f]{3}$")
 
 
+def as_number(value: Any) -> Any:
+    """A whole number that the text form wrote; pydantic compares choices as they are."""
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 4 else value
+
+
 def _hex(value: Any) -> Any:
     """Lower case, without ``#``, and with each of three digits doubled; what isn't text is left to be refused."""
     if not isinstance(value, str):

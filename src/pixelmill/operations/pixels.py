@@ -63,6 +63,25 @@ def is_opaque(pixels: Pixels) -> bool:
     return pixels.ndim == 2 or pixels.shape[2] == 3 or bool(pixels[..., 3].min() >= full_scale(pixels.dtype))
 
 
+def on_colors(image: Image, run: Callable[[NDArray[Any]], NDArray[Any]]) -> Image:
+    """``image`` with ``run`` of its gray or RGB samples, at the same depth; alpha is kept as it is.
+
+    ``run`` may give RGB for gray. Floats are cut off at 0 and 1 before and after, and what is no number is black:
+    some calls of OpenCV index tables by samples.
+    """
+    pixels: NDArray[Any] = image.pixels
+    colors: NDArray[Any] = np.ascontiguousarray(pixels[..., :3]) if image.has_alpha else pixels
+    if colors.dtype == np.float32:
+        colors = np.clip(np.nan_to_num(colors), 0.0, 1.0)
+    done = run(colors)
+    if done.dtype == np.float32:
+        done = np.clip(done, 0.0, 1.0)
+    if image.has_alpha:
+        done = np.dstack((done, pixels[..., 3]))
+    profile = None if image.channels == 1 and done.ndim == 3 else image.icc
+    return Image(done, profile)
+
+
 def filtered(pixels: Pixels, run: Callable[[NDArray[Any]], NDArray[Any]], *, keeps_opaque: bool = True) -> NDArray[Any]:
     """``run(pixels)``; where there is transparency, on premultiplied ``float32`` samples.
 

@@ -22,7 +22,22 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "invert": ("pixelmill.operations.color", "Invert"),
     "gaussian": ("pixelmill.operations.filters", "Gaussian"),
     "sharpen": ("pixelmill.operations.filters", "Sharpen"),
+    "box": ("pixelmill.operations.filters", "Box"),
+    "median": ("pixelmill.operations.smoothing", "Median"),
+    "bilateral": ("pixelmill.operations.smoothing", "Bilateral"),
+    "unsharp": ("pixelmill.operations.filters", "Unsharp"),
+    "emboss": ("pixelmill.operations.filters", "Emboss"),
+    "denoise": ("pixelmill.operations.smoothing", "Denoise"),
+    "convolve": ("pixelmill.operations.filters", "Convolve"),
     "canny": ("pixelmill.operations.edges", "Canny"),
+    "sobel": ("pixelmill.operations.edges", "Sobel"),
+    "scharr": ("pixelmill.operations.edges", "Scharr"),
+    "laplacian": ("pixelmill.operations.edges", "Laplacian"),
+    "erode": ("pixelmill.operations.morphology", "Erode"),
+    "dilate": ("pixelmill.operations.morphology", "Dilate"),
+    "opening": ("pixelmill.operations.morphology", "Opening"),
+    "closing": ("pixelmill.operations.morphology", "Closing"),
+    "morph_gradient": ("pixelmill.operations.morphology", "MorphGradient"),
     "sketch": ("pixelmill.operations.artistic", "Sketch"),
     "watermark": ("pixelmill.operations.composition", "Watermark"),
 }
@@ -54,7 +69,9 @@ def nearest_names(name: str) -> list[str]:
     key = name[:80].lower()
     if key in TABLE:
         return [key]
-    return difflib.get_close_matches(key, TABLE, n=3, cutoff=0.5)
+    longer = [known for known in TABLE if len(key) >= 3 and known.startswith(key)]
+    alike = difflib.get_close_matches(key, TABLE, n=3, cutoff=0.5)
+    return list(dict.fromkeys(longer + alike))[:3]
 
 
 def all_operations() -> tuple[type[Operation], ...]:

@@ -279,6 +279,8 @@ def _given(model: BaseModel, owner: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A float without a fraction as an int: 2.0 and 2 are one number, and get one form and one hash."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
