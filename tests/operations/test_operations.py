@@ -71,6 +71,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("canny", {}),
     ("canny", {"low": 10, "high": 30, "aperture": 5, "l2": True}),
     *[("sketch", {"denoise": denoise}) for denoise in ("full", "fast", "none")],
+    ("cartoon", {}),
+    ("cartoon", {"passes": 1, "lines": 0}),
+    ("pixelate", {}),
+    ("pixelate", {"block": 4}),
+    ("vignette", {}),
+    ("vignette", {"strength": 1.0, "radius": 0.0}),
     ("watermark", {"image": MARK}),
     ("watermark", {"image": picture((3, 8), 1, "uint16"), "position": "top", "opacity": 1.0, "scale": 0.9}),
     ("watermark", {"image": picture((8, 3), 3, "float32"), "position": "left", "margin": 0.4}),
@@ -143,7 +149,7 @@ def test_a_batch_in_threads_gives_what_each_image_gives_alone() -> None:
     [
         operation(name, arguments)
         for name, arguments in CASES
-        if name in {"brightness", "contrast", "gamma", "invert", "grayscale", "sharpen"}
+        if name in {"brightness", "contrast", "gamma", "invert", "grayscale", "sharpen", "cartoon", "vignette"}
     ],
     ids=str,
 )
@@ -153,7 +159,7 @@ def test_color_operations_leave_alpha_alone(subject: Operation) -> None:
         assert np.array_equal(subject.apply(image).image.pixels[..., 3], image.pixels[..., 3])
 
 
-@pytest.mark.parametrize("name", ["resize", "gaussian", "rotate"])
+@pytest.mark.parametrize("name", ["resize", "gaussian", "rotate", "perspective", "pixelate"])
 def test_hidden_colors_of_transparent_pixels_do_not_bleed(name: str) -> None:
     pixels = np.zeros((40, 40, 4), np.uint8)
     pixels[:, :20] = (200, 100, 50, 255)
@@ -162,6 +168,8 @@ def test_hidden_colors_of_transparent_pixels_do_not_bleed(name: str) -> None:
         "resize": {"width": 13},
         "gaussian": {"sigma": 2.0},
         "rotate": {"angle": 20.0},
+        "perspective": {"x1": 3, "y1": 3, "x2": 37, "y2": 1, "x3": 30, "y3": 33, "x4": 4, "y4": 39},
+        "pixelate": {"block": 7},
     }
     result = operation(name, arguments[name]).apply(Image(pixels)).image.pixels
     seen = result[result[..., 3] > 16].astype(int)

@@ -52,7 +52,7 @@ class SmartCrop(Operation):
 
     def facts(self) -> Facts:
         """Luma of everything, then small things."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.5, memory_factor=1.5)
+        return Facts("whole", "self-exact", ns_per_pixel=0.95, memory_factor=1.5)
 
     def size(self, size: Size) -> Size:
         """The rectangle; raises :class:`NotApplicable` where it is larger than the image."""
@@ -228,7 +228,7 @@ class Trim(Operation):
 
     def facts(self) -> Facts:
         """Compares every pixel."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.5, memory_factor=1.5)
+        return Facts("whole", "self-exact", ns_per_pixel=0.95, memory_factor=1.5)
 
     def apply(self, image: Image) -> Step:
         """Find the border, and cut into memory of its own."""

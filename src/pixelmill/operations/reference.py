@@ -48,6 +48,9 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "sharpen": ("sharpen:0.5", {"amount": 0.5}),
     "canny": ("canny:50,150", {"low": 50, "high": 150}),
     "sketch": ("sketch:none", {"denoise": "none"}),
+    "cartoon": ("cartoon:4,lines=2", {"passes": 4, "lines": 2}),
+    "pixelate": ("pixelate:12", {"block": 12}),
+    "vignette": ("vignette:0.6", {"strength": 0.6}),
     "watermark": ("watermark:logo.png,position=top-left", {"image": "logo.png", "position": "top-left"}),
 }
 """One use of each operation: its text form as it is printed, and its parameters."""

@@ -28,6 +28,9 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "sharpen": ("pixelmill.operations.filters", "Sharpen"),
     "canny": ("pixelmill.operations.edges", "Canny"),
     "sketch": ("pixelmill.operations.artistic", "Sketch"),
+    "cartoon": ("pixelmill.operations.artistic", "Cartoon"),
+    "pixelate": ("pixelmill.operations.artistic", "Pixelate"),
+    "vignette": ("pixelmill.operations.artistic", "Vignette"),
     "watermark": ("pixelmill.operations.composition", "Watermark"),
 }
 """Name to module and class, in the order of help and docs."""
