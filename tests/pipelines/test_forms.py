@@ -76,7 +76,20 @@ def arguments(draw: st.DrawFn, model: type[BaseModel]) -> dict[str, Any]:
     if model.__name__ == "Canny":
         low, high = sorted((chosen.get("low", 100), chosen.get("high", 200)))
         chosen |= {"low": low, "high": high}
+    if model.__name__ == "Crop":
+        chosen = _without(chosen, "x", "y") if "gravity" in chosen else {"x": 0, "y": 0} | chosen
+    if model.__name__ == "Pad":
+        chosen = _without(chosen, "left", "top", "right", "bottom")
+        chosen |= {} if {"width", "height"} & set(chosen) else {"left": draw(st.integers(1, 9000))}
+    if model.__name__ == "Perspective":  # a convex quadrilateral for any four shares
+        near, far = st.floats(0, 20, width=32), st.floats(80, 100, width=32)
+        places = {"x1": near, "y1": near, "x2": far, "y2": near, "x3": far, "y3": far, "x4": near, "y4": far}
+        chosen |= {name: draw(places[name]) for name in places}
     return chosen
+
+
+def _without(chosen: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in chosen.items() if name not in names}
 
 
 @st.composite

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -12,14 +12,11 @@ from pydantic import Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.operations.fit import placed
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.parameters import ImageParameter
+from pixelmill.operations.parameters import ImageParameter, Position
 from pixelmill.operations.pixels import filtered, fit_depth, full_scale
 from pixelmill.operations.resample import resample
-
-Position: TypeAlias = Literal[
-    "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
-]
 
 
 class Watermark(Operation):
@@ -89,15 +86,7 @@ class Watermark(Operation):
         ratio = min(ratio, room.height / mark.height)
         width = min(room.width, max(1, round(mark.width * ratio)))
         height = min(room.height, max(1, round(mark.height * ratio)))
-        x, y = (size.width - width) // 2, (size.height - height) // 2
-        if "left" in self.position:
-            x = margin
-        elif "right" in self.position:
-            x = size.width - margin - width
-        if "top" in self.position:
-            y = margin
-        elif "bottom" in self.position:
-            y = size.height - margin - height
+        x, y = placed(size, Size(width, height), self.position, margin)
         return Size(width, height), (max(0, x), max(0, y))
 
 

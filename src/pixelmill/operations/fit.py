@@ -1,6 +1,6 @@
 """How a picture fits into a box: arithmetic on sizes only, exact in integers.
 
-See :func:`fitted` for the five ways.
+See :func:`fitted` for the five ways, :func:`placed` for the nine places.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from pixelmill.images.image import Size
+from pixelmill.operations.parameters import Position
 
 Fit: TypeAlias = Literal["contain", "cover", "fill", "inside", "outside"]
 
@@ -59,3 +60,23 @@ def fitted(size: Size, width: int | None, height: int | None, fit: Fit, *, enlar
         whole.width if width is None else min(width, whole.width),
         whole.height if height is None else min(height, whole.height),
     )
+
+
+def placed(outer: Size, inner: Size, position: Position, margin: int = 0) -> tuple[int, int]:
+    """The upper left corner of ``inner`` within ``outer``, ``margin`` pixels from its edges; half pixels go up, left.
+
+    Negative where ``inner`` is larger than ``outer``.
+
+    >>> placed(Size(100, 80), Size(21, 10), "bottom", margin=5)
+    (39, 65)
+    """
+    x, y = (outer.width - inner.width) // 2, (outer.height - inner.height) // 2
+    if "left" in position:
+        x = margin
+    elif "right" in position:
+        x = outer.width - margin - inner.width
+    if "top" in position:
+        y = margin
+    elif "bottom" in position:
+        y = outer.height - margin - inner.height
+    return x, y

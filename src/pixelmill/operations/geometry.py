@@ -16,12 +16,12 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.errors import InvalidParameter, NotApplicable
-from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.images.image import Image, Need, Size
 from pixelmill.images.scales import extent
-from pixelmill.operations.fit import Fit, fitted
+from pixelmill.operations.fit import Fit, fitted, placed
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.parameters import Color
-from pixelmill.operations.pixels import channels_of_color, filtered, fit_depth, full_scale, is_gray_color
+from pixelmill.operations.parameters import Color, Position
+from pixelmill.operations.pixels import channels_of_color, filtered, fit_depth, full_scale, is_gray_color, with_room_for
 from pixelmill.operations.resample import Interpolation, resample
 
 MAX_SIDE = 65_535
@@ -147,7 +147,10 @@ class Scale(Operation):
 
 
 class Crop(Operation):
-    """Cut out the rectangle whose upper left corner is at (x, y). It must lie within the image."""
+    """Cut out a rectangle: the one whose upper left corner is at (x, y), or the one of that size at a gravity.
+
+    It must lie within the image. Give x and y, or a gravity, not both.
+    """
 
     name: ClassVar[str] = "crop"
     family: ClassVar[str] = "geometry"
@@ -155,25 +158,51 @@ class Crop(Operation):
     example: ClassVar[str] = "10,10,100,80"
     positional: ClassVar[int] = 4
 
-    x: Offset = Field(description="Left edge, from the left")
-    y: Offset = Field(description="Upper edge, from the top")
+    x: Offset | SkipJsonSchema[None] = Field(default=None, description="Left edge, from the left")
+    y: Offset | SkipJsonSchema[None] = Field(default=None, description="Upper edge, from the top")
     width: Side = Field(description="Width of the rectangle")
     height: Side = Field(description="Height of the rectangle")
+    gravity: Position | SkipJsonSchema[None] = Field(
+        default=None, description="Where the rectangle lies, in place of x and y"
+    )
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Refuse a rectangle that lies nowhere, or at two places."""
+        del context
+        given = (self.x is not None, self.y is not None)
+        if any(given) if self.gravity is not None else not all(given):
+            raise InvalidParameter(
+                "crop: give x and y, or a gravity, not both; such as crop:10,10,100,80 or "
+                "crop:width=100,height=80,gravity=center.",
+                operation="crop",
+                parameter="x" if self.x is None or self.gravity is not None else "y",
+                allowed=f"a whole number from 0 to {MAX_SIDE:,} (pixels)",
+            )
 
     def facts(self) -> Facts:
         """A copy."""
         return Facts("geometric", "self-exact", ns_per_pixel=0.1)
 
-    def size(self, size: Size) -> Size:
-        """The rectangle; raises :class:`NotApplicable` where it sticks out."""
-        if self.x + self.width > size.width or self.y + self.height > size.height:
+    def _corner(self, size: Size) -> tuple[int, int]:
+        """Where the rectangle starts; raises :class:`NotApplicable` where it sticks out."""
+        if self.gravity is not None:
+            x, y = placed(size, Size(self.width, self.height), self.gravity)
+        else:
+            x, y = self.x or 0, self.y or 0
+        if min(x, y) < 0 or x + self.width > size.width or y + self.height > size.height:
+            place = f"at {self.gravity}" if self.gravity is not None else f"from ({x:,}, {y:,})"
             raise NotApplicable(
-                f"crop: the rectangle from ({self.x:,}, {self.y:,}) of {self.width:,}×{self.height:,} pixels does not "
+                f"crop: the rectangle {place} of {self.width:,}×{self.height:,} pixels does not "
                 f"lie within the image, which has {size.width:,}×{size.height:,} there. Choose a smaller one, or put a "
                 "resize with fit=cover before it.",
                 operation="crop",
                 size=list(size),
             )
+        return x, y
+
+    def size(self, size: Size) -> Size:
+        """The rectangle; raises :class:`NotApplicable` where it sticks out."""
+        self._corner(size)
         return Size(self.width, self.height)
 
     def need(self, after: Need, size: Size) -> Need:
@@ -183,9 +212,8 @@ class Crop(Operation):
 
     def apply(self, image: Image) -> Step:
         """Cut, into memory of its own."""
-        self.size(image.size)
-        part = image.pixels[self.y : self.y + self.height, self.x : self.x + self.width]
-        return Step(image.with_pixels(np.ascontiguousarray(part)))
+        x, y = self._corner(image.size)
+        return Step(image.with_pixels(np.ascontiguousarray(image.pixels[y : y + self.height, x : x + self.width])))
 
 
 class Rotate(Operation):
@@ -244,19 +272,12 @@ class Rotate(Operation):
         turns, target = self._turns, self.size(image.size)
         if turns == 0:
             return Step(image)
-        pixels = self._with_room_for_background(image.pixels)
-        if pixels.ndim != image.pixels.ndim:
-            image = Image(pixels)  # without a profile: that was of gray
+        image = with_room_for(image, self.background)
+        pixels = image.pixels
         if turns is None:
             return Step(image.with_pixels(self._warped(pixels, target)))
         code = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)[turns - 1]
         return Step(image.with_pixels(self._placed(cv2.rotate(pixels, code), target)))
-
-    def _with_room_for_background(self, pixels: Pixels) -> NDArray[Any]:
-        """Gray as RGB where the background has a color."""
-        if pixels.ndim == 2 and self.background is not None and not is_gray_color(self.background):
-            return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-        return pixels
 
     def _fill(self, pixels: NDArray[Any]) -> tuple[float, float, float, float]:
         color = self.background if self.background is not None else "00000000"

@@ -66,6 +66,12 @@ class Operation(BaseModel):
     example: ClassVar[str] = ""
     """Arguments in the text form, for help, docs and the first look of a form."""
 
+    sized_by_pixels: ClassVar[bool] = False
+    """True: what comes out depends on pixels, and ``size`` is only an upper bound.
+
+    The planner then estimates the sizes of later steps, and the executor checks them against the limits.
+    """
+
     def facts(self) -> Facts:
         """Kind, tier, halo and costs."""
         raise NotImplementedError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
@@ -60,3 +60,8 @@ ImageParameter: TypeAlias = Annotated[
     WithJsonSchema({"type": "string", "format": "image", "minLength": 1, "maxLength": MAX_REFERENCE}),
 ]
 """A reference, or pixels in their place."""
+
+Position: TypeAlias = Literal[
+    "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"
+]
+"""One of nine places within a rectangle."""

@@ -58,6 +58,18 @@ def is_gray_color(color: str) -> bool:
     return color[0:2] == color[2:4] == color[4:6]
 
 
+def with_room_for(image: Image, color: str | None) -> Image:
+    """A gray image as RGB where ``color`` (``RRGGBB[AA]``) isn't gray; others as they are."""
+    if image.channels > 1 or color is None or is_gray_color(color):
+        return image
+    return Image(cv2.cvtColor(image.pixels, cv2.COLOR_GRAY2RGB))  # without a profile: that was of gray
+
+
+def channels_with(color: str | None, channels: int) -> int:
+    """How many channels :func:`with_room_for` leaves."""
+    return 3 if channels == 1 and color is not None and not is_gray_color(color) else channels
+
+
 def is_opaque(pixels: Pixels) -> bool:
     """Whether nothing shines through."""
     return pixels.ndim == 2 or pixels.shape[2] == 3 or bool(pixels[..., 3].min() >= full_scale(pixels.dtype))

@@ -31,6 +31,14 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "crop": ("crop:10,20,300,200", {"x": 10, "y": 20, "width": 300, "height": 200}),
     "rotate": ("rotate:12.5,background=ffffff", {"angle": 12.5, "background": "ffffff"}),
     "flip": ("flip:horizontal", {"direction": "horizontal"}),
+    "smart_crop": ("smart_crop:300,200", {"width": 300, "height": 200}),
+    "pad": ("pad:400,300,background=ffffff", {"width": 400, "height": 300, "background": "ffffff"}),
+    "trim": ("trim:0.1", {"tolerance": 0.1}),
+    "perspective": (
+        "perspective:12,8,180,20,190,140,5,150,width=210,height=297",
+        {"x1": 12, "y1": 8, "x2": 180, "y2": 20, "x3": 190, "y3": 140, "x4": 5, "y4": 150}
+        | {"width": 210, "height": 297},
+    ),
     "grayscale": ("grayscale", {}),
     "brightness": ("brightness:0.1", {"amount": 0.1}),
     "contrast": ("contrast:1.3", {"factor": 1.3}),
@@ -55,6 +63,9 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "closing": ("closing:3,iterations=2", {"radius": 3, "iterations": 2}),
     "morph_gradient": ("morph_gradient:2,shape=cross", {"radius": 2, "shape": "cross"}),
     "sketch": ("sketch:none", {"denoise": "none"}),
+    "cartoon": ("cartoon:4,lines=2", {"passes": 4, "lines": 2}),
+    "pixelate": ("pixelate:12", {"block": 12}),
+    "vignette": ("vignette:0.6", {"strength": 0.6}),
     "watermark": ("watermark:logo.png,position=top-left", {"image": "logo.png", "position": "top-left"}),
 }
 """One use of each operation: its text form as it is printed, and its parameters."""

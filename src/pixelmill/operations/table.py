@@ -15,6 +15,10 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "crop": ("pixelmill.operations.geometry", "Crop"),
     "rotate": ("pixelmill.operations.geometry", "Rotate"),
     "flip": ("pixelmill.operations.geometry", "Flip"),
+    "smart_crop": ("pixelmill.operations.framing", "SmartCrop"),
+    "pad": ("pixelmill.operations.framing", "Pad"),
+    "trim": ("pixelmill.operations.framing", "Trim"),
+    "perspective": ("pixelmill.operations.perspective", "Perspective"),
     "grayscale": ("pixelmill.operations.color", "Grayscale"),
     "brightness": ("pixelmill.operations.color", "Brightness"),
     "contrast": ("pixelmill.operations.color", "Contrast"),
@@ -39,6 +43,9 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "closing": ("pixelmill.operations.morphology", "Closing"),
     "morph_gradient": ("pixelmill.operations.morphology", "MorphGradient"),
     "sketch": ("pixelmill.operations.artistic", "Sketch"),
+    "cartoon": ("pixelmill.operations.artistic", "Cartoon"),
+    "pixelate": ("pixelmill.operations.artistic", "Pixelate"),
+    "vignette": ("pixelmill.operations.artistic", "Vignette"),
     "watermark": ("pixelmill.operations.composition", "Watermark"),
 }
 """Name to module and class, in the order of help and docs."""

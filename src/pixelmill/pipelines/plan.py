@@ -53,7 +53,9 @@ Action: TypeAlias = Operation | Fused
 class PlannedStep:
     """One action. ``number`` is the step of the pipeline (from 1) that it belongs to, the first of a fused run.
 
-    ``before`` and ``after`` are sizes as they will really be; ``seconds`` CPU time, ``memory`` bytes at the peak.
+    ``before`` and ``after`` are sizes as they will really be, but for ``unsure``: from the first operation on whose
+    result depends on pixels they are estimates, and the executor holds what is made to ``limits``. ``seconds`` is CPU
+    time, ``memory`` bytes at the peak.
     """
 
     action: Action
@@ -63,6 +65,8 @@ class PlannedStep:
     channels: int
     seconds: float
     memory: int
+    unsure: bool = False
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,11 @@ class Plan:
         part = "whole" if self.decoded == info.size else f"reduced to {_size(self.decoded)}"
         rows.append(("decode", f"{part}, {'color' if self.need.color else 'luma is enough'}", self.decode_seconds))
         for step in self.steps:
-            change = _size(step.after) if step.before == step.after else f"{_size(step.before)} → {_size(step.after)}"
+            change = (
+                f"{'about ' * step.unsure}{_size(step.after)}"
+                if step.before == step.after
+                else (f"{'about ' * step.unsure}{_size(step.before)} → {_size(step.after)}")
+            )
             rows.append((f"step {step.number}", f"{step.action.name}, {change}", step.seconds))
         rows.append(("encode", f"{self.target.name}, {_size(self.size)}", self.encode_seconds))
         rows.append(("all", f"about {self.memory / 1e6:,.1f} MB of memory at the peak", self.seconds))
@@ -130,7 +138,7 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
     converts = info.has_icc or info.orientation != 1 or info.mode == "cmyk"
     decode_channels = 4 if info.mode == "cmyk" else channels
     decode_memory = costs.decode_bytes(info.format, decoded, decode_channels, sample_bytes, converts=converts)
-    steps = _planned(_fused(resolved), decoded, channels, sample_bytes)
+    steps = _planned(_fused(resolved), decoded, channels, sample_bytes, limits)
     size = steps[-1].after if steps else decoded
     channels = steps[-1].channels if steps else channels
     target = pipeline.output.target(info.format)
@@ -153,22 +161,30 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
 
 
 def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size], list[tuple[int, Operation]]]:
-    """The size before each operation, as if everything were decoded; and what it resolves to, with its number."""
+    """The size before each operation, as if everything were decoded; and what it resolves to, with its number.
+
+    Behind an operation whose result depends on pixels sizes are not known: nothing is resolved there, and the executor
+    checks the limits.
+    """
+    known = True
     sizes: list[Size] = []
     resolved: list[tuple[int, Operation]] = []
     for number, operation in enumerate(pipeline.operations, 1):
         sizes.append(size)
         try:
-            for action in operation.resolve(size):
+            for action in operation.resolve(size) if known else (operation,):
                 size = action.size(size)
-                _check_size(size, limits, number, operation.name)
+                if known:
+                    check_size(size, limits, number, operation.name)
                 resolved.append((number, action))
+            known = known and not operation.sized_by_pixels
         except NotApplicable as error:
             raise NotApplicable(f"Step {number}: {error.detail}", **{**error.context, "step": number}) from error
     return sizes, resolved
 
 
-def _check_size(size: Size, limits: Limits, number: int, name: str) -> None:
+def check_size(size: Size, limits: Limits, number: int, name: str) -> None:
+    """Raise :class:`LimitExceeded` where a step would make an image larger than the limits."""
     if max(size) > limits.max_side:
         _exceeded(number, name, size, "pixels a side", max(size), limits.max_side, "PIXELMILL_MAX_SIDE")
     if size.pixels > limits.max_pixels:
@@ -232,9 +248,10 @@ def _fused(steps: list[tuple[int, Operation]]) -> list[tuple[int, Action]]:
 
 
 def _planned(
-    actions: list[tuple[int, Action]], size: Size, channels: int, sample_bytes: int
+    actions: list[tuple[int, Action]], size: Size, channels: int, sample_bytes: int, limits: Limits
 ) -> tuple[PlannedStep, ...]:
     steps: list[PlannedStep] = []
+    sure = True
     for number, action in actions:
         facts = action.facts()
         single: Any = None if isinstance(action, Fused) else action
@@ -245,6 +262,8 @@ def _planned(
         # Where a result is larger than its input, it counts beside the input.
         grown = (samples + after.pixels * channels_after) * sample_bytes
         seconds = max(samples, after.pixels * channels_after) * facts.ns_per_pixel * 1e-9
-        steps.append(PlannedStep(action, number, size, after, channels_after, seconds, int(max(memory, grown))))
+        peak, checked = int(max(memory, grown)), None if sure else limits
+        sure = sure and not (single and single.sized_by_pixels)
+        steps.append(PlannedStep(action, number, size, after, channels_after, seconds, peak, not sure, checked))
         size, channels = after, channels_after
     return tuple(steps)

@@ -23,7 +23,7 @@ from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
 from pixelmill.operations.operation import Operation
 from pixelmill.pipelines.outcome import Outcome, Timings
-from pixelmill.pipelines.plan import Plan, PlannedStep, plan
+from pixelmill.pipelines.plan import Plan, PlannedStep, check_size, plan
 from pixelmill.pipelines.sources import info_of_pixels, load_images, read_file
 from pixelmill.pipelines.spec import Pipeline
 
@@ -128,7 +128,8 @@ _cached_plan = functools.lru_cache(maxsize=512)(_plan)
 def apply(chosen: Plan, image: Image, images: Mapping[str, Image] | None = None) -> tuple[Image, dict[str, Any]]:
     """The plan's steps on decoded pixels; and the data that they found.
 
-    ``images`` are the pixels of references. Raises :class:`NotApplicable`, :class:`OutOfMemory` or :class:`RunError`.
+    ``images`` are the pixels of references. Raises :class:`NotApplicable`, :class:`LimitExceeded` (behind an
+    operation whose result depends on pixels), :class:`OutOfMemory` or :class:`RunError`.
     """
     found: dict[str, Any] = {}
     for step in chosen.steps:
@@ -136,6 +137,8 @@ def apply(chosen: Plan, image: Image, images: Mapping[str, Image] | None = None)
         if images and isinstance(action, Operation):
             action = action.with_images(images)
         try:
+            if step.limits is not None and isinstance(action, Operation):  # the planner could not know the size
+                check_size(action.size(image.size), step.limits, step.number, action.name)
             image, data = action.apply(image)
         except NotApplicable as error:
             raise NotApplicable(
