@@ -64,6 +64,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("watermark", {"image": MARK}),
     ("watermark", {"image": picture((3, 8), 1, "uint16"), "position": "top", "opacity": 1.0, "scale": 0.9}),
     ("watermark", {"image": picture((8, 3), 3, "float32"), "position": "left", "margin": 0.4}),
+    ("info", {}),
+    ("histogram", {"bins": 7}),
+    ("colors", {"k": 3}),
+    ("phash", {}),
+    ("blurhash", {"x": 9, "y": 1}),
+    ("sharpness", {}),
 ]
 
 

@@ -41,6 +41,12 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "canny": ("canny:50,150", {"low": 50, "high": 150}),
     "sketch": ("sketch:none", {"denoise": "none"}),
     "watermark": ("watermark:logo.png,position=top-left", {"image": "logo.png", "position": "top-left"}),
+    "info": ("info", {}),
+    "histogram": ("histogram:16", {"bins": 16}),
+    "colors": ("colors:3", {"k": 3}),
+    "phash": ("phash", {}),
+    "blurhash": ("blurhash:5,4", {"x": 5, "y": 4}),
+    "sharpness": ("sharpness", {}),
 }
 """One use of each operation: its text form as it is printed, and its parameters."""
 

@@ -25,6 +25,12 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "canny": ("pixelmill.operations.edges", "Canny"),
     "sketch": ("pixelmill.operations.artistic", "Sketch"),
     "watermark": ("pixelmill.operations.composition", "Watermark"),
+    "info": ("pixelmill.operations.analysis", "Info"),
+    "histogram": ("pixelmill.operations.analysis", "Histogram"),
+    "colors": ("pixelmill.operations.analysis", "Colors"),
+    "phash": ("pixelmill.operations.analysis", "Phash"),
+    "blurhash": ("pixelmill.operations.analysis", "Blurhash"),
+    "sharpness": ("pixelmill.operations.analysis", "Sharpness"),
 }
 """Name to module and class, in the order of help and docs."""
 
