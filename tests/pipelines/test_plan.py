@@ -161,7 +161,28 @@ def test_a_crop_outside_is_refused_by_step_before_anything_is_decoded() -> None:
 )
 def test_the_output_has_the_sources_format_unless_told(source: str, text: str, fmt: str) -> None:
     info = dataclasses.replace(INFO, format=source)
-    assert plan(Pipeline.parse(text), info).target.name == fmt
+    target = plan(Pipeline.parse(text), info).target
+    assert target is not None
+    assert target.name == fmt
+
+
+@pytest.mark.parametrize(
+    ("text", "data_only"),
+    [
+        ("info", True),
+        ("info/colors:3/phash", True),
+        ("info/format:png", False),
+        ("resize:64/info", False),
+        ("info/resize:64", False),
+        ("format:png", False),
+        ("", False),
+    ],
+)
+def test_a_pipeline_that_only_analyzes_encodes_nothing(text: str, data_only: bool) -> None:
+    made = plan(Pipeline.parse(text), INFO)
+    assert (made.target is None) is data_only
+    assert (made.encode_seconds == 0) is data_only
+    assert ("encode" in made.explain()) is not data_only
 
 
 def test_estimates_grow_with_the_work() -> None:

@@ -39,7 +39,7 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
         "source": first.name,
         "decode": {"color": made.need.color, "least": made.need.least, "size": made.decoded},
         "steps": [step.action.name for step in made.steps],
-        "format": made.target.name,
+        "format": made.target.name if made.target else None,
         "size": made.size,
         "seconds": made.seconds,
         "peak_bytes": made.memory,

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,9 +61,11 @@ def run(
     """Run a pipeline over files here and now, on all cores, without a service.
 
     A folder given to -o keeps each source's relative path and stem, with the extension of the result; data goes to
-    STEM.json beside it. Exit code 1 if any source failed.
+    STEM.json beside it. What a pipeline that only analyzes finds is printed where no -o is given. Exit code 1 if any
+    source failed.
     """
     from pixelmill.cli import inputs, outputs
+    from pixelmill.pipelines.plan import gives_data_only
 
     settings = _settings(context, assignments, workers, timeout)
     found = inputs.expand(sources, sys.stdin.buffer, settings["max_bytes"])
@@ -78,7 +80,8 @@ def run(
 
         print_plan(parsed, found.items, settings, as_json=json_lines)
         return
-    if destination.kind == "none" and not json_lines:
+    prints_data = not json_lines and destination.path is None and gives_data_only(parsed)
+    if destination.kind == "none" and not json_lines and not prints_data:
         raise ConfigError("Say where results go: -o FOLDER, -o FILE, or -o - for standard output.")
     targets, told = outputs.plan(found.items, destination)
     if found.left_out:
@@ -88,10 +91,11 @@ def run(
     for sentence in told:
         print(f"pixelmill: {sentence}", file=sys.stderr)
     clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    work = _work(parsed, settings, found, targets, clash, json_lines=json_lines)
+    detailed = json_lines or prints_data
+    work = _work(parsed, settings, found, targets, clash, detailed=detailed, data_to_files=not json_lines)
     limited = timeout is not None or workers is not None or bool(assignments)
     one = len(work.sources) == 1 and not limited and _size(found.items[0]) <= SMALL_FILE
-    printer = Printer(work, destination, json_lines=json_lines)
+    printer = Printer(work, destination, json_lines=json_lines, prints_data=prints_data)
     _run_here(work, printer) if one else _run_in_pool(work, settings, printer, progress)
     printer.finish()
 
@@ -126,7 +130,14 @@ def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline
 
 
 def _work(
-    pipeline: Pipeline, settings: Settings, found: Inputs, targets: Sequence[Target], clash: Clash, *, json_lines: bool
+    pipeline: Pipeline,
+    settings: Settings,
+    found: Inputs,
+    targets: Sequence[Target],
+    clash: Clash,
+    *,
+    detailed: bool,
+    data_to_files: bool,
 ) -> Work:
     from pixelmill.cli.batch import Source, Work
     from pixelmill.cli.settings import limits
@@ -137,7 +148,7 @@ def _work(
             Source(item.name, item.body, target, item.error) for item, target in zip(found.items, targets, strict=True)
         ],
         pipeline=pipeline.to_json(),
-        rules=Rules(pipeline.output.format, clash, secrets.token_hex(6), not json_lines, json_lines),
+        rules=Rules(pipeline.output.format, clash, secrets.token_hex(6), data_to_files, detailed),
         images={reference: _image_file(reference) for reference in pipeline.images()},
         limits=limits(settings),
         timeout_s=settings["timeout"],
@@ -222,12 +233,12 @@ async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: Zygo
 class Printer:
     """Takes reports, counts them, and prints what a person or a program wants to see."""
 
-    def __init__(self, work: Work, destination: Destination, *, json_lines: bool) -> None:
+    def __init__(self, work: Work, destination: Destination, *, json_lines: bool, prints_data: bool) -> None:
         from pixelmill.cli.progress import Bar, Tally
 
         self.bar = Bar("", None, shown=False)
         self._names = [source.name for source in work.sources]
-        self._destination, self._json = destination, json_lines
+        self._destination, self._json, self._prints_data = destination, json_lines, prints_data
         self._tally = Tally()
 
     def take(self, report: Report, body: bytes | None) -> None:
@@ -243,17 +254,26 @@ class Printer:
             tally.succeeded += 1
         if self._json:
             print(json.dumps(_line(name, report), ensure_ascii=False), flush=True)
+        elif self._prints_data and report.detail is not None:
+            self._print_data(name, report.detail["data"])
         elif self._destination.kind == "stdout" and body is not None:
             sys.stdout.buffer.write(body)
             sys.stdout.buffer.flush()
         self.bar.update(tally.done, note=f"{len(tally.failures)} failed" if tally.failures else "")
+
+    def _print_data(self, name: str, data: Mapping[str, Any]) -> None:
+        """Over several lines for one source; a line of JSON each, with its source, for several."""
+        if len(self._names) == 1:
+            print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
+        else:
+            print(json.dumps({"source": name, "data": data}, ensure_ascii=False), flush=True)
 
     def finish(self) -> None:
         """Print the summary, and what failed; raises :class:`typer.Exit` if anything did."""
         tally = self._tally
         if self._json:
             print(json.dumps({"summary": _summary(tally)}), flush=True)
-        elif self._destination.kind != "stdout" and tally.done > 1:
+        elif self._destination.kind != "stdout" and not self._prints_data and tally.done > 1:
             skipped = f", {tally.skipped:,} skipped" if tally.skipped else ""
             where = f" to {self._destination.path}" if self._destination.path is not None else ""
             written = f"{tally.succeeded:,} of {tally.done:,} written{where} in {tally.seconds:.1f} s"

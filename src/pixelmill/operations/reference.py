@@ -67,6 +67,15 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "pixelate": ("pixelate:12", {"block": 12}),
     "vignette": ("vignette:0.6", {"strength": 0.6}),
     "watermark": ("watermark:logo.png,position=top-left", {"image": "logo.png", "position": "top-left"}),
+    "watershed": ("watershed:count", {"mode": "count"}),
+    "components": ("components:labels,min_area=20", {"mode": "labels", "min_area": 20}),
+    "grabcut": ("grabcut:0.1", {"margin": 0.1}),
+    "info": ("info", {}),
+    "histogram": ("histogram:16", {"bins": 16}),
+    "colors": ("colors:3", {"k": 3}),
+    "phash": ("phash", {}),
+    "blurhash": ("blurhash:5,4", {"x": 5, "y": 4}),
+    "sharpness": ("sharpness", {}),
 }
 """One use of each operation: its text form as it is printed, and its parameters."""
 

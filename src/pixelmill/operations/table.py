@@ -47,6 +47,15 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "pixelate": ("pixelmill.operations.artistic", "Pixelate"),
     "vignette": ("pixelmill.operations.artistic", "Vignette"),
     "watermark": ("pixelmill.operations.composition", "Watermark"),
+    "watershed": ("pixelmill.operations.segmentation", "Watershed"),
+    "components": ("pixelmill.operations.segmentation", "Components"),
+    "grabcut": ("pixelmill.operations.segmentation", "Grabcut"),
+    "info": ("pixelmill.operations.analysis", "Info"),
+    "histogram": ("pixelmill.operations.analysis", "Histogram"),
+    "colors": ("pixelmill.operations.analysis", "Colors"),
+    "phash": ("pixelmill.operations.analysis", "Phash"),
+    "blurhash": ("pixelmill.operations.analysis", "Blurhash"),
+    "sharpness": ("pixelmill.operations.analysis", "Sharpness"),
 }
 """Name to module and class, in the order of help and docs."""
 

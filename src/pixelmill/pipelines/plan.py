@@ -73,7 +73,8 @@ class PlannedStep:
 class Plan:
     """How a pipeline runs over a source of this kind. Estimates are of pixels alone: see ``costs.py``.
 
-    ``decoded`` is the size that comes from the decoder, ``size`` that of the result.
+    ``decoded`` is the size that comes from the decoder, ``size`` that of the result. ``target`` None: the pipeline
+    gives data only, nothing is encoded.
     """
 
     pipeline: Pipeline
@@ -83,7 +84,7 @@ class Plan:
     decode_seconds: float
     steps: tuple[PlannedStep, ...]
     size: Size
-    target: Format
+    target: Format | None
     encode_seconds: float
     memory: int
 
@@ -107,7 +108,8 @@ class Plan:
                 else (f"{'about ' * step.unsure}{_size(step.before)} → {_size(step.after)}")
             )
             rows.append((f"step {step.number}", f"{step.action.name}, {change}", step.seconds))
-        rows.append(("encode", f"{self.target.name}, {_size(self.size)}", self.encode_seconds))
+        if self.target is not None:
+            rows.append(("encode", f"{self.target.name}, {_size(self.size)}", self.encode_seconds))
         rows.append(("all", f"about {self.memory / 1e6:,.1f} MB of memory at the peak", self.seconds))
         return "\n".join(
             f"{head:<8} {text}" if seconds is None else f"{head:<8} {text:<60} {_duration(seconds):>10}"
@@ -141,7 +143,7 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
     steps = _planned(_fused(resolved), decoded, channels, sample_bytes, limits)
     size = steps[-1].after if steps else decoded
     channels = steps[-1].channels if steps else channels
-    target = pipeline.output.target(info.format)
+    target = None if gives_data_only(pipeline) else pipeline.output.target(info.format)
     return Plan(
         pipeline=pipeline,
         source=info,
@@ -151,13 +153,20 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
         steps=steps,
         size=size,
         target=target,
-        encode_seconds=costs.encode_seconds(target.name, size, channels, sample_bytes),
+        encode_seconds=costs.encode_seconds(target.name, size, channels, sample_bytes) if target else 0.0,
         memory=max(
             decode_memory,
             *(step.memory for step in steps),
-            costs.encode_bytes(target.name, size, channels, sample_bytes),
+            costs.encode_bytes(target.name, size, channels, sample_bytes) if target else 0,
         ),
     )
+
+
+def gives_data_only(pipeline: Pipeline) -> bool:
+    """Whether its outcome is data without an image: operations that only analyze, and no format that was asked for."""
+    if not pipeline.operations or pipeline.output.format is not None:
+        return False
+    return all(operation.facts().kind == "analysis" for operation in pipeline.operations)
 
 
 def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size], list[tuple[int, Operation]]]:

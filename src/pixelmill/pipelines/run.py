@@ -47,6 +47,7 @@ def run(
 
     Returns:
         the outcome; ``data`` holds what operations found, by operation name (a second one of a name is ``NAME-2``).
+        Where every operation only analyzes and no format is asked for, there is data only.
 
     Raises:
         InputError: the source can't be read or is too large.
@@ -68,13 +69,14 @@ def run(
     decoded = perf_counter()
     image, found = apply(chosen, image, loaded)
     applied = perf_counter()
-    body = encode(image, chosen.target.name, pipeline.output.options)
+    target = chosen.target
+    body = encode(image, target.name, pipeline.output.options) if target else None
     encoded = perf_counter()
     return Outcome(
         bytes=body,
-        format=chosen.target.name,
-        media_type=chosen.target.media_type,
-        size=image.size,
+        format=target.name if target else None,
+        media_type=target.media_type if target else None,
+        size=image.size if target else None,
         source_size=info.size,
         source_format=info.format,
         data=found,

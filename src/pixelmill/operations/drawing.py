@@ -1,0 +1,51 @@
+"""Marks on images of every depth: what operations that find something draw with. Arrays in, new arrays out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill.images.image import Image, Size
+from pixelmill.images.samples import to_uint8
+from pixelmill.operations.pixels import channels_of_color
+
+
+def rgb8_of(image: Image) -> NDArray[np.uint8]:
+    """Eight-bit RGB, ``H×W×3``; alpha is dropped."""
+    pixels = to_uint8(image.pixels)
+    return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., :3])
+
+
+def channels_with_color(channels: int) -> int:
+    """How many channels an image has once something is drawn into it in color."""
+    return 3 if channels == 1 else channels
+
+
+def in_color(image: Image) -> Image:
+    """The image, as RGB if it is gray (its profile described gray, and goes)."""
+    return image if image.channels > 1 else Image(cv2.cvtColor(image.pixels, cv2.COLOR_GRAY2RGB))
+
+
+def painted(image: Image, mask: NDArray[Any], color: str) -> Image:
+    """A copy in color where ``mask`` (``H×W``) isn't zero."""
+    base = in_color(image)
+    pixels = base.pixels.copy()
+    pixels[mask != 0] = channels_of_color(color, pixels.dtype)[: base.channels]
+    return base.with_pixels(pixels)
+
+
+def line_width(size: Size) -> int:
+    """Pixels of a line that is seen when the whole image is."""
+    return max(1, round(max(size) / 500))
+
+
+def outlined(image: Image, boxes: list[tuple[int, int, int, int]], color: str) -> Image:
+    """A copy with the outlines of boxes (left, top, width, height), drawn within them as far as lines are thin."""
+    mask = np.zeros(image.pixels.shape[:2], np.uint8)
+    width = line_width(image.size)
+    for x, y, w, h in boxes:
+        cv2.rectangle(mask, (x, y), (x + w - 1, y + h - 1), 255, width)
+    return painted(image, mask, color)

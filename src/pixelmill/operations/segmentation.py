@@ -1,0 +1,303 @@
+"""Operations that part an image into regions: watershed, components, grabcut.
+
+Regions are numbered from 1; 0 is no region. A label image is 16-bit gray that holds the numbers as they are: write it
+as PNG.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+
+from pixelmill.errors import NotApplicable
+from pixelmill.images.image import Image, Size
+from pixelmill.operations.drawing import channels_with_color, outlined, painted, rgb8_of
+from pixelmill.operations.operation import Facts, Operation, Step
+from pixelmill.operations.parameters import Color
+from pixelmill.operations.pixels import fit_depth, full_scale, gray8_of
+
+MAX_LISTED = 1_000
+"""Components that are listed; the count is of all."""
+_MAX_LABEL = 65_535
+_SEED = 1
+"""Of OpenCV's random numbers where clusters start: the same image gives the same cut."""
+_CUT_SIDE = 1_024
+"""GrabCut looks at no more pixels a side; its time grows with their number, and its edge is smoothed anyway."""
+
+Foreground = Literal["auto", "bright", "dark"]
+_FOREGROUND = (
+    "Which side of Otsu's threshold is an object; auto: the one that has less of the image's outermost row and columns"
+)
+
+
+def _as_number(value: Any) -> Any:
+    """A number that the text form wrote; pydantic compares choices as they are."""
+    return int(value) if isinstance(value, str) and value in {"4", "8"} else value
+
+
+class Watershed(Operation):
+    """Part objects that touch each other: Otsu's threshold, opening, distance transform, watershed (Meyer 1992).
+
+    Objects are what lies on one side of Otsu's threshold of luma at 8 bits. Their cores, where the distance to the
+    background is above a part of the greatest one within the same connected area, are the markers that cv2.watershed
+    floods from. Transparency is not looked at. overlay draws the borders into the image; labels gives the numbers of
+    the regions, with 0 between them and where none is; count leaves the image as it is.
+    """
+
+    name: ClassVar[str] = "watershed"
+    family: ClassVar[str] = "segmentation"
+    summary: ClassVar[str] = "Part objects that touch each other, and count them"
+    example: ClassVar[str] = "overlay"
+
+    mode: Literal["overlay", "labels", "count"] = Field(default="overlay", description="What comes out")
+    foreground: Foreground = Field(default="auto", description=_FOREGROUND)
+    opening: int = Field(
+        default=2,
+        ge=0,
+        le=50,
+        description="How often specks are eroded by a pixel and grown back",
+        json_schema_extra={"unit": "times"},
+    )
+    core: float = Field(
+        default=0.6,
+        ge=0.01,
+        le=0.99,
+        description="Distance to the background above which a pixel is in a core",
+        json_schema_extra={"unit": "of the greatest distance"},
+    )
+    color: Color = Field(default="ff0000", description="Color of the borders")
+
+    def facts(self) -> Facts:
+        """The order of flooding reaches across the whole image."""
+        if self.mode == "count":
+            return Facts("analysis", "self-exact", ns_per_pixel=12.0, memory_factor=12.0)
+        return Facts("whole", "self-exact", ns_per_pixel=40.0, memory_factor=16.0)
+
+    def channels(self, channels: int) -> int:
+        """Gray labels; color where borders are drawn."""
+        return {"overlay": channels_with_color(channels), "labels": 1, "count": channels}[self.mode]
+
+    def apply(self, image: Image) -> Step:
+        """Flood; ``count`` of the objects is the data."""
+        objects = _objects(image, self.foreground)
+        kernel = np.ones((3, 3), np.uint8)
+        if self.opening:
+            objects = cv2.morphologyEx(objects, cv2.MORPH_OPEN, kernel, iterations=self.opening)
+        cores = _cores(objects, self.core)
+        found, markers = cv2.connectedComponents(cores, connectivity=8, ltype=cv2.CV_32S)
+        data = {"count": int(found) - 1}
+        if self.mode == "count":
+            return Step(image, data)
+        regions = _flooded(rgb8_of(image), markers, surely_background=cv2.dilate(objects, kernel, iterations=3) == 0)
+        if self.mode == "labels":
+            return Step(_label_image(np.maximum(regions - 1, 0)), data)
+        return Step(painted(image, regions == -1, self.color), data)
+
+
+class Components(Operation):
+    """Find connected areas on one side of Otsu's threshold of luma at 8 bits: how many, where, and how large.
+
+    They are numbered from the top. The data list the box (left, top, width, height), the area in pixels and the center
+    of each, of the largest 1,000 at most; the count is of all. Transparency is not looked at. overlay draws the boxes
+    that are listed into the image; labels gives the numbers; data leaves the image as it is.
+    """
+
+    name: ClassVar[str] = "components"
+    family: ClassVar[str] = "segmentation"
+    summary: ClassVar[str] = "Connected areas: count, boxes and sizes"
+    example: ClassVar[str] = "overlay"
+
+    mode: Literal["overlay", "labels", "data"] = Field(default="overlay", description="What comes out")
+    foreground: Foreground = Field(default="auto", description=_FOREGROUND)
+    min_area: int = Field(
+        default=1, ge=1, le=1_000_000_000, description="Smaller ones are left out", json_schema_extra={"unit": "pixels"}
+    )
+    connectivity: Annotated[Literal[4, 8], BeforeValidator(_as_number)] = Field(
+        default=8, description="Neighbors that connect: 4 by sides, 8 by corners too"
+    )
+    color: Color = Field(default="ff0000", description="Color of the boxes")
+
+    def facts(self) -> Facts:
+        """Components continue across any distance."""
+        kind: Literal["analysis", "border-merge"] = "analysis" if self.mode == "data" else "border-merge"
+        return Facts(kind, "cv2-exact", ns_per_pixel=6.0, memory_factor=8.0)
+
+    def channels(self, channels: int) -> int:
+        """Gray labels; color where boxes are drawn."""
+        return {"overlay": channels_with_color(channels), "labels": 1, "data": channels}[self.mode]
+
+    def apply(self, image: Image) -> Step:
+        """``cv2.connectedComponentsWithStats``, without the small ones."""
+        objects = _objects(image, self.foreground)
+        _, labels, stats, centers = cv2.connectedComponentsWithStats(objects, connectivity=self.connectivity)
+        kept = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= self.min_area)
+        numbers = np.zeros(len(stats), np.int32)
+        numbers[kept] = np.arange(1, len(kept) + 1)
+        largest = sorted(kept.tolist(), key=lambda label: (-int(stats[label, cv2.CC_STAT_AREA]), label))[:MAX_LISTED]
+        listed = [
+            {
+                "number": int(numbers[label]),
+                "box": stats[label, :4].tolist(),
+                "area": int(stats[label, cv2.CC_STAT_AREA]),
+                "center": [round(float(value), 2) for value in centers[label]],
+            }
+            for label in largest
+        ]
+        data = {"count": len(kept), "components": listed}
+        if self.mode == "data":
+            return Step(image, data)
+        if self.mode == "labels":
+            return Step(_label_image(numbers[labels]), data)
+        x, y, width, height = stats[largest, :4].T.tolist() if largest else ([], [], [], [])
+        return Step(outlined(image, list(zip(x, y, width, height, strict=True)), self.color), data)
+
+
+class Grabcut(Operation):
+    """Cut the object in a rectangle out of its background (GrabCut, Rother et al. 2004); the rest gets transparent.
+
+    What is outside the rectangle is background; the rectangle is given, or the image without a margin. The cut is found
+    at no more than 1,024 pixels a side and scaled up smoothly. Where nothing lies outside the rectangle, nothing is cut
+    off. The data tell the box of what is kept (left, top, width, height) and its share of the image.
+    """
+
+    name: ClassVar[str] = "grabcut"
+    family: ClassVar[str] = "segmentation"
+    summary: ClassVar[str] = "Cut an object out of its background"
+    example: ClassVar[str] = "0.05"
+
+    margin: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.45,
+        description="What is background on each side, where no width and height are given",
+        json_schema_extra={"unit": "of the image's shorter side"},
+    )
+    x: int = Field(
+        default=0, ge=0, le=65_535, description="Left edge of the rectangle", json_schema_extra={"unit": "pixels"}
+    )
+    y: int = Field(
+        default=0, ge=0, le=65_535, description="Upper edge of the rectangle", json_schema_extra={"unit": "pixels"}
+    )
+    width: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Width of the rectangle; 0: the margin decides",
+        json_schema_extra={"unit": "pixels"},
+    )
+    height: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Height of the rectangle; 0: the margin decides",
+        json_schema_extra={"unit": "pixels"},
+    )
+    iterations: int = Field(
+        default=5, ge=1, le=20, description="Rounds of estimating and cutting", json_schema_extra={"unit": "rounds"}
+    )
+
+    def facts(self) -> Facts:
+        """A minimum cut through a graph of all pixels, of a bounded number of them."""
+        return Facts("whole", "self-exact", ns_per_pixel=150.0 * self.iterations, memory_factor=60.0)
+
+    def size(self, size: Size) -> Size:
+        """The same; raises :class:`NotApplicable` where the rectangle begins outside."""
+        self._rectangle(size)
+        return size
+
+    def channels(self, channels: int) -> int:
+        """RGBA."""
+        del channels
+        return 4
+
+    def apply(self, image: Image) -> Step:
+        """Cut; what was transparent stays so."""
+        x, y, width, height = self._rectangle(image.size)
+        small = rgb8_of(image)
+        scale = min(1.0, _CUT_SIDE / max(image.size))
+        if scale < 1:
+            reduced = (max(1, round(image.size.width * scale)), max(1, round(image.size.height * scale)))
+            small = cv2.resize(small, reduced, interpolation=cv2.INTER_AREA)
+        across, down = small.shape[1] / image.size.width, small.shape[0] / image.size.height
+        left, right = round(x * across), round((x + width) * across)
+        top, bottom = round(y * down), round((y + height) * down)
+        shows = _cut(small, (left, top, right - left, bottom - top), self.iterations)
+        if scale < 1:
+            shows = np.clip(cv2.resize(shows, tuple(image.size), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
+        left, top, *sides = (int(value) for value in cv2.boundingRect((shows >= 0.5).astype(np.uint8)))
+        data = {"box": [left, top, *sides] if all(sides) else None, "share": round(float(shows.mean()), 4)}
+        return Step(_with_alpha(image, shows), data)
+
+    def _rectangle(self, size: Size) -> tuple[int, int, int, int]:
+        """Left, top, width and height within an image of that size; the last two may be 0."""
+        if not (self.width and self.height):
+            margin = max(1, round(self.margin * min(size))) if self.margin else 0
+            return margin, margin, max(0, size.width - 2 * margin), max(0, size.height - 2 * margin)
+        if self.x >= size.width or self.y >= size.height:
+            raise NotApplicable(
+                f"grabcut: the rectangle begins at {self.x},{self.y}, outside the image of {size.width}×{size.height} "
+                "pixels. Give a rectangle around the object.",
+                operation="grabcut",
+            )
+        return self.x, self.y, min(self.width, size.width - self.x), min(self.height, size.height - self.y)
+
+
+def _objects(image: Image, foreground: Foreground) -> NDArray[np.uint8]:
+    """255 where an object is, ``H×W``."""
+    _, bright = cv2.threshold(gray8_of(image.pixels), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    if foreground == "auto":
+        rim = np.concatenate((bright[0], bright[-1], bright[:, 0], bright[:, -1]))
+        foreground = "dark" if 2 * np.count_nonzero(rim) > rim.size else "bright"
+    return bright if foreground == "bright" else cv2.bitwise_not(bright)
+
+
+def _cores(objects: NDArray[np.uint8], part: float) -> NDArray[np.uint8]:
+    """1 where the distance to the background is above a part of the greatest in the same connected area."""
+    distance = cv2.distanceTransform(objects, cv2.DIST_L2, 5)
+    count, areas = cv2.connectedComponents(objects, connectivity=8, ltype=cv2.CV_32S)
+    greatest = np.zeros(count, np.float32)
+    np.maximum.at(greatest, areas.ravel(), distance.ravel())
+    cores: NDArray[np.bool_] = (areas > 0) & (distance > part * greatest[areas])
+    return cores.astype(np.uint8)
+
+
+def _flooded(
+    rgb: NDArray[np.uint8], cores: NDArray[np.int32], surely_background: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Regions after ``cv2.watershed``: 1 the background, from 2 the objects, -1 between them."""
+    markers = np.where(cores > 0, cores + 1, surely_background.astype(np.int32))
+    # OpenCV makes the outermost pixels borders whatever they are: a frame takes that part.
+    framed = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    relief = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    return cv2.watershed(relief, framed)[1:-1, 1:-1]
+
+
+def _label_image(numbers: NDArray[np.int32]) -> Image:
+    """Numbers as 16-bit gray; those above 65,535 become 65,535."""
+    return Image(np.minimum(numbers, _MAX_LABEL).astype(np.uint16))
+
+
+def _cut(rgb: NDArray[np.uint8], box: tuple[int, int, int, int], iterations: int) -> NDArray[np.float32]:
+    """1 where the object is, 0 where the background is."""
+    height, width = rgb.shape[:2]
+    x, y, w, h = box
+    if w <= 0 or h <= 0 or (w >= width and h >= height):
+        return np.ones((height, width), np.float32)  # nothing is known of one of the two
+    mask = np.full((height, width), cv2.GC_BGD, np.uint8)
+    mask[y : y + h, x : x + w] = cv2.GC_PR_FGD
+    cv2.setRNGSeed(_SEED)  # of this thread only
+    cv2.grabCut(rgb, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), iterations, cv2.GC_INIT_WITH_MASK)
+    return ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.float32)
+
+
+def _with_alpha(image: Image, shows: NDArray[np.float32]) -> Image:
+    """RGBA with the image's own transparency and that of ``shows`` (0 to 1)."""
+    pixels: NDArray[Any] = image.pixels
+    full = full_scale(pixels.dtype)
+    color = np.dstack((pixels, pixels, pixels)) if pixels.ndim == 2 else pixels[..., :3]
+    alpha = fit_depth(shows * (pixels[..., 3].astype(np.float32) if image.has_alpha else full), pixels.dtype)
+    return Image(np.dstack((color, alpha)), image.icc if image.channels > 1 else None)
