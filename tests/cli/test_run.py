@@ -135,7 +135,7 @@ def test_existing_results_are_refused_skipped_or_replaced_as_asked(cli: Cli, pic
         (("run", "invert", "a.jpg", "b.jpg", "-o", "-"), "several sources"),
         (("run", "invert", "a.jpg", "b.jpg", "-o", "x.png"), "folder"),
         (("run", "invert/format:png", "a.jpg", "-o", "x.jpg"), "format:png"),
-        (("run", "invert", "a.jpg", "-o", "x.tiff"), ".tiff"),
+        (("run", "invert", "a.jpg", "-o", "x.tga"), ".tga"),
         (("run", "invert", "a.jpg", "-o", "-", "--json"), "--json"),
         (("run", "invert", "a.jpg", "-o", "x", "--overwrite", "--skip-existing"), "--skip-existing"),
         (("run", "invert", "-", "-", "-o", "x"), "once"),

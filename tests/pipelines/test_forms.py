@@ -321,7 +321,7 @@ def test_image_parameters_are_listed_and_replaced() -> None:
         ("format:jpeg/invert", PipelineSyntaxError, ["Step 1", "format is the last step"]),
         ("format:jpeg/format:png", PipelineSyntaxError, ["format is the last step"]),
         ("format", InvalidParameter, ["jpeg, png, webp"]),
-        ("invert/format:gif", UnknownOperation, ["Step 2", "'gif'"]),
+        ("invert/format:tga", UnknownOperation, ["Step 2", "'tga'"]),
         ("format:jpeg,quality=101", InvalidParameter, ["quality=101", "from 1 to 100"]),
         ("format:png,quality=5", InvalidParameter, ["format:png has no parameter 'quality'", "compression"]),
         ("preset:x", UnknownOperation, ["not there yet"]),

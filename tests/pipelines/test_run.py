@@ -194,7 +194,7 @@ def test_where_images_are_given_no_pipeline_can_name_a_file(photo: bytes, tmp_pa
         ("nowhere.png", None, ObjectNotFound, "nowhere.png"),
         ("s3://bucket/logo.png", None, InvalidURI, "no local path"),
         ("sha256:00", None, InvalidURI, "hand its bytes over"),
-        ("logo.png", {"logo.png": b"GIF89a"}, UnsupportedFormat, "'logo.png' of the pipeline: .*GIF"),
+        ("logo.png", {"logo.png": b"%PDF-1"}, UnsupportedFormat, "'logo.png' of the pipeline: .*PDF"),
         ("logo.png", {"logo.png": b"\x89PNG\r\n\x1a\n"}, CorruptImage, "'logo.png' of the pipeline"),
     ],
 )

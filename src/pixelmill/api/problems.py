@@ -29,7 +29,10 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "internal": Kind(500, "A defect in Pixelmill. The log has the details under the request id."),
     "invalid-image": Kind(422, "The image can't be processed. Look at it with `pixelmill inspect FILE`."),
-    "unsupported-format": Kind(415, "Send a JPEG, PNG or WebP image. Declared types and extensions don't count."),
+    "unsupported-format": Kind(
+        415,
+        "Send a JPEG, PNG, WebP, AVIF, GIF or other image that is read. Declared types and extensions don't count.",
+    ),
     "corrupt-image": Kind(422, "The file is truncated or broken. Send it again from its source."),
     "limit-exceeded": Kind(422, "The image is too large: 413 for bytes, else 422. Shrink it, or raise the limit."),
     "invalid-pipeline": Kind(422, "The pipeline can't be run as written."),

@@ -17,7 +17,7 @@ from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import Cancelled, RequestError
-from pixelmill.images.formats import format_named
+from pixelmill.images.formats import WRITTEN, format_named
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
 
@@ -28,7 +28,7 @@ FORM_OVERHEAD = 1_100_000
 
 routes = Routes("process")
 
-_IMAGES = {media: dict(BINARY) for media in ("image/jpeg", "image/png", "image/webp")}
+_IMAGES = {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()}
 _FORM = {
     "schema": {
         "type": "object",

@@ -12,7 +12,7 @@ from pixelmill.api.naming import content_disposition, result_name
 from pixelmill.api.responses import ByteStream, begun, close, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter, path_id
 from pixelmill.api.schemas import TASK_ID, TaskDetailBody
-from pixelmill.images.formats import format_named
+from pixelmill.images.formats import WRITTEN, format_named
 from pixelmill.jobs.model import Task
 
 routes = Routes("tasks")
@@ -51,7 +51,7 @@ async def get_task(call: Call) -> Response:
     answers={
         200: {
             "description": "The image; JSON where the task gave data only",
-            "content": {media: dict(BINARY) for media in ("image/jpeg", "image/png", "image/webp")},
+            "content": {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()},
             "headers": _ETAG,
         },
         **_UNCHANGED,

@@ -102,7 +102,7 @@ def _own(folder: Path) -> list[Path]:
         raise ConfigError(f"--images {folder} is not a folder.")
     found = [item.body for item in expand([str(folder)], sys.stdin.buffer, 0).items if isinstance(item.body, Path)]
     if not found:
-        raise ConfigError(f"There is no image in the folder {folder} (JPEG, PNG or WebP).")
+        raise ConfigError(f"There is no image in the folder {folder} (JPEG, PNG, WebP, AVIF, GIF or the like).")
     return found
 
 

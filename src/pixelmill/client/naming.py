@@ -15,6 +15,8 @@ _EXTENSIONS = {
     "image/webp": ".webp",
     "image/gif": ".gif",
     "image/tiff": ".tiff",
+    "image/avif": ".avif",
+    "image/bmp": ".bmp",
 }
 
 

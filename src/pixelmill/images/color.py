@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
     from PIL.ImageCms import ImageCmsTransform
 
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -94,6 +95,15 @@ def to_srgb(pixels: Bytes, profile: bytes | None, space: Space) -> Bytes:
         rgb = _apply(transform, np.ascontiguousarray(pixels[..., :3]), "RGB")
         return np.dstack((rgb, pixels[..., 3]))
     return _apply(transform, pixels, "CMYK" if space == "cmyk" else "RGB")
+
+
+def lab_to_srgb(picture: PilImage) -> Bytes:
+    """RGB ``H×W×3`` of a picture of Pillow in CIELAB (D50, as TIFF has it)."""
+    from PIL import ImageCms
+
+    source, target = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(source, target, "LAB", "RGB", ImageCms.Intent.RELATIVE_COLORIMETRIC)
+    return np.array(transform.apply(picture))
 
 
 def _plain_rgb(cmyk: Bytes) -> Bytes:

@@ -13,7 +13,7 @@ import cv2
 from numpy.typing import NDArray
 
 from pixelmill.errors import OutOfMemory
-from pixelmill.images import decode_jpeg, decode_png, decode_webp
+from pixelmill.images import decode_jpeg, decode_pillow, decode_png, decode_webp, icons
 from pixelmill.images.formats import Data
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
@@ -27,6 +27,12 @@ _READERS: Mapping[str, _Reader] = {
     "jpeg": decode_jpeg.read,
     "png": decode_png.read,
     "webp": decode_webp.read,
+    "avif": decode_pillow.read,
+    "gif": decode_pillow.read,
+    "bmp": decode_pillow.read,
+    "ico": icons.read,
+    "qoi": decode_pillow.read,
+    "jpeg2000": decode_pillow.read,
 }
 _DEFAULT_LIMITS = Limits()
 

@@ -22,7 +22,7 @@ from pixelmill.images.formats import PNG, Data
 from pixelmill.images.header import Header, PngChunk, PngFacts, corrupt
 from pixelmill.images.image import Need
 
-_SIGNATURE = PNG.signature[0][1]
+_SIGNATURE = PNG.signatures[0][0][1]
 _CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA = 0, 2, 3, 4
 _FILL = {1: 255, 2: 85, 4: 17, 8: 1, 16: 1}  # what a raw sample is multiplied by to fill its byte or word

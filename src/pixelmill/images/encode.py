@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,10 +18,23 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
-from pixelmill.images.encoders import EncodeOptions, JpegOptions, PngOptions, WebpOptions, options_for
-from pixelmill.images.formats import Format, format_named
+from pixelmill.images import color
+from pixelmill.images.encoders import (
+    AvifOptions,
+    BmpOptions,
+    EncodeOptions,
+    GifOptions,
+    JpegOptions,
+    PngOptions,
+    WebpOptions,
+    options_for,
+)
+from pixelmill.images.formats import Format, written_format
 from pixelmill.images.image import Image
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
 
 _Writer: TypeAlias = Callable[[Image, Any], bytes]
 
@@ -36,8 +49,9 @@ _SAMPLING = {
 def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> bytes:
     """The image as a file of format ``fmt`` (a name or alias).
 
-    Samples are rounded to 8 bits where the format has no more (JPEG, WebP); ``float32`` goes to 16 bits in PNG.
-    Transparent pixels are laid over ``background`` in JPEG. ``image.icc`` is embedded; it belongs to the pixels.
+    Samples are rounded to 8 bits where the format has no more (all but PNG); ``float32`` goes to 16 bits in PNG.
+    Transparent pixels are laid over ``background`` in JPEG and BMP. ``image.icc`` is embedded, it belongs to the
+    pixels; in GIF and BMP, which can't hold it, they are brought to sRGB.
 
     Raises:
         UnknownOperation: no such format.
@@ -45,7 +59,7 @@ def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | 
         NotApplicable: the image is larger than the format can hold.
         OutOfMemory, RunError: the library could not write it.
     """
-    target = format_named(fmt)
+    target = written_format(fmt)
     chosen = options_for(target.name, options)
     _check_size(image, target)
     try:
@@ -122,14 +136,8 @@ def _with_iccp(body: bytes, profile: bytes) -> bytes:
 
 
 def _webp(image: Image, options: WebpOptions) -> bytes:
-    from PIL import Image as Pil
-
-    pixels = np.ascontiguousarray(to_uint8(image.pixels))
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[image.channels]
-    picture = Pil.frombuffer(mode, image.size, pixels.tobytes(), "raw", mode, 0, 1)
-    buffer = io.BytesIO()
-    picture.save(
-        buffer,
+    return _pillow_encode(
+        to_uint8(image.pixels),
         "WEBP",
         quality=options.quality,
         lossless=options.lossless,
@@ -139,6 +147,64 @@ def _webp(image: Image, options: WebpOptions) -> bytes:
         exif=b"",
         xmp=b"",
     )
+
+
+def _avif(image: Image, options: AvifOptions) -> bytes:
+    return _pillow_encode(
+        to_uint8(image.pixels),
+        "AVIF",
+        quality=options.quality,
+        speed=options.speed,
+        max_threads=1,  # the pool runs a process a core
+        icc_profile=image.icc or b"",
+        exif=b"",
+        xmp=b"",
+    )
+
+
+def _srgb(image: Image) -> NDArray[np.uint8]:
+    """8-bit samples in sRGB, for formats that hold no profile."""
+    return color.to_srgb(to_uint8(image.pixels), image.icc, "gray" if image.channels == 1 else "rgb")
+
+
+def _gif(image: Image, options: GifOptions) -> bytes:
+    from PIL import Image as Pil
+
+    pixels = _srgb(image)
+    if pixels.ndim == 2 and options.colors == 256:
+        return _pillow_encode(pixels, "GIF")
+    dither = Pil.Dither.FLOYDSTEINBERG if options.dither else Pil.Dither.NONE
+    clear = pixels[..., 3] < 128 if image.has_alpha else None
+    count = options.colors - 1 if clear is not None and clear.any() else options.colors
+    rgb = Pil.fromarray(np.ascontiguousarray(pixels[..., :3])) if pixels.ndim == 3 else Pil.fromarray(pixels)
+    palette = rgb.convert("RGB").quantize(max(1, count), Pil.Quantize.MEDIANCUT)
+    indexed = rgb.convert("RGB").quantize(palette=palette, dither=dither)
+    if clear is None or not clear.any():
+        return _pillow_save(indexed, "GIF")
+    indices = np.array(indexed)
+    free = len(indexed.getpalette() or ()) // 3
+    indices[clear] = free
+    turned = Pil.fromarray(indices)
+    turned.putpalette([*(indexed.getpalette() or ()), 0, 0, 0])
+    return _pillow_save(turned, "GIF", transparency=free, optimize=False)
+
+
+def _bmp(image: Image, options: BmpOptions) -> bytes:
+    pixels = _srgb(image)
+    return _pillow_encode(flatten(pixels, color_of_hex(options.background)) if image.has_alpha else pixels, "BMP")
+
+
+def _pillow_encode(pixels: NDArray[np.uint8], name: str, **options: Any) -> bytes:
+    from PIL import Image as Pil
+
+    mode = "L" if pixels.ndim == 2 else "RGB" if pixels.shape[2] == 3 else "RGBA"
+    data = np.ascontiguousarray(pixels).tobytes()
+    return _pillow_save(Pil.frombuffer(mode, pixels.shape[1::-1], data, "raw", mode, 0, 1), name, **options)
+
+
+def _pillow_save(picture: PilImage, name: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, name, **options)
     return buffer.getvalue()
 
 
@@ -151,4 +217,4 @@ def _cv2_encode(extension: str, pixels: NDArray[Any], flags: list[int]) -> bytes
     return bytes(body)
 
 
-_WRITERS: Mapping[str, _Writer] = {"jpeg": _jpeg, "png": _png, "webp": _webp}
+_WRITERS: Mapping[str, _Writer] = {"jpeg": _jpeg, "png": _png, "webp": _webp, "avif": _avif, "gif": _gif, "bmp": _bmp}

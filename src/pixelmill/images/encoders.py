@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pixelmill.errors import InvalidParameter
-from pixelmill.images.formats import format_named
+from pixelmill.images.formats import written_format
 
 Subsampling: TypeAlias = Literal["420", "422", "444"]
 
@@ -69,7 +69,43 @@ class WebpOptions(EncodeOptions):
     effort: int = Field(default=4, ge=0, le=6, description="Slower and smaller, 0 to 6; 6 takes twice the time of 4")
 
 
-OPTIONS: Mapping[str, type[EncodeOptions]] = {"jpeg": JpegOptions, "png": PngOptions, "webp": WebpOptions}
+class AvifOptions(EncodeOptions):
+    """How an AVIF is written, with 8 bits a sample."""
+
+    quality: int = Field(default=65, ge=1, le=100, description="Quality, 1 to 100, on a scale of its own")
+    speed: int = Field(
+        default=8,
+        ge=0,
+        le=10,
+        description="Faster and larger, 0 to 10; 6 takes over three times the CPU time of 8, 9 a third",
+    )
+
+
+class GifOptions(EncodeOptions):
+    """How a still GIF is written: at most 256 colors, pixels transparent or opaque."""
+
+    colors: int = Field(default=256, ge=2, le=256, description="Size of the palette, 2 to 256, transparency included")
+    dither: bool = Field(
+        default=True, description="Mix the colors of the palette in fine patterns (Floyd and Steinberg)"
+    )
+
+
+class BmpOptions(EncodeOptions):
+    """How a BMP is written: 8 bits a sample, not compressed, opaque."""
+
+    background: Annotated[str, BeforeValidator(_as_hex)] = Field(
+        default="ffffff", pattern="^[0-9a-f]{6}$", description="Color below transparent pixels, as hex RRGGBB"
+    )
+
+
+OPTIONS: Mapping[str, type[EncodeOptions]] = {
+    "jpeg": JpegOptions,
+    "png": PngOptions,
+    "webp": WebpOptions,
+    "avif": AvifOptions,
+    "gif": GifOptions,
+    "bmp": BmpOptions,
+}
 """The model of each format's options."""
 
 
@@ -79,7 +115,7 @@ def options_for(fmt: str, options: EncodeOptions | Mapping[str, Any] | None = No
     Raises :class:`UnknownOperation` for a format that is not there, :class:`InvalidParameter` for options that are
     unknown, out of range or of another format.
     """
-    name = format_named(fmt).name
+    name = written_format(fmt).name
     model = OPTIONS[name]
     if isinstance(options, model):
         return options

@@ -26,20 +26,25 @@ Signature: TypeAlias = tuple[tuple[int, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format that is read and written.
+    """One format that is read, and written where ``written`` says so.
 
-    ``extensions`` start with the one that results get. ``max_side`` is the largest width or height that the format
-    (or the library that writes it) can hold.
+    ``extensions`` start with the one that results get. A file of the format starts as one of ``signatures``.
+    ``max_side`` is the largest width or height that the format (or the library that writes it) can hold.
     """
 
     name: str
     media_type: str
     extensions: tuple[str, ...]
-    signature: Signature
+    signatures: tuple[Signature, ...]
     max_side: int
     alpha: bool
     deep: bool
     """Whether 16 bits a sample can be written."""
+
+    icc: bool = True
+    """Whether a profile can be embedded; without, results are brought to sRGB."""
+
+    written: bool = True
 
     @property
     def extension(self) -> str:
@@ -48,14 +53,14 @@ class Format:
 
     def matches(self, data: Data) -> bool:
         """Whether ``data`` starts as this format does."""
-        return _matches(self.signature, data)
+        return any(_matches(signature, data) for signature in self.signatures)
 
 
 JPEG = Format(
     name="jpeg",
     media_type="image/jpeg",
     extensions=(".jpg", ".jpeg", ".jpe", ".jfif"),
-    signature=((0, b"\xff\xd8\xff"),),
+    signatures=(((0, b"\xff\xd8\xff"),),),
     max_side=65_500,
     alpha=False,
     deep=False,
@@ -64,7 +69,7 @@ PNG = Format(
     name="png",
     media_type="image/png",
     extensions=(".png", ".apng"),
-    signature=((0, b"\x89PNG\r\n\x1a\n"),),
+    signatures=(((0, b"\x89PNG\r\n\x1a\n"),),),
     max_side=1_000_000,
     alpha=True,
     deep=True,
@@ -73,22 +78,91 @@ WEBP = Format(
     name="webp",
     media_type="image/webp",
     extensions=(".webp",),
-    signature=((0, b"RIFF"), (8, b"WEBP")),
+    signatures=(((0, b"RIFF"), (8, b"WEBP")),),
     max_side=16_383,
     alpha=True,
     deep=False,
 )
 
-FORMATS: Mapping[str, Format] = {fmt.name: fmt for fmt in (JPEG, PNG, WEBP)}
-"""Every format that is read and written, by name."""
+AVIF = Format(
+    name="avif",
+    media_type="image/avif",
+    extensions=(".avif", ".avifs"),
+    signatures=tuple(
+        ((4, b"ftyp" + brand), *compatible)
+        for brand, compatible in (
+            (b"avif", ()),
+            (b"avis", ()),
+            *((b"mif1", ((at, b"avif"),)) for at in range(16, 40, 4)),
+            *((b"msf1", ((at, b"avis"),)) for at in range(16, 40, 4)),
+        )
+    ),
+    max_side=16_384,
+    alpha=True,
+    deep=False,
+)
+GIF = Format(
+    name="gif",
+    media_type="image/gif",
+    extensions=(".gif",),
+    signatures=(((0, b"GIF87a"),), ((0, b"GIF89a"),)),
+    max_side=65_535,
+    alpha=True,
+    deep=False,
+    icc=False,
+)
+BMP = Format(
+    name="bmp",
+    media_type="image/bmp",
+    extensions=(".bmp", ".dib"),
+    signatures=(((0, b"BM"),),),
+    max_side=1_000_000,
+    alpha=False,
+    deep=False,
+    icc=False,
+)
+ICO = Format(
+    name="ico",
+    media_type="image/vnd.microsoft.icon",
+    extensions=(".ico",),
+    signatures=(((0, b"\0\0\x01\0"),),),
+    max_side=256,
+    alpha=True,
+    deep=False,
+    written=False,
+)
+QOI = Format(
+    name="qoi",
+    media_type="image/qoi",
+    extensions=(".qoi",),
+    signatures=(((0, b"qoif"),),),
+    max_side=1_000_000,
+    alpha=True,
+    deep=False,
+    written=False,
+)
+JPEG2000 = Format(
+    name="jpeg2000",
+    media_type="image/jp2",
+    extensions=(".jp2", ".j2k", ".jpc", ".j2c", ".jpx", ".jpf"),
+    signatures=(((0, b"\0\0\0\x0cjP  \r\n\x87\n"),), ((0, b"\xff\x4f\xff\x51"),)),
+    max_side=1_000_000,
+    alpha=True,
+    deep=False,
+    written=False,
+)
 
-ALIASES: Mapping[str, str] = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png"}
+FORMATS: Mapping[str, Format] = {fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, GIF, BMP, ICO, QOI, JPEG2000)}
+"""Every format that is read, by name."""
+
+WRITTEN: Mapping[str, Format] = {name: fmt for name, fmt in FORMATS.items() if fmt.written}
+"""Every format that is written, by name."""
+
+ALIASES: Mapping[str, str] = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png", "jp2": "jpeg2000"}
 
 # First match wins: the specific stands before the general.
 _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
-    ("GIF", (((0, b"GIF87a"),), ((0, b"GIF89a"),))),
     ("TIFF", (((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),))),
-    ("AVIF", (((4, b"ftypavif"),), ((4, b"ftypavis"),))),
     (
         "HEIC",
         tuple(
@@ -97,18 +171,15 @@ _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
         ),
     ),
     ("an ISO media file (MP4, MOV or the like)", (((4, b"ftyp"),),)),
-    ("BMP", (((0, b"BM"),),)),
     ("PDF", (((0, b"%PDF"),),)),
     ("PostScript", (((0, b"%!PS"),), ((0, b"\xc5\xd0\xd3\xc6"),))),
     ("JPEG XL", (((0, b"\xff\x0a"),), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"),))),
-    ("JPEG 2000", (((0, b"\0\0\0\x0cjP  \r\n\x87\n"),), ((0, b"\xff\x4f\xff\x51"),))),
     ("Photoshop (PSD)", (((0, b"8BPS"),),)),
     ("OpenEXR", (((0, b"v/1\x01"),),)),
     ("Radiance HDR", (((0, b"#?RADIANCE"),), ((0, b"#?RGBE"),))),
-    ("ICO", (((0, b"\0\0\x01\0"),), ((0, b"\0\0\x02\0"),))),
+    ("a Windows cursor (CUR)", (((0, b"\0\0\x02\0"),),)),
     ("ICNS", (((0, b"icns"),),)),
     ("DDS", (((0, b"DDS "),),)),
-    ("QOI", (((0, b"qoif"),),)),
     ("FITS", (((0, b"SIMPLE  ="),),)),
     (
         "Netpbm (PBM, PGM or PPM)",
@@ -169,15 +240,27 @@ def describe(data: Data) -> str | None:
 
 
 def format_named(name: str) -> Format:
-    """The format of that name or alias; raises :class:`UnknownOperation` with the nearest names."""
+    """The format of that name or alias, read or written; raises :class:`UnknownOperation` with the nearest names."""
+    return _named(name, FORMATS)
+
+
+def written_format(name: str) -> Format:
+    """Like :func:`format_named`, but only a format that is written."""
+    return _named(name, WRITTEN)
+
+
+def _named(name: str, known: Mapping[str, Format]) -> Format:
     key = name.strip().lower().removeprefix(".")
-    found = FORMATS.get(ALIASES.get(key, key))
+    found = known.get(ALIASES.get(key, key))
     if found is not None:
         return found
-    nearest = difflib.get_close_matches(key, [*FORMATS, *ALIASES], n=3, cutoff=0.6)
+    names = [*known, *(alias for alias, meant in ALIASES.items() if meant in known)]
+    nearest = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
     hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    verb = "written" if known is WRITTEN else "read"
+    missing = f"{key} is read, not written." if key in FORMATS else f"There is no format {name!r}."
     raise UnknownOperation(
-        f"There is no format {name!r}.{hint} Formats that are written: {', '.join(FORMATS)}.",
+        f"{missing}{hint} Formats that are {verb}: {', '.join(known)}.",
         operation=name,
         nearest=nearest,
     )
@@ -186,4 +269,4 @@ def format_named(name: str) -> Format:
 def format_of_name(path: str | PurePath) -> Format | None:
     """The format that a file name asks for by its extension (for outputs only), or None."""
     suffix = PurePath(path).suffix.lower()
-    return next((fmt for fmt in FORMATS.values() if suffix in fmt.extensions), None)
+    return next((fmt for fmt in WRITTEN.values() if suffix in fmt.extensions), None)

@@ -57,11 +57,26 @@ class WebpFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PillowFacts:
+    """Of a format that Pillow reads whole: the mode it gives."""
+
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class IconFacts:
+    """Of an ICO: number of its largest picture, and the start and end of it where it is a PNG."""
+
+    entry: int
+    png: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The public facts, and the codec's own."""
 
     info: ImageInfo
-    facts: JpegFacts | PngFacts | WebpFacts
+    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts
 
 
 def oriented(stored: Size, orientation: int) -> Size:

@@ -1,7 +1,7 @@
 """Looks at an image file without decoding it: format, size, mode, orientation, frames; and checks the limits.
 
-No pixel is allocated, and no library is asked: a few microseconds for a JPEG. The pixels behind a good header may still
-be broken; only ``decode`` finds that.
+No pixel is allocated: a few microseconds for a JPEG. Headers of rarer formats are read by Pillow, lazily. The pixels
+behind a good header may still be broken; only ``decode`` finds that.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
-from pixelmill.images import jpeg_header, png_header, webp_header
+from pixelmill.images import icons, jpeg_header, pillow_header, png_header, webp_header
 from pixelmill.images.formats import Data, identify
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import ImageInfo
@@ -19,6 +19,12 @@ _READERS: Mapping[str, Callable[[Data], Header]] = {
     "jpeg": jpeg_header.read,
     "png": png_header.read,
     "webp": webp_header.read,
+    "avif": pillow_header.avif,
+    "gif": pillow_header.gif,
+    "bmp": pillow_header.bmp,
+    "ico": icons.read_header,
+    "qoi": pillow_header.qoi,
+    "jpeg2000": pillow_header.jpeg2000,
 }
 
 _DEFAULT_LIMITS = Limits()

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError, UnknownOperation
 from pixelmill.images.encoders import OPTIONS
-from pixelmill.images.formats import format_named
+from pixelmill.images.formats import written_format
 from pixelmill.images.image import Image
 from pixelmill.operations.arguments import build, parameters, schema, unknown
 from pixelmill.operations.operation import Operation
@@ -83,7 +83,7 @@ def _output_of_text(step: TextStep, number: int) -> Output:
                 allowed=", ".join(OPTIONS),
             )
         first, *others = step.arguments
-        fmt = format_named(":".join(first.elements)).name
+        fmt = written_format(":".join(first.elements)).name
         return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
     except PipelineError as error:
         _locate(error, number, step.position)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pixelmill.images.encoders import OPTIONS, EncodeOptions
-from pixelmill.images.formats import FORMATS, Format, format_named
+from pixelmill.images.formats import WRITTEN, Format, written_format
 from pixelmill.operations.arguments import build
 
 
@@ -23,7 +23,7 @@ class Output:
 
     def target(self, source_format: str | None) -> Format:
         """The format to write for a source of that format (None: it was pixels)."""
-        return FORMATS.get(self.format or source_format or "png", FORMATS["png"])
+        return WRITTEN.get(self.format or source_format or "png", WRITTEN["png"])
 
 
 SAME_FORMAT = Output()
@@ -32,5 +32,5 @@ SAME_FORMAT = Output()
 
 def output_named(name: str, arguments: Mapping[str, Any], *, strict: bool) -> Output:
     """An output by format name or alias, and options; raises :class:`PipelineError`."""
-    fmt = format_named(name).name
+    fmt = written_format(name).name
     return Output(fmt, build(OPTIONS[fmt], arguments, f"format:{fmt}", strict=strict))
