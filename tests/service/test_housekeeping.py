@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pixelmill.errors import InvalidParameter, NotFound, PixelmillError
+from pixelmill.errors import InvalidParameter, LimitExceeded, NotFound, PixelmillError
 from pixelmill.jobs.model import Job, State
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Service, ServiceConfig
@@ -182,3 +182,18 @@ async def test_a_result_that_lands_after_its_job_was_deleted_is_swept(tmp_path: 
             os.utime(path, (long_ago, long_ago))
         await service._wiring.housekeeping.sweep()
         assert await objects(service) == before
+
+
+async def test_wild_cards_stand_for_a_bounded_number_of_files(
+    tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for index in range(5):
+        (root / f"{index}.jpg").write_bytes(pictures[0])
+    monkeypatch.setattr("pixelmill.service.verbs.MAX_PAGE", 4)
+    async with running(tmp_path / "data", source_roots=(root,)) as service:
+        with pytest.raises(LimitExceeded, match="several jobs"):
+            await service.submit("ann", Pipeline.parse("grayscale"), sources=[f"file://{root}/*.jpg"])
+        job, _ = await service.submit("ann", Pipeline.parse("grayscale"), sources=[f"file://{root}/[0-3].jpg"])
+        assert (await finished(service, job)).counts.succeeded == 4

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from pixelmill import __version__
 from pixelmill.engines.executor import Executor
@@ -28,6 +31,7 @@ from pixelmill.service.settings import ServiceConfig
 from pixelmill.storage.folder import FolderStore
 from pixelmill.targets.local import LocalPool
 
+T = TypeVar("T")
 INTERACTIVE_SLOTS = 1
 """Pool processes beyond those for queued work: one is always free for a person who waits."""
 
@@ -42,6 +46,7 @@ class Parts:
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
         self.blobs = asyncio.Lock()
+        self._search = ThreadPoolExecutor(1, thread_name_prefix="pixelmill-sources")
         folder = config.data
         bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
         full = config.synchronous == "FULL"
@@ -67,6 +72,10 @@ class Parts:
         self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
         self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()
+
+    async def in_search(self, function: Callable[[Sequence[str]], T], sources: Sequence[str]) -> T:
+        """Look through folders in a thread of its own: long searches wait for each other, and hold up nothing else."""
+        return await asyncio.get_running_loop().run_in_executor(self._search, function, sources)
 
     def _set_slots(self) -> None:
         load = self.pool.load()

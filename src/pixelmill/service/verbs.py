@@ -6,7 +6,6 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,13 +29,15 @@ from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
-from pixelmill.storage.sources import expand_sources
+from pixelmill.storage.sources import SourceFile, expand_sources
 from pixelmill.targets.target import RunRequest, RunResult
 
 HEARTBEAT_S = 15.0
 EVENT_PAGE = 500
 MAX_PAGE = 100_000
-"""Uploads and sources in one call; larger jobs grow by pages."""
+"""Uploads, sources, and files that wild cards stand for, in one call; larger jobs grow by pages."""
+MAX_VISITED = 1_000_000
+"""Folder entries that the wild cards of one call may look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,7 @@ class Service:
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
         if sources:
-            files = await asyncio.to_thread(lambda: list(expand_sources(sources, self.config.source_roots)))
+            files = await self._parts.in_search(self._files, sources)
             tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
@@ -261,6 +262,9 @@ class Service:
                 retry_after=60,
             )
         return tasks
+
+    def _files(self, sources: Sequence[str]) -> list[SourceFile]:
+        return list(expand_sources(sources, self.config.source_roots, max_files=MAX_PAGE, max_visited=MAX_VISITED))
 
     async def jobs(self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None) -> Page:
         """Jobs (:class:`Job`), newest first."""
