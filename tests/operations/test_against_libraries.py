@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from skimage import filters
+from PIL import Image as Pil
+from skimage import exposure, filters
 
 from pixelmill.images.decode import decode
 from pixelmill.images.image import Image
+from pixelmill.operations.arguments import schema
 from pixelmill.operations.table import operation_named
+from pixelmill.operations.tones import Threshold
 
 Pixels = NDArray[Any]
 FULL: dict[Any, float] = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65_535.0, np.dtype(np.float32): 1.0}
@@ -44,6 +47,182 @@ def depths(pixels: Pixels) -> list[Pixels]:
 def fitted(samples: Pixels, dtype: Any) -> Pixels:
     clipped = np.clip(samples, 0, FULL[np.dtype(dtype)])
     return (clipped if dtype == np.float32 else np.rint(clipped)).astype(dtype)
+
+
+# -- color ----------------------------------------------------------------------------------------------------------
+
+
+def colored(rgb: Pixels) -> list[Pixels]:
+    return depths(rgb)[:3]
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.5])
+def test_saturation_is_a_matrix_around_luma(factor: float, rgb: Pixels) -> None:
+    weights = np.array([0.299, 0.587, 0.114])
+    for pixels in colored(rgb):
+        matrix = factor * np.eye(3) + (1 - factor) * np.tile(weights, (3, 1))
+        assert np.array_equal(
+            apply("saturation", pixels, factor=factor), fitted(cv2.transform(pixels, matrix), pixels.dtype)
+        )
+    none = apply("saturation", rgb, factor=0.0)
+    assert np.abs(none.astype(int) - gray(rgb)[..., None]).max() <= 1
+    assert np.array_equal(apply("saturation", gray(rgb), factor=factor), gray(rgb))
+
+
+def test_hue_turns_red_to_green_to_blue(rgb: Pixels) -> None:
+    for pixels in colored(rgb):
+        full = FULL[pixels.dtype]
+        colors = np.array([[[full, 0, 0], [0, full, 0], [0, 0, full], [full / 2] * 3]]).astype(pixels.dtype)
+        turned = apply("hue", colors, angle=120.0)
+        assert np.allclose(turned, colors[:, [1, 2, 0, 3]], atol=full * 1e-5)
+        floats = (pixels / full).astype(np.float32)
+        hsv = cv2.cvtColor(floats, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + 77) % 360
+        expected = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float64) * full
+        assert np.abs(apply("hue", pixels, angle=77.0) - expected).max() <= (1e-6 if full == 1 else 0.51)
+        back = apply("hue", apply("hue", pixels, angle=77.0), angle=-77.0)
+        assert np.abs(back.astype(float) - pixels).max() <= max(3.0, full * 1e-4)
+
+
+def test_sepia_and_tint_are_matrices_of_colors_and_of_gray(rgb: Pixels) -> None:
+    sepia = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
+    tint = np.outer(np.array([0xFF, 0x88, 0x00]) / 255, [0.299, 0.587, 0.114])
+    for pixels in depths(rgb):
+        color = pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+        for amount in (1.0, 0.3):
+            rest = (1 - amount) * np.eye(3)
+            expected = cv2.transform(color, amount * sepia + rest)
+            assert np.array_equal(apply("sepia", pixels, amount=amount), fitted(expected, pixels.dtype))
+            expected = cv2.transform(color, amount * tint + rest)
+            result = apply("tint", pixels, color="ff8800", amount=amount)
+            assert np.allclose(result, fitted(expected, pixels.dtype), atol=FULL[pixels.dtype] * 1e-6)
+    white = apply("tint", np.full((2, 2, 3), 255, np.uint8), color="ff8800")
+    assert np.array_equal(white, np.full((2, 2, 3), (0xFF, 0x88, 0), np.uint8))
+
+
+@pytest.mark.parametrize("levels", [2, 5, 256])
+def test_posterize_has_as_many_levels(levels: int, rgb: Pixels) -> None:
+    for pixels in depths(rgb):
+        full = FULL[pixels.dtype]
+        parts = np.minimum(np.floor(pixels / full * levels), levels - 1) / (levels - 1) * full
+        result = apply("posterize", pixels, levels=levels)
+        assert np.allclose(result, fitted(parts, pixels.dtype), atol=1e-6)
+        assert len(np.unique(result)) <= levels
+
+
+def test_autocontrast_is_rescale_intensity(rgb: Pixels) -> None:
+    dull = (rgb // 3 + 40).astype(np.uint8)
+    for pixels in depths(dull):
+        full = FULL[pixels.dtype]
+        luma = gray(pixels) if pixels.ndim == 3 else pixels
+        low, high = np.percentile(luma, [2, 98], method="inverted_cdf")
+        expected: Pixels = exposure.rescale_intensity(  # type: ignore[no-untyped-call]  # it has no types
+            pixels.astype(float), (float(low), float(high)), (0, full)
+        )
+        result = apply("autocontrast", pixels, cutoff=2.0)
+        assert np.abs(result - expected).max() <= (1e-5 if full == 1 else 0.51)
+        each = apply("autocontrast", pixels, per_channel=True).reshape(pixels.shape[0] * pixels.shape[1], -1)
+        assert np.all(each.min(axis=0) <= full * 1e-6)
+        assert np.allclose(each.max(axis=0), full, rtol=1e-6)
+
+
+def test_autocontrast_leaves_flat_images_and_hidden_colors_alone() -> None:
+    flat = np.full((5, 6, 3), 77, np.uint8)
+    assert np.array_equal(apply("autocontrast", flat), flat)
+    hidden = np.zeros((4, 6, 4), np.uint8)
+    hidden[:, :3] = (50, 50, 50, 255)
+    hidden[:, 1] = (150, 150, 150, 255)
+    hidden[:, 4] = (250, 250, 250, 0)
+    result = apply("autocontrast", hidden)
+    assert np.array_equal(result[0, :3, 0], [0, 255, 0])
+    hidden[..., 3] = 0
+    assert np.array_equal(apply("autocontrast", hidden), hidden)
+    assert np.array_equal(apply("white_balance", hidden), hidden)
+
+
+def test_white_balance_takes_a_cast_away(rgb: Pixels) -> None:
+    for pixels in colored(rgb):
+        full = FULL[pixels.dtype]
+        cast = fitted(pixels * np.array([0.5, 0.7, 0.9]), pixels.dtype)
+        means = apply("white_balance", cast, amount=1.0).mean(axis=(0, 1), dtype=float)
+        assert np.ptp(cast.mean(axis=(0, 1), dtype=float)) > 0.05 * full
+        assert np.ptp(means) < 0.02 * full
+        tops = np.percentile(apply("white_balance", cast, method="white-patch"), 99, axis=(0, 1))
+        assert np.ptp(tops) < 0.02 * full
+        assert np.array_equal(apply("white_balance", cast, amount=0.0), cast)
+        plain = np.mean(cast, axis=(0, 1), dtype=np.float64)
+        expected = fitted(cast * (plain.mean() / plain), pixels.dtype)
+        assert np.abs(apply("white_balance", cast) - expected.astype(float)).max() <= (1e-5 if full == 1 else 1)
+
+
+def test_equalize_is_equalize_hist_of_luma(rgb: Pixels) -> None:
+    assert np.array_equal(apply("equalize", gray(rgb)), cv2.equalizeHist(gray(rgb)))
+    split = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)
+    split[..., 0] = cv2.equalizeHist(np.ascontiguousarray(split[..., 0]))
+    assert np.array_equal(apply("equalize", rgb), cv2.cvtColor(split, cv2.COLOR_YCrCb2RGB))
+    # 16 bits: the samples that 8 bits have get the same place; those of floats are 16 bits'.
+    deep = apply("equalize", gray(rgb).astype(np.uint16) * 257)
+    assert np.abs(deep / 257 - cv2.equalizeHist(gray(rgb))).max() <= 0.51
+    floats = apply("equalize", (gray(rgb) / 255).astype(np.float32))
+    assert np.abs(floats * 65_535 - deep).max() < 0.1
+    fine = depths(rgb)[4]
+    histogram = np.histogram(apply("equalize", fine), bins=8, range=(0, 65_535))[0]
+    assert histogram.max() < 1.5 * histogram.min()
+    assert np.array_equal(apply("equalize", np.full((3, 3), 9, np.uint16)), np.full((3, 3), 9))
+
+
+def test_clahe_is_clahe_of_luma(rgb: Pixels) -> None:
+    for pixels in (rgb, depths(rgb)[1]):
+        clahe = cv2.createCLAHE(3.0, (4, 4))
+        assert np.array_equal(apply("clahe", gray(pixels), clip=3.0, tiles=4), clahe.apply(gray(pixels)))
+        split = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
+        split[..., 0] = clahe.apply(np.ascontiguousarray(split[..., 0]))
+        assert np.array_equal(apply("clahe", pixels, clip=3.0, tiles=4), cv2.cvtColor(split, cv2.COLOR_YCrCb2RGB))
+    luma = gray(depths(rgb)[1])
+    floats = apply("clahe", (luma / 65_535).astype(np.float32), clip=3.0, tiles=4)
+    assert np.abs(floats * 65_535.0 - cv2.createCLAHE(3.0, (4, 4)).apply(luma)).max() < 0.1
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_threshold_is_threshold_of_luma(invert: bool, rgb: Pixels) -> None:
+    code = cv2.THRESH_BINARY_INV if invert else cv2.THRESH_BINARY
+    for pixels in depths(rgb):
+        luma, full = (gray(pixels) if pixels.ndim == 3 else pixels), FULL[pixels.dtype]
+        fixed = cv2.threshold(luma, 0.3 * full, full, code)[1]
+        assert 0 < np.count_nonzero(fixed) < fixed.size
+        assert np.array_equal(apply("threshold", pixels, value=0.3, invert=invert), fixed)
+        step = Threshold(method="otsu", invert=invert).apply(Image(pixels))
+        whole = luma if full > 1 else np.rint(luma.astype(np.float64) * 65_535).astype(np.uint16)
+        found, parted = cv2.threshold(whole, 0, 255, code | cv2.THRESH_OTSU)
+        assert np.array_equal(step.image.pixels, np.where(parted > 0, full, 0).astype(pixels.dtype))
+        assert step.data == {"threshold": found / FULL[whole.dtype]}
+        small = np.rint(luma / full * 255).astype(np.uint8)
+        adaptive = cv2.adaptiveThreshold(small, 255, cv2.ADAPTIVE_THRESH_MEAN_C, code, 15, 5.1)
+        result = apply("threshold", pixels, method="adaptive", radius=7, offset=0.02, invert=invert)
+        assert np.array_equal(result > 0, adaptive > 0)
+        assert set(np.unique(result)) == {0, full}
+
+
+def test_quantize_is_pillows(rgb: Pixels) -> None:
+    picture = Pil.fromarray(rgb)
+    plain = picture.quantize(12, Pil.Quantize.MEDIANCUT)
+    assert np.array_equal(apply("quantize", rgb, colors=12, dither=False), np.asarray(plain.convert("RGB")))
+    dithered = apply("quantize", rgb, colors=12)
+    assert np.array_equal(dithered, np.asarray(picture.quantize(palette=plain).convert("RGB")))
+    assert not np.array_equal(dithered, np.asarray(plain.convert("RGB")))
+    for pixels in depths(rgb):
+        result = apply("quantize", pixels, colors=12)
+        assert 2 < len(np.unique(result.reshape(-1, result.shape[2] if result.ndim == 3 else 1), axis=0)) <= 12
+        assert np.abs(result.astype(float) - pixels).mean() < 0.06 * FULL[pixels.dtype]
+
+
+@pytest.mark.parametrize("name", schema(operation_named("colormap"))["properties"]["map"]["enum"])
+def test_colormap_is_apply_color_map_of_luma(name: str, rgb: Pixels) -> None:
+    expected = cv2.applyColorMap(gray(rgb), getattr(cv2, f"COLORMAP_{name.upper()}"))[..., ::-1]
+    assert np.array_equal(apply("colormap", rgb, map=name), expected)
+    assert np.array_equal(apply("colormap", gray(rgb).astype(np.uint16) * 257, map=name), expected.astype(int) * 257)
+    floats = apply("colormap", (gray(rgb) / 255).astype(np.float32), map=name)
+    assert np.abs(floats * 255 - expected).max() < 1e-3
 
 
 # -- filters --------------------------------------------------------------------------------------------------------
@@ -204,18 +383,3 @@ def test_morphology_is_morphology(radius: int, shape: str, iterations: int, rgb:
         }
         for name, expected in calls.items():
             assert np.array_equal(apply(name, pixels, **arguments), expected), (name, pixels.dtype)
-
-
-@pytest.mark.parametrize(
-    "name", ["sobel", "scharr", "laplacian", "erode", "dilate", "opening", "closing", "morph_gradient"]
-)
-@pytest.mark.parametrize("arguments", [{}, {"radius": 3, "iterations": 2, "shape": "ellipse"}, {"aperture": 7}])
-def test_the_halo_makes_a_tile_exact(name: str, arguments: dict[str, Any], rgb: Pixels) -> None:
-    model = operation_named(name)
-    subject = model(**{key: value for key, value in arguments.items() if key in model.model_fields})
-    halo = subject.facts().halo
-    whole = subject.apply(Image(rgb)).image.pixels
-    top, left, side = 60, 64, 50
-    cut = rgb[top - halo : top + side + halo, left - halo : left + side + halo]
-    tile = subject.apply(Image(np.ascontiguousarray(cut))).image.pixels[halo : halo + side, halo : halo + side]
-    assert np.array_equal(tile, whole[top : top + side, left : left + side])

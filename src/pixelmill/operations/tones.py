@@ -1,0 +1,262 @@
+"""Operations on tones that look at the image first: autocontrast, white_balance, equalize, clahe, threshold.
+
+Transparency is left alone. OpenCV's tables are of 8 or 16 bits; floats go through 16 where it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pixelmill.images.image import Image, Need, Size
+from pixelmill.images.samples import to_uint16
+from pixelmill.operations.operation import Facts, Kind, Operation, Step
+from pixelmill.operations.pixels import as_gray, full_scale, gray8_of, gray_of, on_colors
+
+_MAX_GAIN = 8.0
+
+
+class Autocontrast(Operation):
+    """Stretch the tones so that the darkest become black and the lightest white.
+
+    Dark and light are told by luma, and all channels are stretched alike, unless per_channel is true, which also takes
+    a cast away. Pixels that are wholly transparent don't count.
+    """
+
+    name: ClassVar[str] = "autocontrast"
+    family: ClassVar[str] = "color"
+    summary: ClassVar[str] = "Stretch tones from black to white"
+    example: ClassVar[str] = "1"
+
+    cutoff: float = Field(
+        default=0.0,
+        ge=0,
+        le=49,
+        description="How many of the darkest and of the lightest are cut off",
+        json_schema_extra={"unit": "percent"},
+    )
+    per_channel: bool = Field(default=False, description="Stretch red, green and blue each by itself")
+
+    def facts(self) -> Facts:
+        """Percentiles, then a straight line."""
+        return Facts("reduction", "self-exact", ns_per_pixel=3.3, memory_factor=4.0)
+
+    def apply(self, image: Image) -> Step:
+        """``numpy.percentile``, then ``cv2.transform``."""
+        seen = _seen(image)
+        if not len(seen):
+            return Step(image)
+        if not self.per_channel and seen.shape[1] == 3:
+            seen = gray_of(seen[:, None, :])
+        low, high = np.percentile(seen, [self.cutoff, 100 - self.cutoff], axis=0, method="inverted_cdf").astype(float)
+        flat = high <= low
+        gain = np.where(flat, 1.0, full_scale(image.pixels.dtype) / np.where(flat, 1.0, high - low))
+        return Step(_scaled(image, gain, np.where(flat, 0.0, -low * gain)))
+
+
+class WhiteBalance(Operation):
+    """Take a color cast away by a gain for red, green and blue each (von Kries). Gray is left alone.
+
+    gray-world makes the means of the channels alike, white-patch their lightest hundredth. No gain is above 8. Pixels
+    that are wholly transparent don't count.
+    """
+
+    name: ClassVar[str] = "white_balance"
+    family: ClassVar[str] = "color"
+    summary: ClassVar[str] = "Take a color cast away"
+    example: ClassVar[str] = "white-patch"
+
+    method: Literal["gray-world", "white-patch"] = Field(
+        default="gray-world", description="What should be without color: the mean, or the lightest"
+    )
+    amount: float = Field(default=1.0, ge=0, le=1, description="0 changes nothing, 1 takes all of the cast away")
+
+    def facts(self) -> Facts:
+        """Means or percentiles, then a gain."""
+        cost = 4.6 if self.method == "gray-world" else 2.6
+        return Facts("reduction", "self-exact", ns_per_pixel=cost, memory_factor=4.0)
+
+    def apply(self, image: Image) -> Step:
+        """``numpy.mean`` or ``numpy.percentile``, then ``cv2.transform``."""
+        seen = _seen(image)
+        if image.channels == 1 or not len(seen):
+            return Step(image)
+        if self.method == "gray-world":
+            own = seen.mean(axis=0, dtype=np.float64)
+            target = float(own.mean())
+        else:
+            own = np.percentile(seen, 99, axis=0, method="inverted_cdf").astype(np.float64)
+            target = float(own.max())
+        gain = np.minimum(np.divide(target, own, out=np.ones(3), where=own > 0), _MAX_GAIN)
+        return Step(_scaled(image, 1.0 + self.amount * (gain - 1.0), np.zeros(3)))
+
+
+class Equalize(Operation):
+    """Spread the tones so that all are used alike (histogram equalization). Of colors, only luma is changed.
+
+    8 bits are OpenCV's equalizeHist; 16 bits and floats get the same at 16 bits.
+    """
+
+    name: ClassVar[str] = "equalize"
+    family: ClassVar[str] = "color"
+    summary: ClassVar[str] = "Use all tones alike"
+
+    def facts(self) -> Facts:
+        """A histogram, then a table."""
+        return Facts("reduction", "cv2-exact", ns_per_pixel=0.7, memory_factor=3.0)
+
+    def apply(self, image: Image) -> Step:
+        """``cv2.equalizeHist``, or its table for 65,536 levels."""
+        return Step(on_colors(image, lambda colors: _on_luma(colors, _equalized)))
+
+
+class Clahe(Operation):
+    """Equalize each part of the image by its own tones, with a limit on contrast (Zuiderveld 1994).
+
+    Of colors, only luma is changed. Floats are equalized at 16 bits.
+    """
+
+    name: ClassVar[str] = "clahe"
+    family: ClassVar[str] = "color"
+    summary: ClassVar[str] = "More local contrast"
+    example: ClassVar[str] = "2,tiles=8"
+
+    clip: float = Field(
+        default=2.0, ge=0, le=100, description="Limit on contrast, in multiples of an even histogram; 0 is no limit"
+    )
+    tiles: int = Field(default=8, ge=1, le=64, description="Parts in each row and in each column")
+
+    def facts(self) -> Facts:
+        """Histograms of parts, then tables between which is interpolated."""
+        return Facts("whole", "cv2-exact", ns_per_pixel=1.5, memory_factor=3.0)
+
+    def apply(self, image: Image) -> Step:
+        """``cv2.createCLAHE``."""
+
+        def run(luma: NDArray[Any]) -> NDArray[Any]:
+            return cv2.createCLAHE(self.clip, (self.tiles, self.tiles)).apply(luma)
+
+        return Step(on_colors(image, lambda colors: _on_luma(colors, run)))
+
+
+class Threshold(Operation):
+    """Black and white: luma above a threshold becomes white. Transparency is kept.
+
+    otsu finds the threshold that parts the tones best (Otsu 1979) and gives it as data. adaptive compares each pixel
+    with the mean around it, at 8 bits.
+    """
+
+    name: ClassVar[str] = "threshold"
+    family: ClassVar[str] = "color"
+    summary: ClassVar[str] = "Black and white by a threshold"
+    example: ClassVar[str] = "otsu"
+
+    method: Literal["fixed", "otsu", "adaptive"] = Field(default="fixed", description="Where the threshold comes from")
+    value: float = Field(
+        default=0.5, ge=0, le=1, description="The threshold of fixed", json_schema_extra={"unit": "full range"}
+    )
+    radius: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Reach of the square around each pixel of adaptive",
+        json_schema_extra={"unit": "pixels"},
+    )
+    offset: float = Field(
+        default=0.01,
+        ge=-1,
+        le=1,
+        description="How far below the mean the threshold of adaptive lies",
+        json_schema_extra={"unit": "full range"},
+    )
+    invert: bool = Field(default=False, description="White where it would be black")
+
+    def facts(self) -> Facts:
+        """Each method its own kind."""
+        kinds: dict[str, tuple[Kind, int, float]] = {
+            "fixed": ("pointwise", 0, 0.2),
+            "otsu": ("reduction", 0, 0.3),
+            "adaptive": ("local", self.radius, 0.5),
+        }
+        kind, halo, cost = kinds[self.method]
+        return Facts(kind, "cv2-exact", halo=halo, ns_per_pixel=cost, memory_factor=2.0)
+
+    def channels(self, channels: int) -> int:
+        """Gray, or RGBA where there is transparency."""
+        return 4 if channels == 4 else 1
+
+    def need(self, after: Need, size: Size) -> Need:
+        """Every pixel, of luma."""
+        del after, size
+        return Need(color=False)
+
+    def apply(self, image: Image) -> Step:
+        """``cv2.threshold`` or ``cv2.adaptiveThreshold``."""
+        gray = gray_of(image.pixels)
+        full = full_scale(gray.dtype)
+        code = cv2.THRESH_BINARY_INV if self.invert else cv2.THRESH_BINARY
+        data = None
+        if self.method == "adaptive":
+            side, below = 2 * self.radius + 1, self.offset * 255
+            small = cv2.adaptiveThreshold(gray8_of(gray), 255, cv2.ADAPTIVE_THRESH_MEAN_C, code, side, below)
+            parted = (small > 0).astype(gray.dtype) * gray.dtype.type(full)
+        elif self.method == "fixed":
+            parted = cv2.threshold(np.nan_to_num(gray), self.value * full, full, code)[1]
+        else:
+            work = to_uint16(gray) if gray.dtype == np.float32 else gray
+            found, small = cv2.threshold(work, 0, full_scale(work.dtype), code | cv2.THRESH_OTSU)
+            data = {"threshold": found / full_scale(work.dtype)}
+            parted = (small > 0).astype(gray.dtype) * gray.dtype.type(full)
+        if not image.has_alpha:
+            return Step(as_gray(image, parted), data)
+        return Step(Image(np.dstack((parted, parted, parted, image.pixels[..., 3]))), data)
+
+
+def _seen(image: Image) -> NDArray[Any]:
+    """The color samples of pixels that are not wholly transparent, ``N×1`` or ``N×3``; floats from 0 to 1."""
+    pixels: NDArray[Any] = image.pixels
+    if image.has_alpha:
+        seen: NDArray[Any] = pixels[..., :3][pixels[..., 3] > 0]
+    else:
+        seen = pixels.reshape(-1, image.channels)
+    return np.clip(np.nan_to_num(seen), 0.0, 1.0) if seen.dtype == np.float32 else seen
+
+
+def _scaled(image: Image, gain: NDArray[Any], offset: NDArray[Any]) -> Image:
+    """Each channel times its gain plus its offset; one of each serves all channels."""
+    count = min(3, image.channels)
+    matrix = np.column_stack((np.diag(np.broadcast_to(gain, count)), np.broadcast_to(offset, count)))
+    return on_colors(image, lambda colors: cv2.transform(colors, matrix))
+
+
+def _on_luma(colors: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """``run`` on gray, or on the luma of YCrCb; of ``uint8`` or ``uint16``, floats go through the latter."""
+
+    def at_depth(luma: NDArray[Any]) -> NDArray[Any]:
+        luma = np.ascontiguousarray(luma)
+        return (run(to_uint16(luma)) / np.float32(65_535)).astype(np.float32) if luma.dtype == np.float32 else run(luma)
+
+    if colors.ndim == 2:
+        return at_depth(colors)
+    split = cv2.cvtColor(colors, cv2.COLOR_RGB2YCrCb)
+    split[..., 0] = at_depth(split[..., 0])
+    return cv2.cvtColor(split, cv2.COLOR_YCrCb2RGB)
+
+
+def _equalized(luma: NDArray[Any]) -> NDArray[Any]:
+    """``cv2.equalizeHist``, which has 8 bits only; its formula at 16 bits."""
+    if luma.dtype == np.uint8:
+        return cv2.equalizeHist(luma)
+    counts = np.bincount(luma.ravel(), minlength=65_536)
+    first = int(np.argmax(counts > 0))
+    others = luma.size - int(counts[first])
+    if not others:
+        return luma
+    above = np.cumsum(counts) - counts[first]
+    table = np.rint(np.maximum(above, 0) * (65_535 / others)).astype(np.uint16)
+    return table[luma]
