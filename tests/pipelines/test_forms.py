@@ -49,6 +49,8 @@ def values(field: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     if field.get("format") == "image":
         return PRINTABLE
     kind = field["type"]
+    if kind == "string":
+        return PRINTABLE
     if kind == "boolean":
         return st.booleans()
     if kind == "integer":

@@ -52,6 +52,9 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "pixelate": ("pixelate:12", {"block": 12}),
     "vignette": ("vignette:0.6", {"strength": 0.6}),
     "watermark": ("watermark:logo.png,position=top-left", {"image": "logo.png", "position": "top-left"}),
+    "text": ("text:Sunday~20morning,font_size=48", {"text": "Sunday morning", "font_size": 48}),
+    "border": ("border:12,ffffff", {"thickness": 12, "color": "ffffff"}),
+    "round_corners": ("round_corners:24", {"radius": 24}),
 }
 """One use of each operation: its text form as it is printed, and its parameters."""
 

@@ -32,6 +32,9 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "pixelate": ("pixelmill.operations.artistic", "Pixelate"),
     "vignette": ("pixelmill.operations.artistic", "Vignette"),
     "watermark": ("pixelmill.operations.composition", "Watermark"),
+    "text": ("pixelmill.operations.lettering", "Text"),
+    "border": ("pixelmill.operations.frames", "Border"),
+    "round_corners": ("pixelmill.operations.frames", "RoundCorners"),
 }
 """Name to module and class, in the order of help and docs."""
 
