@@ -52,6 +52,8 @@ def values(field: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     if kind == "array":
         items = values(field["items"])
         return st.sampled_from([9, 25]).flatmap(lambda count: st.lists(items, min_size=count, max_size=count))
+    if kind == "string":
+        return PRINTABLE
     if kind == "boolean":
         return st.booleans()
     if kind == "integer":

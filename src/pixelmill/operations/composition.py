@@ -12,18 +12,23 @@ from pydantic import Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.operations.blending import Blend, over
 from pixelmill.operations.fit import placed
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import ImageParameter, Position
-from pixelmill.operations.pixels import filtered, fit_depth, full_scale
+from pixelmill.operations.pixels import filtered, full_scale
 from pixelmill.operations.resample import resample
+
+_BAND = 1 << 16
+"""Pixels that are worked on at a time where the whole image is blended."""
 
 
 class Watermark(Operation):
     """Lay another image over this one, with its transparency.
 
     The mark is scaled to a part of this image's width, and never larger than fits between the margins. A mark with
-    color makes a gray image RGB.
+    color makes a gray image RGB. Tiles repeat it all over the image, from where the one mark would be, the margin
+    apart.
     """
 
     name: ClassVar[str] = "watermark"
@@ -44,15 +49,19 @@ class Watermark(Operation):
         description="Distance from the edges",
         json_schema_extra={"unit": "of the image's shorter side"},
     )
+    tile: bool = Field(default=False, description="Repeat the mark over the whole image")
+    blend: Blend = Field(default="normal", description="How the mark's colors mix with those below")
 
     def facts(self) -> Facts:
         """A copy, and blending below the mark."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.1 + 8.0 * self.scale**2, memory_factor=3.0)
+        share = 1.0 if self.tile else self.scale**2
+        cost = (8.0 if self.blend == "normal" else 18.0) + 4.0 * self.tile
+        return Facts("whole", "self-exact", ns_per_pixel=0.1 + cost * share, memory_factor=3.0)
 
     def need(self, after: Need, size: Size) -> Need:
-        """Every pixel; blending is linear, so luma is enough if it is afterwards."""
+        """Every pixel; normal blending is linear, so luma is enough if it is afterwards."""
         del size
-        return Need(color=after.color)
+        return Need(color=after.color or self.blend != "normal")
 
     def images(self) -> tuple[str, ...]:
         """The mark's reference, until it is replaced by pixels."""
@@ -75,8 +84,27 @@ class Watermark(Operation):
         color, alpha = _scaled_mark(self.image.pixels, mark_size, base)
         result = base.copy()
         part = np.s_[y : y + mark_size.height, x : x + mark_size.width]
-        result[part] = _over(color, alpha * self.opacity, base[part])
+        if self.tile:
+            self._lay_tiles(result, color, alpha, (x, y), round(self.margin * min(image.size)))
+        else:
+            result[part] = over(color, alpha * self.opacity, base[part], self.blend)
         return Step(image.with_pixels(result) if base.ndim == image.pixels.ndim else Image(result))
+
+    def _lay_tiles(
+        self, result: NDArray[Any], color: NDArray[Any], alpha: NDArray[Any], corner: tuple[int, int], gap: int
+    ) -> None:
+        """Blend the mark, over and over, into ``result``, some rows at a time."""
+        cell_color = np.pad(color, ((0, gap), (0, gap), (0, 0)))
+        cell_alpha = np.pad(alpha, ((0, gap), (0, gap), (0, 0))) * self.opacity
+        high, wide = cell_color.shape[:2]
+        height, width = result.shape[:2]
+        columns = (np.arange(width) - corner[0]) % wide
+        step = max(1, _BAND // width)
+        for start in range(0, height, step):
+            rows = (np.arange(start, min(height, start + step)) - corner[1]) % high
+            cells = np.ix_(rows, columns)
+            band = np.s_[start : start + step]
+            result[band] = over(cell_color[cells], cell_alpha[cells], result[band], self.blend)
 
     def _place(self, size: Size, mark: Size) -> tuple[Size, tuple[int, int]]:
         """The size of the mark on an image of ``size``, and where its upper left corner lies."""
@@ -102,19 +130,3 @@ def _scaled_mark(mark: Pixels, size: Size, base: NDArray[Any]) -> tuple[NDArray[
     if base.ndim == 3 and color.shape[2] == 1:
         color = np.repeat(color, 3, axis=2)
     return color, alpha
-
-
-def _over(color: NDArray[Any], alpha: NDArray[Any], base: NDArray[Any]) -> NDArray[Any]:
-    """The mark over the base (Porter and Duff 1984), straight alpha in and out."""
-    below = base.astype(np.float32) if base.ndim == 3 else base.astype(np.float32)[..., np.newaxis]
-    if below.shape[2] == 4:
-        full = full_scale(base.dtype)
-        shows = below[..., 3:] / full * (1 - alpha)
-        total = alpha + shows
-        mixed = np.divide(
-            color * alpha + below[..., :3] * shows, total, out=np.zeros_like(below[..., :3]), where=total > 0
-        )
-        blend = np.concatenate((mixed, total * full), axis=2)
-    else:
-        blend = color * alpha + below * (1 - alpha)
-    return fit_depth(blend, base.dtype).reshape(base.shape)
