@@ -64,7 +64,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("autocontrast", {"cutoff": 10.0, "per_channel": True}),
     ("equalize", {}),
     ("clahe", {}),
-    ("clahe", {"clip": 0.0, "tiles": 64}),
+    ("clahe", {"clip": 0.0, "tiles": 16}),
     *[("white_balance", {"method": method}) for method in ("gray-world", "white-patch")],
     ("posterize", {"levels": 3}),
     ("quantize", {}),
