@@ -247,6 +247,12 @@ def test_median_is_median_at_every_depth(radius: int, rgb: Pixels) -> None:
         assert np.array_equal(result, expected)
 
 
+def test_a_median_of_a_wide_image_is_found_in_parts() -> None:
+    wide = np.random.default_rng(5).integers(0, 65_535, (4, 5_000), dtype=np.uint16)
+    expected: Pixels = filters.median(wide, np.ones((25, 25)), mode="nearest")  # type: ignore[no-untyped-call]  # it has no types
+    assert np.array_equal(apply("median", wide, radius=12), expected)
+
+
 @pytest.mark.parametrize(("color", "space"), [(0.1, 3.0), (0.4, 0.5)])
 def test_bilateral_is_bilateral(color: float, space: float, rgb: Pixels) -> None:
     for pixels in depths(rgb):

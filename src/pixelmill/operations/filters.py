@@ -115,11 +115,14 @@ class Box(Operation):
     def apply(self, image: Image) -> Step:
         """``cv2.blur``."""
         side = 2 * self.radius + 1
+        source = image.pixels
+        if source.dtype == np.float32:  # one sample that is no number would spoil all running sums behind it
+            source = np.clip(np.nan_to_num(source), np.float32(0), np.float32(1))
 
         def run(pixels: NDArray[Any]) -> NDArray[Any]:
             return cv2.blur(pixels, (side, side), borderType=cv2.BORDER_REFLECT_101)
 
-        blurred = filtered(image.pixels, run)
+        blurred = filtered(source, run)
         if blurred.dtype == np.float32:  # running sums may end a little outside of what they add up
             blurred = np.clip(blurred, 0.0, 1.0)
         return Step(image.with_pixels(blurred))
@@ -153,7 +156,7 @@ class Unsharp(Operation):
         """A Gaussian and a weighted sum."""
         halo = (round(8 * self.sigma + 1) | 1) // 2
         cost = 0.5 + 0.5 * self.sigma + 0.02 * self.sigma**2 + (4.0 if self.threshold else 0.0)
-        return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=cost, memory_factor=3.0)
+        return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=cost, memory_factor=4.0)
 
     def apply(self, image: Image) -> Step:
         """``cv2.addWeighted`` of the image and its ``cv2.GaussianBlur``."""

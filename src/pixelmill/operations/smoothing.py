@@ -58,15 +58,19 @@ class Median(Operation):
 
 
 def _median_of_windows(colors: NDArray[Any], radius: int) -> NDArray[Any]:
-    """The median of ``2 * radius + 1`` squared samples of each channel, edges repeated, a few rows at a time."""
+    """The median of ``2 * radius + 1`` squared samples of each channel, edges repeated, a part at a time."""
     side = 2 * radius + 1
     rest = [(0, 0)] * (colors.ndim - 2)
     padded = np.pad(colors, [(radius, radius), (radius, radius), *rest], mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))
     result = np.empty_like(colors)
-    rows = max(1, _BLOCK_SAMPLES // (colors[0].size * side * side))
+    pixel = colors[0, 0].size * side * side
+    columns = min(colors.shape[1], max(1, _BLOCK_SAMPLES // pixel))
+    rows = max(1, _BLOCK_SAMPLES // (columns * pixel))
     for top in range(0, len(colors), rows):
-        result[top : top + rows] = np.median(windows[top : top + rows], axis=(-2, -1))
+        for left in range(0, colors.shape[1], columns):
+            part = np.s_[top : top + rows, left : left + columns]
+            result[part] = np.median(windows[part], axis=(-2, -1))
     return result
 
 

@@ -121,6 +121,7 @@ class Clahe(Operation):
     Of colors, only luma is changed. Floats are equalized at 16 bits.
     """
 
+    # At 16 bits each part has a table of 128 KiB, so 16 by 16 of them take 32 MiB.
     name: ClassVar[str] = "clahe"
     family: ClassVar[str] = "color"
     summary: ClassVar[str] = "More local contrast"
@@ -129,7 +130,7 @@ class Clahe(Operation):
     clip: float = Field(
         default=2.0, ge=0, le=100, description="Limit on contrast, in multiples of an even histogram; 0 is no limit"
     )
-    tiles: int = Field(default=8, ge=1, le=64, description="Parts in each row and in each column")
+    tiles: int = Field(default=8, ge=1, le=16, description="Parts in each row and in each column")
 
     def facts(self) -> Facts:
         """Histograms of parts, then tables between which is interpolated."""
