@@ -16,6 +16,9 @@ from pixelmill.images.formats import FORMATS, WRITTEN, describe, format_named, f
         (b"RIFF\x10\0\0\0WEBPVP8 ", "webp"),
         (b"GIF89a\x01\0", "gif"),
         (b"BM\x36\0", "bmp"),
+        (b"II*\0\x08\0\0\0", "tiff"),
+        (b"MM\0*\0\0\0\x08", "tiff"),
+        (b"II+\0\x08\0\0\0", "tiff"),
         (b"\0\0\x01\0\x01\0", "ico"),
         (b"qoif\0\0", "qoi"),
         (b"\0\0\0\x1cftypavif\0\0", "avif"),
@@ -38,8 +41,6 @@ def test_a_riff_file_that_is_no_webp_is_none() -> None:
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"II*\0\x08\0\0\0", "TIFF"),
-        (b"MM\0*\0\0\0\x08", "TIFF"),
         (b"\0\0\0\x18ftypheic\0\0", "HEIC"),
         (b"\0\0\0\x18ftypisom\0\0", "ISO media"),
         (b"%PDF-1.7", "PDF"),

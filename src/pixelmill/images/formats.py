@@ -121,6 +121,15 @@ BMP = Format(
     deep=False,
     icc=False,
 )
+TIFF = Format(
+    name="tiff",
+    media_type="image/tiff",
+    extensions=(".tiff", ".tif"),
+    signatures=(((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),)),
+    max_side=1_000_000,
+    alpha=True,
+    deep=True,
+)
 ICO = Format(
     name="ico",
     media_type="image/vnd.microsoft.icon",
@@ -152,17 +161,23 @@ JPEG2000 = Format(
     written=False,
 )
 
-FORMATS: Mapping[str, Format] = {fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, GIF, BMP, ICO, QOI, JPEG2000)}
+FORMATS: Mapping[str, Format] = {fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, TIFF, GIF, BMP, ICO, QOI, JPEG2000)}
 """Every format that is read, by name."""
 
 WRITTEN: Mapping[str, Format] = {name: fmt for name, fmt in FORMATS.items() if fmt.written}
 """Every format that is written, by name."""
 
-ALIASES: Mapping[str, str] = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png", "jp2": "jpeg2000"}
+ALIASES: Mapping[str, str] = {
+    "jpg": "jpeg",
+    "jpe": "jpeg",
+    "jfif": "jpeg",
+    "apng": "png",
+    "tif": "tiff",
+    "jp2": "jpeg2000",
+}
 
 # First match wins: the specific stands before the general.
 _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
-    ("TIFF", (((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),))),
     (
         "HEIC",
         tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -72,11 +73,30 @@ class IconFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class TiffTag:
+    """Of a tag: its type, how many values it has, and where their bytes lie."""
+
+    kind: int
+    count: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TiffFacts:
+    """Of a TIFF: byte order as ``struct`` writes it, whether it is a BigTIFF, and the tags of its first page."""
+
+    order: str
+    big: bool
+    tags: Mapping[int, TiffTag]
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The public facts, and the codec's own."""
 
     info: ImageInfo
-    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts
+    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts | TiffFacts
 
 
 def oriented(stored: Size, orientation: int) -> Size:
