@@ -13,7 +13,7 @@ import cv2
 from numpy.typing import NDArray
 
 from pixelmill.errors import OutOfMemory
-from pixelmill.images import decode_jpeg, decode_pillow, decode_png, decode_tiff, decode_webp, icons
+from pixelmill.images import decode_jpeg, decode_pillow, decode_png, decode_tiff, decode_webp, icons, netpbm
 from pixelmill.images.formats import Data
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
@@ -31,6 +31,7 @@ _READERS: Mapping[str, _Reader] = {
     "tiff": decode_tiff.read,
     "gif": decode_pillow.read,
     "bmp": decode_pillow.read,
+    "pnm": netpbm.read,
     "ico": icons.read,
     "qoi": decode_pillow.read,
     "jpeg2000": decode_pillow.read,

@@ -73,6 +73,21 @@ class IconFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NetpbmFacts:
+    """Of a PNM: where samples start, how many a pixel has, the largest one, and how they are written.
+
+    ``plain`` samples are numbers in letters, ``packed`` ones are bits; in ``inverted`` ones 1 is black.
+    """
+
+    start: int
+    samples: int
+    full: int
+    plain: bool
+    packed: bool
+    inverted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TiffTag:
     """Of a tag: its type, how many values it has, and where their bytes lie."""
 
@@ -96,7 +111,7 @@ class Header:
     """The public facts, and the codec's own."""
 
     info: ImageInfo
-    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts | TiffFacts
+    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts | TiffFacts | NetpbmFacts
 
 
 def oriented(stored: Size, orientation: int) -> Size:
