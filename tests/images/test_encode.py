@@ -88,7 +88,7 @@ def test_every_image_can_be_written_in_every_format(fmt: str, shape: tuple[int, 
     assert sniff(data) is FORMATS[fmt]
     again = decode(data)
     assert again.pixels.shape[:2] == shape[:2]
-    assert again.pixels.min() >= (65534 if again.pixels.dtype == np.uint16 else 254)
+    assert again.pixels.min() >= {"uint8": 254, "uint16": 65534, "float32": 1.0}[again.pixels.dtype.name]
 
 
 def test_strided_pixels_are_written_as_they_look(pictures: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_profile_is_embedded_and_nothing_else(pictures: Any, fmt: str) -> None
     assert picture.info["icc_profile"] == profile
     picture = opened(encode(Image(pictures.draw(30, 20)), fmt))
     assert "icc_profile" not in picture.info
-    assert not picture.getexif()
+    assert fmt == "tiff" or not picture.getexif()  # the tags of a TIFF are its EXIF
     assert not {"xmp", "comment", "exif", "photoshop"} & set(picture.info)
 
 

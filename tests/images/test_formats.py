@@ -16,8 +16,12 @@ from pixelmill.images.formats import FORMATS, WRITTEN, describe, format_named, f
         (b"RIFF\x10\0\0\0WEBPVP8 ", "webp"),
         (b"GIF89a\x01\0", "gif"),
         (b"BM\x36\0", "bmp"),
+        (b"II*\0\x08\0\0\0", "tiff"),
+        (b"MM\0*\0\0\0\x08", "tiff"),
+        (b"II+\0\x08\0\0\0", "tiff"),
         (b"\0\0\x01\0\x01\0", "ico"),
         (b"qoif\0\0", "qoi"),
+        (b"P6\n4 4\n255\n", "pnm"),
         (b"\0\0\0\x1cftypavif\0\0", "avif"),
         (b"\0\0\0\x20ftypmif1\0\0\0\0mif1avifmiaf", "avif"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
@@ -38,8 +42,6 @@ def test_a_riff_file_that_is_no_webp_is_none() -> None:
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"II*\0\x08\0\0\0", "TIFF"),
-        (b"MM\0*\0\0\0\x08", "TIFF"),
         (b"\0\0\0\x18ftypheic\0\0", "HEIC"),
         (b"\0\0\0\x18ftypisom\0\0", "ISO media"),
         (b"%PDF-1.7", "PDF"),
@@ -49,7 +51,6 @@ def test_a_riff_file_that_is_no_webp_is_none() -> None:
         (b"8BPS\0\x01", "Photoshop"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"PK\x03\x04", "ZIP"),
-        (b"P6\n4 4\n255\n", "Netpbm"),
     ],
 )
 def test_a_known_format_that_is_not_read_is_named_in_the_refusal(head: bytes, kind: str) -> None:

@@ -156,7 +156,8 @@ def test_a_crop_outside_is_refused_by_step_before_anything_is_decoded() -> None:
         ("webp", "", "webp"),
         ("pixels", "", "png"),
         ("jpeg", "format:webp", "webp"),
-        ("tiff", "", "png"),
+        ("tiff", "", "tiff"),
+        ("qoi", "", "png"),
     ],
 )
 def test_the_output_has_the_sources_format_unless_told(source: str, text: str, fmt: str) -> None:

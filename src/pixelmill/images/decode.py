@@ -13,7 +13,7 @@ import cv2
 from numpy.typing import NDArray
 
 from pixelmill.errors import OutOfMemory
-from pixelmill.images import decode_jpeg, decode_pillow, decode_png, decode_webp, icons
+from pixelmill.images import decode_jpeg, decode_pillow, decode_png, decode_tiff, decode_webp, icons, netpbm
 from pixelmill.images.formats import Data
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
@@ -28,8 +28,10 @@ _READERS: Mapping[str, _Reader] = {
     "png": decode_png.read,
     "webp": decode_webp.read,
     "avif": decode_pillow.read,
+    "tiff": decode_tiff.read,
     "gif": decode_pillow.read,
     "bmp": decode_pillow.read,
+    "pnm": netpbm.read,
     "ico": icons.read,
     "qoi": decode_pillow.read,
     "jpeg2000": decode_pillow.read,
@@ -49,8 +51,8 @@ def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS
         limits: checked on the header, before pixels are allocated.
 
     Returns:
-        gray, RGB or RGBA (gray with alpha too) of ``uint8``; of ``uint16`` from a PNG with 16 bits, which keeps a
-        profile other than sRGB in ``icc``. Pixels are contiguous.
+        gray, RGB or RGBA (gray with alpha too) of ``uint8``; of ``uint16`` from a file with 16 bits, of ``float32``
+        from a TIFF of such, which keep a profile other than sRGB in ``icc``. Pixels are contiguous.
 
     Raises:
         UnsupportedFormat: not an image, or of a kind that is not read.

@@ -18,7 +18,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
-from pixelmill.images import color
+from pixelmill.images import color, tiff_header
 from pixelmill.images.encoders import (
     AvifOptions,
     BmpOptions,
@@ -26,6 +26,7 @@ from pixelmill.images.encoders import (
     GifOptions,
     JpegOptions,
     PngOptions,
+    TiffOptions,
     WebpOptions,
     options_for,
 )
@@ -49,7 +50,7 @@ _SAMPLING = {
 def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> bytes:
     """The image as a file of format ``fmt`` (a name or alias).
 
-    Samples are rounded to 8 bits where the format has no more (all but PNG); ``float32`` goes to 16 bits in PNG.
+    Samples are rounded to 8 bits where the format has no more (all but PNG, TIFF); ``float32`` goes to 16 bits in PNG.
     Transparent pixels are laid over ``background`` in JPEG and BMP. ``image.icc`` is embedded, it belongs to the
     pixels; in GIF and BMP, which can't hold it, they are brought to sRGB.
 
@@ -162,6 +163,19 @@ def _avif(image: Image, options: AvifOptions) -> bytes:
     )
 
 
+def _tiff(image: Image, options: TiffOptions) -> bytes:
+    packing = {"none": 1, "lzw": 5, "deflate": 8}[options.compression]
+    body = _cv2_encode(".tiff", np.ascontiguousarray(image.pixels), [cv2.IMWRITE_TIFF_COMPRESSION, packing])
+    added: dict[int, tuple[int, int, bytes]] = {}
+    if image.has_alpha:
+        added[tiff_header.EXTRA] = (3, 1, struct.pack("<H", 2))  # straight alpha, which OpenCV does not say
+    if image.icc is not None:
+        added[tiff_header.ICC] = (7, len(image.icc), image.icc)
+    if not added:
+        return body
+    return tiff_header.with_directory(body, "<", False, {**dict(tiff_header.tags_of(body)), **added})
+
+
 def _srgb(image: Image) -> NDArray[np.uint8]:
     """8-bit samples in sRGB, for formats that hold no profile."""
     return color.to_srgb(to_uint8(image.pixels), image.icc, "gray" if image.channels == 1 else "rgb")
@@ -217,4 +231,12 @@ def _cv2_encode(extension: str, pixels: NDArray[Any], flags: list[int]) -> bytes
     return bytes(body)
 
 
-_WRITERS: Mapping[str, _Writer] = {"jpeg": _jpeg, "png": _png, "webp": _webp, "avif": _avif, "gif": _gif, "bmp": _bmp}
+_WRITERS: Mapping[str, _Writer] = {
+    "jpeg": _jpeg,
+    "png": _png,
+    "webp": _webp,
+    "avif": _avif,
+    "tiff": _tiff,
+    "gif": _gif,
+    "bmp": _bmp,
+}

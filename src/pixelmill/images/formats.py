@@ -121,6 +121,25 @@ BMP = Format(
     deep=False,
     icc=False,
 )
+TIFF = Format(
+    name="tiff",
+    media_type="image/tiff",
+    extensions=(".tiff", ".tif"),
+    signatures=(((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),)),
+    max_side=1_000_000,
+    alpha=True,
+    deep=True,
+)
+PNM = Format(
+    name="pnm",
+    media_type="image/x-portable-anymap",
+    extensions=(".pnm", ".pbm", ".pgm", ".ppm", ".pam"),
+    signatures=tuple(((0, b"P%d" % kind + gap),) for kind in range(1, 8) for gap in (b"\n", b" ", b"\r", b"\t")),
+    max_side=1_000_000,
+    alpha=True,
+    deep=True,
+    written=False,
+)
 ICO = Format(
     name="ico",
     media_type="image/vnd.microsoft.icon",
@@ -152,17 +171,25 @@ JPEG2000 = Format(
     written=False,
 )
 
-FORMATS: Mapping[str, Format] = {fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, GIF, BMP, ICO, QOI, JPEG2000)}
+FORMATS: Mapping[str, Format] = {
+    fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, TIFF, GIF, BMP, PNM, ICO, QOI, JPEG2000)
+}
 """Every format that is read, by name."""
 
 WRITTEN: Mapping[str, Format] = {name: fmt for name, fmt in FORMATS.items() if fmt.written}
 """Every format that is written, by name."""
 
-ALIASES: Mapping[str, str] = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "apng": "png", "jp2": "jpeg2000"}
+ALIASES: Mapping[str, str] = {
+    "jpg": "jpeg",
+    "jpe": "jpeg",
+    "jfif": "jpeg",
+    "apng": "png",
+    "tif": "tiff",
+    "jp2": "jpeg2000",
+}
 
 # First match wins: the specific stands before the general.
 _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
-    ("TIFF", (((0, b"II*\0"),), ((0, b"MM\0*"),), ((0, b"II+\0"),), ((0, b"MM\0+"),))),
     (
         "HEIC",
         tuple(
@@ -181,10 +208,6 @@ _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
     ("ICNS", (((0, b"icns"),),)),
     ("DDS", (((0, b"DDS "),),)),
     ("FITS", (((0, b"SIMPLE  ="),),)),
-    (
-        "Netpbm (PBM, PGM or PPM)",
-        tuple(((0, b"P%d" % kind + gap),) for kind in range(1, 8) for gap in (b"\n", b" ", b"\r")),
-    ),
     ("SGI", (((0, b"\x01\xda"),),)),
     ("FLI or FLC", (((4, b"\x11\xaf"),), ((4, b"\x12\xaf"),))),
     ("BLP", (((0, b"BLP1"),), ((0, b"BLP2"),))),

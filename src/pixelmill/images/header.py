@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -72,11 +73,45 @@ class IconFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NetpbmFacts:
+    """Of a PNM: where samples start, how many a pixel has, the largest one, and how they are written.
+
+    ``plain`` samples are numbers in letters, ``packed`` ones are bits; in ``inverted`` ones 1 is black.
+    """
+
+    start: int
+    samples: int
+    full: int
+    plain: bool
+    packed: bool
+    inverted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TiffTag:
+    """Of a tag: its type, how many values it has, and where their bytes lie."""
+
+    kind: int
+    count: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TiffFacts:
+    """Of a TIFF: byte order as ``struct`` writes it, whether it is a BigTIFF, and the tags of its first page."""
+
+    order: str
+    big: bool
+    tags: Mapping[int, TiffTag]
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The public facts, and the codec's own."""
 
     info: ImageInfo
-    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts
+    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts | TiffFacts | NetpbmFacts
 
 
 def oriented(stored: Size, orientation: int) -> Size:

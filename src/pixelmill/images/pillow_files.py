@@ -7,10 +7,11 @@ promises no list. Knows nothing of limits: they are checked on the header that i
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,9 +67,43 @@ def translated(name: str) -> Iterator[None]:
 
 def open_lazily(data: Data, name: str) -> ImageFile:
     """The file with its header read, and no pixel; inside :func:`translated`."""
+    if name == "tiff":
+        return _tiff(data)
     module, plugin = PLUGINS[name]
     opener: type[ImageFile] = getattr(importlib.import_module(module), plugin)
     return opener(io.BytesIO(data))
+
+
+def _tiff(data: Data) -> ImageFile:
+    from PIL import _imaging
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    class Page(TiffImageFile):
+        """Without Pillow's own limit on pixels, which warns: ours were checked on the header."""
+
+        def load_prepare(self) -> None:
+            if self._im is None:
+                self.im = _imaging.new(self.mode, self._tile_size)
+            super().load_prepare()
+
+    _silence_libtiff()
+    return Page(io.BytesIO(data))
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Let Pillow's libtiff print nothing: Pillow turns off its warnings, and leaves its errors on stderr.
+
+    A libtiff that is linked into Pillow without names stays as it is; what it returns tells of errors anyhow.
+    """
+    import ctypes
+
+    from PIL import _imaging
+
+    with suppress(OSError, AttributeError):
+        setter = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
+        setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+        setter(None)
 
 
 def profile_of(picture: PilImage) -> bytes | None:
