@@ -33,6 +33,15 @@ from pixelmill.images.scales import scaled
 Run = Callable[[], Any]
 
 
+SAME: Mapping[str, dict[str, Any]] = {
+    "avif": {"quality": 65, "speed": 8, "max_threads": 1},
+    "tiff": {"compression": "tiff_lzw"},
+    "gif": {},
+    "bmp": {},
+}
+"""Pillow's options for what we write by default."""
+
+
 def photographs(folder: Path | None) -> list[bytes]:
     """JPEG files of a folder, or scikit-image's."""
     if folder is None:
@@ -175,6 +184,28 @@ def other(fmt: str, photos: list[bytes], rounds: int) -> None:
         compare(f"Encode a {fmt}, {name} ({size:,} kB in all)", encodes, max(1, rounds // 3))
 
 
+def further(fmt: str, photos: list[bytes], rounds: int) -> None:
+    """Decode and encode a rarer format, with its default options; OpenCV where it can."""
+    pixels = [decode(data, Need(least=Size(600, 400))).pixels for data in photos]
+    files = [encode(Image(rgb), fmt) for rgb in pixels]
+    arrays = [np.frombuffer(data, np.uint8) for data in files]
+    readable = all(cv2.imdecode(array, cv2.IMREAD_UNCHANGED) is not None for array in arrays)
+    decodes: list[Mapping[str, Run]] = [
+        {
+            "pixelmill": partial(decode, data),
+            "Pillow": partial(pillow_decode, data, "RGB"),
+            **({"cv2 (unchanged)": partial(cv2.imdecode, array, cv2.IMREAD_UNCHANGED)} if readable else {}),
+        }
+        for data, array in zip(files, arrays, strict=True)
+    ]
+    compare(f"Decode a {fmt}", decodes, rounds)
+    encodes: list[Mapping[str, Run]] = [
+        {"pixelmill": partial(encode, Image(rgb), fmt), "Pillow": partial(pillow_encode, rgb, fmt, **SAME[fmt])}
+        for rgb in pixels
+    ]
+    compare(f"Encode a {fmt} ({sum(map(len, files)) // 1000:,} kB in all)", encodes, max(1, rounds // 3))
+
+
 def main() -> None:
     """Print every table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -190,6 +221,8 @@ def main() -> None:
     jpeg(photos, chosen.rounds)
     other("png", photos, chosen.rounds)
     other("webp", photos, chosen.rounds)
+    for fmt in ("avif", "tiff", "gif", "bmp"):
+        further(fmt, photos, chosen.rounds)
 
 
 if __name__ == "__main__":

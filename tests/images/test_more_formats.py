@@ -280,6 +280,28 @@ for cut in range(0, len(data), 97):
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_a_picture_that_does_not_fit_into_memory_is_named(pictures: Any) -> None:
+    script = """
+import resource, sys
+from pixelmill.errors import OutOfMemory
+from pixelmill.images.decode import decode
+from pixelmill.images.probe import probe
+data = sys.stdin.buffer.read()
+probe(data)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000, used + 20_000_000))
+try:
+    decode(data)
+except OutOfMemory as error:
+    print(error.type)
+"""
+    blank = np.zeros((3_000, 3_000, 3), np.uint8)
+    for fmt, options in (("avif", {"speed": 10}), ("bmp", {}), ("gif", {}), ("tiff", {"compression": "tiff_lzw"})):
+        data = pictures.write(blank, fmt, **options)
+        done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, timeout=60)
+        assert done.stdout.strip() == b"out-of-memory", (fmt, done.stderr)
+
+
 def test_avif_of_higher_quality_is_nearer(pictures: Any) -> None:
     rgb = pictures.draw(120, 90)
     errors = [

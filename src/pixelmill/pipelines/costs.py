@@ -29,7 +29,7 @@ _DECODE_BASE = {
 """ns a pixel of the file: entropy decoding, which no scale makes cheaper."""
 _DECODE_SAMPLE = {"jpeg": 0.45, "png": 9.0, "webp": 0.5, "tiff": 4.0, "bmp": 0.65}
 """ns a sample that comes out."""
-_ENCODE_BASE = {"jpeg": 1.2, "png": 0.0, "webp": 75.0, "avif": 135.0, "tiff": 0.0, "gif": 150.0, "bmp": 0.0}
+_ENCODE_BASE = {"jpeg": 1.2, "png": 0.0, "webp": 75.0, "avif": 180.0, "tiff": 0.0, "gif": 270.0, "bmp": 0.0}
 _ENCODE_SAMPLE = {"jpeg": 0.45, "png": 24.0, "webp": 1.0, "avif": 0.0, "tiff": 8.0, "gif": 0.0, "bmp": 0.6}
 _DECODE_COPIES = {
     "jpeg": 1.0,
