@@ -13,6 +13,7 @@ from PIL import ImageChops
 from pixelmill.errors import InvalidParameter
 from pixelmill.images.image import Image, Size
 from pixelmill.operations.arguments import build
+from pixelmill.operations.blending import over
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.table import operation_named
 from pixelmill.pipelines.plan import plan
@@ -81,6 +82,14 @@ def test_a_mark_that_multiplies_needs_color() -> None:
     info = info_of_pixels(Image(noise(40, 40)))
     assert plan(Pipeline.parse("watermark:a.png,blend=multiply/grayscale"), info).need.color
     assert not plan(Pipeline.parse("watermark:a.png/grayscale"), info).need.color
+
+
+def test_blending_in_bands_of_rows_is_blending_at_once() -> None:
+    base, color = noise(300, 700, 4), noise(300, 700).astype(np.float32)
+    alpha = noise(300, 700, 1) / np.float32(255)
+    whole = over(color, alpha, base, "screen")
+    for rows in (np.s_[:50], np.s_[260:]):  # less than one band
+        assert np.array_equal(over(color[rows], alpha[rows], base[rows], "screen"), whole[rows])
 
 
 # -- text -----------------------------------------------------------------------------------------------------------

@@ -14,13 +14,31 @@ from pixelmill.operations.pixels import fit_depth, full_scale
 
 Blend: TypeAlias = Literal["normal", "multiply", "screen", "overlay"]
 
+_BAND = 1 << 16
+"""Pixels that are worked on at a time."""
+
 
 def over(color: NDArray[Any], alpha: NDArray[Any], base: NDArray[Any], blend: Blend = "normal") -> NDArray[Any]:
     """The mark over the base (Porter and Duff 1984), straight alpha in and out.
 
     ``color`` is ``H×W×1`` or ``H×W×3`` with the color channels of ``base`` and on its scale, ``alpha`` is ``H×W×1``
-    from 0 to 1; ``base`` is gray, RGB or RGBA. Modes as in the W3C's Compositing and Blending Level 1.
+    from 0 to 1, either may be one pixel; ``base`` is gray, RGB or RGBA. Modes as in the W3C's Compositing and Blending
+    Level 1. Works on some rows at a time, for its float samples take many times the memory of the base.
     """
+    height, width = base.shape[:2]
+    rows = max(1, _BAND // width)
+    if rows >= height:
+        return _over(color, alpha, base, blend)
+    result = np.empty_like(base)
+    for start in range(0, height, rows):
+        band = np.s_[start : start + rows]
+        colors = color[band] if len(color) == height else color
+        weights = alpha[band] if len(alpha) == height else alpha
+        result[band] = _over(colors, weights, base[band], blend)
+    return result
+
+
+def _over(color: NDArray[Any], alpha: NDArray[Any], base: NDArray[Any], blend: Blend) -> NDArray[Any]:
     below = base.astype(np.float32) if base.ndim == 3 else base.astype(np.float32)[..., np.newaxis]
     full = full_scale(base.dtype)
     has_alpha = below.shape[2] == 4

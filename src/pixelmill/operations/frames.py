@@ -111,7 +111,7 @@ class RoundCorners(Operation):
 
     def facts(self) -> Facts:
         """A copy, and the corners."""
-        return Facts("whole", "self-exact", ns_per_pixel=1.0, memory_factor=2.5)
+        return Facts("whole", "self-exact", ns_per_pixel=1.0, memory_factor=4.0)
 
     def channels(self, channels: int) -> int:
         """RGBA, or what the background needs."""

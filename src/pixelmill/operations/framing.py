@@ -228,7 +228,7 @@ class Trim(Operation):
 
     def facts(self) -> Facts:
         """Compares every pixel."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.95, memory_factor=1.5)
+        return Facts("whole", "self-exact", ns_per_pixel=0.95, memory_factor=5.5)
 
     def apply(self, image: Image) -> Step:
         """Find the border, and cut into memory of its own."""
