@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import numpy as np
 import psutil
 import pytest
 from cli_tools import Cli, clean_environment, command, picture
@@ -252,9 +253,21 @@ def test_demo_makes_results_prints_a_table_and_leaves_nothing_running(cli: Cli, 
     assert not psutil.pid_exists(int(match[1]))
 
 
-def test_an_interrupted_demo_ends_its_service(tmp_path: Path) -> None:
+@pytest.fixture
+def plenty(tmp_path: Path) -> Path:
+    """Pictures that keep a demo busy for seconds, so that it can't have ended when it is interrupted."""
+    folder = tmp_path / "plenty"
+    folder.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (1500, 2000, 3), np.uint8)
+    body = bytes(cv2.imencode(".jpg", noise)[1])
+    for index in range(60):
+        (folder / f"{index:02}.jpg").write_bytes(body)
+    return folder
+
+
+def test_an_interrupted_demo_ends_its_service(plenty: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("demo"),
+        command("demo", "--images", plenty),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=clean_environment(),
@@ -274,9 +287,13 @@ def test_an_interrupted_demo_ends_its_service(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_the_kernel_ends_the_service_of_a_demo_that_was_killed(tmp_path: Path) -> None:
+def test_the_kernel_ends_the_service_of_a_demo_that_was_killed(plenty: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command("demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment(), cwd=tmp_path
+        command("demo", "--images", plenty),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+        cwd=tmp_path,
     )
     assert process.stderr is not None
     while b"Private service" not in process.stderr.readline():

@@ -18,6 +18,7 @@ PRELOAD = (
     "cv2",
     "simplejpeg",
     "pydantic",
+    "PIL.AvifImagePlugin",
     *sorted({module for module, _ in TABLE.values()}),
 )
 """Modules the zygote imports once for all its workers; every family, else each worker imports it at its first use."""

@@ -164,9 +164,11 @@ class _Zygote:
 
 
 def preload(modules: Sequence[str]) -> None:
-    """Import modules, and tell OpenCV to stay in one thread: the pool's processes are its parallelism."""
+    """Import modules, and tell codecs to stay in one thread: the pool's processes are its parallelism."""
     for name in modules:
-        module = importlib.import_module(name)
+        module: Any = importlib.import_module(name)
         if name == "cv2":
             module.setNumThreads(1)
             module.ocl.setUseOpenCL(False)
+        elif name == "PIL.AvifImagePlugin":
+            module.DEFAULT_MAX_THREADS = 1  # Pillow has no other way; 0 means one a core
