@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import cv2
@@ -14,16 +13,17 @@ from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Need, Pixels, Size
 from pixelmill.operations.blending import Blend, over
 from pixelmill.operations.fit import placed
-from pixelmill.operations.operation import Facts, Operation, Step
+from pixelmill.operations.operation import Facts, Step
 from pixelmill.operations.parameters import ImageParameter, Position
 from pixelmill.operations.pixels import filtered, full_scale
 from pixelmill.operations.resample import resample
+from pixelmill.operations.second_image import WithSecondImage
 
 _BAND = 1 << 16
 """Pixels that are worked on at a time where the whole image is blended."""
 
 
-class Watermark(Operation):
+class Watermark(WithSecondImage):
     """Lay another image over this one, with its transparency.
 
     The mark is scaled to a part of this image's width, and never larger than fits between the margins. A mark with
@@ -62,16 +62,6 @@ class Watermark(Operation):
         """Every pixel; normal blending is linear, so luma is enough if it is afterwards."""
         del size
         return Need(color=after.color or self.blend != "normal")
-
-    def images(self) -> tuple[str, ...]:
-        """The mark's reference, until it is replaced by pixels."""
-        return (self.image,) if isinstance(self.image, str) else ()
-
-    def with_images(self, images: Mapping[str, Image | str]) -> Operation:
-        """With another reference, or pixels, for the mark."""
-        if isinstance(self.image, Image) or self.image not in images:
-            return self
-        return self.model_copy(update={"image": images[self.image]})
 
     def apply(self, image: Image) -> Step:
         """Blend; raises :class:`NotApplicable` while the mark is a mere reference."""

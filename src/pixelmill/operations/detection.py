@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -26,6 +25,7 @@ from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, ImageParameter
 from pixelmill.operations.pixels import filtered, fit_depth, full_scale, gray8_of
 from pixelmill.operations.resample import resample
+from pixelmill.operations.second_image import WithSecondImage
 
 Box: TypeAlias = tuple[int, int, int, int]
 
@@ -167,7 +167,7 @@ class Features(Operation):
         return Step(painted(image, mask, self.color), data)
 
 
-class MatchImages(Operation):
+class MatchImages(WithSecondImage):
     """Find this picture's motif in a second image: keypoints, ratio test (Lowe 2004), homography by RANSAC.
 
     The data tell the number of keypoints, matches and inliers, and the homography, three rows of three, that takes
@@ -215,16 +215,6 @@ class MatchImages(Operation):
     def channels(self, channels: int) -> int:
         """Color where both are drawn."""
         return channels_with_color(channels) if self.draw else channels
-
-    def images(self) -> tuple[str, ...]:
-        """The second image's reference, until it is replaced by pixels."""
-        return (self.image,) if isinstance(self.image, str) else ()
-
-    def with_images(self, images: Mapping[str, Image | str]) -> Operation:
-        """With another reference, or pixels, for the second image."""
-        if isinstance(self.image, Image) or self.image not in images:
-            return self
-        return self.model_copy(update={"image": images[self.image]})
 
     def apply(self, image: Image) -> Step:
         """Match; raises :class:`NotApplicable` while the second image is a mere reference."""

@@ -96,11 +96,6 @@ class Service:
         self._draining = True
         await self._wiring.stop()
 
-    @property
-    def draining(self) -> bool:
-        """True from the moment ``stop`` was called (or ``drain``)."""
-        return self._draining
-
     def drain(self) -> None:
         """Refuse new work from now on and end the event streams; what runs goes on until ``stop``."""
         self._draining = True

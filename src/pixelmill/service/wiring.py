@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -56,15 +56,12 @@ class Wiring:
         await self.parts.engine.start()
         stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
-        await self._background(self._monitor.run, "load")
-        await self._background(self.housekeeping.run, "housekeeping")
+        self._background(self._monitor.run(), "load")
+        self._background(self.housekeeping.run(), "housekeeping")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
 
-    async def _background(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        async def run() -> None:
-            await work()
-
-        task = asyncio.create_task(run(), name=name)
+    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
 
         async def end() -> None:
             task.cancel()
