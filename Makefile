@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install dev demo serve check test test-all bench clean
+.PHONY: install dev servers demo serve check test test-all bench clean
 
 $(VENV)/installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
@@ -20,6 +20,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 install: $(VENV)/installed ## Create .venv and install Pixelmill into it
 dev: $(VENV)/installed-dev ## The same, with what tests and checks need
 
+servers: dev ## Real servers for the tests: RabbitMQ, Redis, PostgreSQL (Debian, as root), Azurite (npm)
+	@sh tests/support/install_servers.sh "$(VENV)"
+
 demo: install ## Run a job over sample images on a private service (IMAGES=folder for your own)
 	$(BIN)/python -m pixelmill demo $(if $(IMAGES),--images "$(IMAGES)")
 
@@ -32,10 +35,10 @@ check: dev ## Lint, format, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-test: check ## Everything that must hold, in a few minutes
+test: check servers ## Everything that must hold, in a few minutes
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-all: check ## The same with long runs
+test-all: check servers ## The same with long runs
 	$(BIN)/python -m pytest -q
 
 clean:

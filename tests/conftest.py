@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+from servers import Azurite, Moto, Postgres, RabbitMQ, Redis, Server
 
 ROOT = Path(__file__).parent.parent
 ASSETS = Path(os.environ.get("PIXELMILL_TEST_ASSETS", ROOT.parent / "shared" / "assets"))
@@ -35,3 +39,65 @@ def photo_path() -> Path:
 @pytest.fixture(scope="session")
 def photo(photo_path: Path) -> bytes:
     return photo_path.read_bytes()
+
+
+# -- real servers --------------------------------------------------------------------------------------------------
+
+S = TypeVar("S", bound=Server)
+
+
+def _running(kind: type[S], factory: pytest.TempPathFactory) -> Iterator[S]:
+    """One server for all tests of the run; absent on a user's machine its tests skip, in CI they fail."""
+    missing = kind.missing()
+    if missing is not None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"{missing}; `make servers` brings it")
+    server = kind(factory.mktemp(kind.name.lower()))
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """Tests use databases or key prefixes of their own, and may kill it if they start it again."""
+    yield from _running(Redis, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """Tests create databases of their own: see ``postgres_url``."""
+    yield from _running(Postgres, tmp_path_factory)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """The address of an empty database, which goes with the test."""
+    with postgres_server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """Tests use virtual hosts of their own: see ``rabbitmq_url``."""
+    yield from _running(RabbitMQ, tmp_path_factory)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq_server: RabbitMQ) -> Iterator[str]:
+    """The address of an empty virtual host, which goes with the test."""
+    with rabbitmq_server.virtual_host() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    """S3 and SQS; tests use buckets and queues of their own names."""
+    yield from _running(Moto, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Blob and queue storage of Azure; tests use containers and queues of their own names."""
+    yield from _running(Azurite, tmp_path_factory)
