@@ -202,23 +202,10 @@ class Postgres(Server):
             for folder in (self.folder, *self.folder.parents):
                 if not folder.stat().st_mode & 0o001:
                     folder.chmod(folder.stat().st_mode | 0o011)  # the cluster's owner must get through
+        program = Path(self.path() or "").resolve().with_name("initdb")
+        options = ["-U", "pixelmill", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(
-            [
-                str(Path(self.path() or "").resolve().with_name("initdb")),
-                "-D",
-                str(self.data),
-                "-U",
-                "pixelmill",
-                "-A",
-                "trust",
-                "--no-sync",
-                "-E",
-                "UTF8",
-            ],
-            check=True,
-            capture_output=True,
-            cwd="/",
-            **self.options(),
+            [str(program), "-D", str(self.data), *options], check=True, capture_output=True, cwd="/", **self.options()
         )
 
     def command(self) -> Sequence[str]:
