@@ -20,6 +20,7 @@ nothing of HTTP: ``api/problems.py`` maps types to status codes.
     │   ├── TaskTimeout            the hard time limit passed
     │   ├── OutOfMemory            the memory limit was reached
     │   ├── WorkerCrashed          the process died under it (may be retried)
+    │   ├── NodeLost               the machine went away under it (may be retried)
     │   └── Cancelled              somebody cancelled it
     ├── StorageError               bytes at rest
     │   ├── InvalidURI             an address that can't be understood
@@ -35,6 +36,7 @@ nothing of HTTP: ``api/problems.py`` maps types to status codes.
     │   └── IdempotencyConflict    the same key came with another request
     ├── CapacityError
     │   ├── Busy                   no slot came free in time (may be retried)
+    │   ├── TargetUnavailable      the place did not take it, and the attempt does not count (may be retried)
     │   ├── QueueFull              a bound on waiting work was reached (may be retried)
     │   └── ShuttingDown           this process is draining (may be retried)
     ├── AccessError
@@ -166,6 +168,14 @@ class WorkerCrashed(RunError):
     retryable = True
 
 
+class NodeLost(RunError):
+    """The machine that ran it fell silent or was cut off. Nobody knows how far it came; running it again is safe."""
+
+    type = "node-lost"
+    title = "The node was lost"
+    retryable = True
+
+
 class Cancelled(RunError):
     """The task was cancelled before it ended."""
 
@@ -272,6 +282,13 @@ class Busy(CapacityError):
 
     type = "busy"
     title = "All workers are busy"
+
+
+class TargetUnavailable(CapacityError):
+    """A target refused the task or could not be reached: nothing ran, so the attempt does not count."""
+
+    type = "target-unavailable"
+    title = "The target did not take the task"
 
 
 class QueueFull(CapacityError):

@@ -12,7 +12,7 @@ from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.memory_queue import MemoryLeaseQueue
 from pixelmill.engines.queue import Lease, LeaseQueue, Message
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.errors import PixelmillError, StorageFull, StorageUnavailable
+from pixelmill.errors import PixelmillError, StorageFull, StorageUnavailable, TargetUnavailable
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import TaskEvent
@@ -213,6 +213,25 @@ async def test_a_task_given_out_too_often_fails_without_being_run() -> None:
         assert script.begun == []
         assert rig.ledger.events[-1].attempt == 2
         assert (await rig.engine.depth()).dead == 1
+
+
+async def test_a_target_that_takes_nothing_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixelmill.engines.leased.PAUSE_S", 0.0)
+    refusals = 5
+
+    async def refuse(message: TaskMessage, attempt: int) -> None:
+        nonlocal refusals
+        assert attempt == 1
+        if refusals:
+            refusals -= 1
+            raise TargetUnavailable("It answers 503.")
+
+    rig = LeasedRig(MemoryLeaseQueue(), Script({"t": refuse}), Slots(1))
+    async with ending(rig):
+        await rig.engine.start()
+        await rig.submit([message_of("t", max_attempts=2)])
+        await rig.ledger.until(lambda: rig.ledger.ended() == ["t"])
+    assert [event.kind for event in rig.ledger.events] == ["started", "returned"] * 5 + ["started", "succeeded"]
 
 
 async def test_an_idle_engine_holds_no_slot() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,12 @@ class Switch:
 
     def verdict(self) -> Gate:
         return Gate(open=self.open, reason="" if self.open else "closed by the test")
+
+    def rank(self) -> float:
+        return 0.0
+
+    def describe(self) -> dict[str, Any]:
+        return {"rule": "switch"}
 
 
 async def settled() -> None:
@@ -156,7 +163,10 @@ async def test_the_first_target_with_room_and_an_open_gate_is_taken() -> None:
     async with await dispatcher.acquire("normal", 0) as slot:
         assert slot.target == "far"
     gates = [target["gate"] for target in dispatcher.snapshot()["targets"]]
-    assert gates == [{"open": False, "reason": "ill"}, {"open": True, "reason": ""}]
+    assert gates == [
+        {"open": False, "reason": "ill", "rule": "switch"},
+        {"open": True, "reason": "", "rule": "auto"},
+    ]
 
 
 async def test_a_gate_that_opens_is_noticed_without_being_told() -> None:
@@ -167,6 +177,73 @@ async def test_a_gate_that_opens_is_noticed_without_being_told() -> None:
     gate.open = True
     async with asyncio.timeout(5):
         (await task).release()
+
+
+async def test_a_target_that_joins_takes_what_waits() -> None:
+    dispatcher = Dispatcher([])
+    waiting = asyncio.create_task(dispatcher.acquire("batch"))
+    await settled()
+    assert not waiting.done()
+    dispatcher.add(StubTarget("joined", 1))
+    assert (await waiting).target == "joined"
+    with pytest.raises(ValueError, match="joined"):
+        dispatcher.add(StubTarget("joined", 1))
+
+
+async def test_a_target_that_leaves_gets_no_more_and_its_slots_stay_counted() -> None:
+    dispatcher = Dispatcher([StubTarget("stays", 1), StubTarget("leaves", 1)])
+    stays, leaves = await dispatcher.acquire(), await dispatcher.acquire()
+    dispatcher.remove("leaves")
+    dispatcher.remove("leaves")
+    assert [target["name"] for target in dispatcher.snapshot()["targets"]] == ["stays"]
+    waiting = asyncio.create_task(dispatcher.acquire())
+    leaves.release()
+    await settled()
+    assert not waiting.done()
+    assert dispatcher.running == 1
+    stays.release()
+    assert (await waiting).target == "stays"
+
+
+async def test_overflow_takes_work_when_the_last_gate_shuts_and_gives_it_back_when_one_opens() -> None:
+    gate, bursts = Switch(), Switch()
+    dispatcher = Dispatcher([StubTarget("own", 1)], gates={"own": gate})
+    dispatcher.add(StubTarget("cloud", 1), bursts, overflow=True)
+    async with await dispatcher.acquire(wait_s=0) as own:
+        assert (own.target, own.reason) == ("own", "its gate is open")
+        with pytest.raises(Busy):
+            await dispatcher.acquire(wait_s=0)  # full is no reason to pay
+        gate.open = False
+        async with await dispatcher.acquire(wait_s=0) as cloud:
+            assert cloud.target == "cloud"
+            assert cloud.reason == "every gate is shut (own: closed by the test)"
+    bursts.open = False  # the budget is spent: work goes on all the same
+    async with await dispatcher.acquire(wait_s=0) as own:
+        assert (own.target, own.reason[:15]) == ("own", "no gate is open")
+    gate.open = bursts.open = True
+    async with await dispatcher.acquire(wait_s=0) as own:
+        assert own.target == "own"
+
+
+async def test_overflow_helps_a_class_that_waits_too_long_by_its_own_measure() -> None:
+    dispatcher = Dispatcher([StubTarget("own", 1)], latency_s={Priority.NORMAL: 5.0})
+    dispatcher.add(StubTarget("cloud", 1), overflow=True)
+    async with await dispatcher.acquire():
+        now = time.monotonic()
+        dispatcher.note_queued({Priority.NORMAL: now - 4.0, Priority.BATCH: now - 1000.0})
+        for priority in (Priority.NORMAL, Priority.BATCH):
+            with pytest.raises(Busy):
+                await dispatcher.acquire(priority, 0)
+        batch, normal = (asyncio.create_task(dispatcher.acquire(kind)) for kind in (Priority.BATCH, Priority.NORMAL))
+        await settled()
+        dispatcher.note_queued({Priority.NORMAL: now - 6.0})
+        async with await normal as slot:
+            assert slot.target == "cloud"
+            assert "longer than 5 s" in slot.reason
+        await settled()
+        assert not batch.done()
+    async with await batch as slot:
+        assert slot.target == "own"
 
 
 async def test_draining_ends_the_line_and_waits_for_what_runs() -> None:

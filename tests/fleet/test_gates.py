@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmill.fleet.gates import AutoGate, ThresholdGate
+from pixelmill.errors import ConfigError
+from pixelmill.fleet.gates import AutoGate, LowestCpuGate, ThresholdGate, gate_named
 from pixelmill.fleet.load import LoadSample
 
 
@@ -70,3 +72,36 @@ def test_it_never_closes_at_or_below_nor_opens_above(values: list[float]) -> Non
                 assert not gate.verdict().open
             if average < 34.999:
                 assert gate.verdict().open
+
+
+def test_the_rule_of_the_two_machines_looks_at_all_load_and_ranks_by_it() -> None:
+    gate = LowestCpuGate(cpu=40)
+    assert gate.verdict().open
+    for _ in range(5):
+        gate.observe(sample(foreign_cpu=10, own=25))
+    assert gate.verdict().open
+    assert gate.rank() == pytest.approx(35)
+    for _ in range(5):
+        gate.observe(sample(foreign_cpu=10, own=35))
+    assert not gate.verdict().open
+    assert "45 % CPU (threshold 40 %)" in gate.verdict().reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "described"),
+    [
+        ("auto", {"rule": "auto"}),
+        ("lowest-cpu-40", {"rule": "lowest-cpu-40", "cpu_threshold": 40, "host_cpu": None}),
+        ("threshold", {"rule": "threshold", "cpu_threshold": 40, "ram_threshold": 85}),
+        ("threshold-60", {"rule": "threshold", "cpu_threshold": 60, "ram_threshold": 85}),
+        ("threshold-60-90", {"rule": "threshold", "cpu_threshold": 60, "ram_threshold": 90}),
+    ],
+)
+def test_a_rule_has_a_name(rule: str, described: dict[str, object]) -> None:
+    assert described.items() <= gate_named(rule).describe().items()
+
+
+@pytest.mark.parametrize("rule", ["", "atuo", "threshold-", "threshold-101", "lowest-cpu", "lowest-cpu-400", "auto-3"])
+def test_an_unknown_rule_is_refused(rule: str) -> None:
+    with pytest.raises(ConfigError, match="lowest-cpu-40"):
+        gate_named(rule)

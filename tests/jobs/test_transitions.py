@@ -9,7 +9,7 @@ from pixelmill.testing.job_store import event_of
 
 EVENTS = st.builds(
     event_of,
-    kind=st.sampled_from(["started", "requeued", "succeeded", "failed"]),
+    kind=st.sampled_from(["started", "requeued", "returned", "succeeded", "failed"]),
     task=st.just("job-0"),
     run=st.integers(0, 1),
     attempt=st.integers(1, 4),
@@ -22,7 +22,7 @@ TASKS = st.builds(TaskFacts, state=st.sampled_from(State), run=st.integers(0, 1)
 def test_every_step_is_legal(task: TaskFacts, event) -> None:  # type: ignore[no-untyped-def] # a hypothesis value
     after, _ = advance(task, event)
     assert is_legal(task.state, after.state)
-    assert after.attempts >= task.attempts
+    assert after.attempts >= task.attempts - (event.kind == "returned")
     assert after.run == task.run
 
 
@@ -57,6 +57,14 @@ def test_a_start_without_an_end_of_the_one_before_tells_that_it_was_lost() -> No
     assert again.state is State.RUNNING
     assert lost is not None
     assert (lost.attempt, lost.started, lost.ended) == (1, 1.0, 9.0)
+
+
+def test_an_attempt_that_was_not_taken_does_not_count() -> None:
+    running, _ = advance(TaskFacts(State.QUEUED, 0, 0), event_of("started", "job-0", attempt=1, at=1.0))
+    returned, lost = advance(running, event_of("returned", "job-0", attempt=1, at=2.0))
+    assert (returned.state, returned.attempts, lost) == (State.QUEUED, 0, None)
+    again, _ = advance(returned, event_of("started", "job-0", attempt=1, at=3.0))
+    assert (again.state, again.attempts, again.started) == (State.RUNNING, 1, 3.0)
 
 
 @given(st.sampled_from(State), st.sampled_from(State), st.integers(1, 5))

@@ -86,6 +86,8 @@ def task_body(task: Task) -> dict[str, Any]:
         "ended": moment(task.ended),
         "target": task.target,
         "worker": task.worker,
+        "why": task.why,
+        "cost": task.cost,
         "outcome": None if task.outcome is None else outcome_body(task.outcome),
         "error": None if task.error is None else failure_body(task.error),
         "links": links,

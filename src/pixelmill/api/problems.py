@@ -43,6 +43,8 @@ KINDS: Mapping[str, Kind] = {
     "run-failed": Kind(500, "The attempt failed for a reason of the machine. Try again; then look at the log."),
     "task-timeout": Kind(422, "The work takes longer than allowed, and will again. Use a smaller image or less work."),
     "out-of-memory": Kind(422, "The work needs more memory than a process may have. Use a smaller image."),
+    "node-lost": Kind(500, "The machine went away under the task. It may be retried."),
+    "target-unavailable": Kind(503, "The place that was chosen did not take the task. Try again."),
     "worker-crashed": Kind(500, "The process died under the task. It may be retried; report it if it happens again."),
     "cancelled": Kind(409, "Somebody cancelled the work. Retry the job if you still want it."),
     "storage-error": Kind(500, "Bytes could not be read or written. The log says why."),

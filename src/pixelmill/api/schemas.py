@@ -127,8 +127,10 @@ class TaskBody(Answer):
     queued: Moment
     started: Moment | None
     ended: Moment | None
-    target: str | None
-    worker: str | None
+    target: Annotated[str | None, Field(description="Where it ran last", examples=["local"])]
+    worker: Annotated[str | None, Field(description="The process there", examples=["4711"])]
+    why: Annotated[str | None, Field(description="Why there", examples=["its gate is open"])]
+    cost: Annotated[float, Field(description="What it cost there, in the currency of the prices")]
     outcome: OutcomeBody | None
     error: FailureBody | None
     links: dict[str, str]

@@ -92,6 +92,8 @@ class TaskStatus:
     attempts: int = 0
     target: str | None = None
     worker: str | None = None
+    why: str | None = None
+    cost: float = 0.0
     queued: str | None = None
     started: str | None = None
     ended: str | None = None

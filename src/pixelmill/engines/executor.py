@@ -43,6 +43,11 @@ class Slot(Protocol):
         """Where it is."""
         ...
 
+    @property
+    def reason(self) -> str:
+        """Why there."""
+        ...
+
     async def run(self, request: RunRequest) -> RunResult:
         """Run a task there."""
         ...
@@ -86,11 +91,11 @@ class Executor:
         except PixelmillError as error:
             if error.retryable or isinstance(error, Cancelled | ShuttingDown):
                 raise
-            document = self._document("failed", attempt, started, error=error, target=slot.target)
+            document = self._document("failed", attempt, started, error=error, slot=slot)
             body = None
         else:
             body = result.outcome.bytes
-            document = self._document("succeeded", attempt, started, result=result)
+            document = self._document("succeeded", attempt, started, result=result, slot=slot)
         async with self._storing:
             slot.release()
             return _event(message, attempt, await self._keep(key, body, document))
@@ -160,7 +165,7 @@ class Executor:
         *,
         result: RunResult | None = None,
         error: PixelmillError | None = None,
-        target: str | None = None,
+        slot: Slot | None = None,
     ) -> dict[str, Any]:
         outcome = None
         if result is not None:
@@ -171,8 +176,10 @@ class Executor:
             "outcome": outcome,
             "error": None if error is None else error_to_dict(error),
             "attempt": attempt,
-            "target": result.target if result is not None else target,
+            "target": result.target if result is not None else None if slot is None else slot.target,
             "worker": None if result is None else result.worker,
+            "why": None if slot is None else slot.reason,
+            "cost": 0.0 if result is None else result.cost,
             "started": started,
             "ended": self._now(),
         }
@@ -191,4 +198,6 @@ def _event(message: TaskMessage, attempt: int, document: Mapping[str, Any]) -> T
         worker=document["worker"],
         outcome=document["outcome"],
         error=document["error"],
+        why=document.get("why"),  # documents of before have neither
+        cost=document.get("cost", 0.0),
     )

@@ -26,6 +26,7 @@ from pixelmill.errors import (
     PixelmillError,
     ShuttingDown,
     StorageError,
+    TargetUnavailable,
     WorkerCrashed,
     error_to_dict,
 )
@@ -289,10 +290,12 @@ class LeasedEngine:
                 )
                 await self._give_up(held, WorkerCrashed(reason))
                 return
-            self._reporter.say(self._event("started", held, target=slot.target))
+            self._reporter.say(self._event("started", held, slot=slot))
             self._reporter.end(held.lease, await self._executor.execute(held.message, held.attempt, slot))
         except asyncio.CancelledError:
             self._interrupted(held)
+        except TargetUnavailable as error:
+            self._returned(held, error)
         except PixelmillError as error:
             await self._lost(held, error)
         except Exception as error:
@@ -317,12 +320,18 @@ class LeasedEngine:
         held.back_in_s = after_s
         self._reporter.lose(held.lease, self._event("requeued", held, error), after_s)
 
+    def _returned(self, held: _Held, error: TargetUnavailable) -> None:
+        """Nothing ran: the task waits for a better place, and the attempt does not count."""
+        log.warning("task %s was not taken: %s", held.message.id, error)
+        held.back_in_s = PAUSE_S
+        self._reporter.give_back(held.lease, self._event("returned", held, error), PAUSE_S)
+
     async def _give_up(self, held: _Held, error: PixelmillError) -> None:
         event = await self._executor.give_up(held.message, held.attempt, error)
         self._reporter.bury(held.lease, event, str(error))
 
     def _event(
-        self, kind: str, held: _Held, error: PixelmillError | None = None, target: str | None = None
+        self, kind: str, held: _Held, error: PixelmillError | None = None, slot: Slot | None = None
     ) -> TaskEvent:
         message = held.message
         return TaskEvent(
@@ -333,8 +342,9 @@ class LeasedEngine:
             run=message.run,
             attempt=held.attempt,
             at=self._now(),
-            target=target,
+            target=None if slot is None else slot.target,
             error=None if error is None else error_to_dict(error),
+            why=None if slot is None else slot.reason,
         )
 
 

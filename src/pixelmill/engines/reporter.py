@@ -36,14 +36,14 @@ class _Batch:
 
     events: list[TaskEvent] = field(default_factory=list)
     ended: list[Lease] = field(default_factory=list)
-    lost: list[tuple[Lease, float]] = field(default_factory=list)  # visible again after so many seconds
+    lost: list[tuple[Lease, float, bool]] = field(default_factory=list)  # visible in so many seconds; counted or not
     dead: list[tuple[Lease, str]] = field(default_factory=list)
 
     def leases(self) -> Iterable[Lease]:
         """All leases in it."""
         yield from self.ended
-        for lease, _ in (*self.lost, *self.dead):
-            yield lease
+        yield from (lease for lease, *_ in self.lost)
+        yield from (lease for lease, _ in self.dead)
 
 
 class Reporter:
@@ -76,7 +76,12 @@ class Reporter:
 
     def lose(self, lease: Lease, event: TaskEvent, after_s: float) -> None:
         """The attempt is lost: the message goes back."""
-        self._next.lost.append((lease, after_s))
+        self._next.lost.append((lease, after_s, True))
+        self._note(event)
+
+    def give_back(self, lease: Lease, event: TaskEvent, after_s: float) -> None:
+        """No attempt was made: the message goes back as if it had not been delivered."""
+        self._next.lost.append((lease, after_s, False))
         self._note(event)
 
     def bury(self, lease: Lease, event: TaskEvent, reason: str) -> None:
@@ -168,8 +173,9 @@ class Reporter:
         """Delete, release, bury. What fails here is delivered again when its lease ends, and found to have ended."""
         try:
             await self._queue.delete(batch.ended)
-            for after_s in {after_s for _, after_s in batch.lost}:
-                await self._queue.release([lease for lease, after in batch.lost if after == after_s], after_s=after_s)
+            for after_s, begun in {(after_s, begun) for _, after_s, begun in batch.lost}:
+                leases = [lease for lease, *kind in batch.lost if kind == [after_s, begun]]
+                await self._queue.release(leases, after_s=after_s, begun=begun)
             for lease, reason in batch.dead:
                 await self._queue.dead_letter(lease, reason)
         except PixelmillError as error:

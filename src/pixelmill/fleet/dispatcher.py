@@ -1,7 +1,7 @@
 """The dispatcher: owns every slot of this process and gives each free one to the next task, interactive work first.
 
 It knows targets, gates and priorities; it knows no jobs, queues or pixels. A slot is given at the last moment: to the
-first waiter of the highest class, on the first target that has room and whose gate is open.
+first waiter of the highest class, on the place that ``fleet/places.py`` chooses. Places come and go while it runs.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from pixelmill.errors import Busy, QueueFull, ShuttingDown
-from pixelmill.fleet.gates import AutoGate, Gate
+from pixelmill.fleet.gates import AutoGate, GatePolicy
+from pixelmill.fleet.places import Choice, Place, choose
 from pixelmill.jobs.model import Priority
-from pixelmill.targets.target import RunRequest, RunResult, Target, TargetLoad
+from pixelmill.targets.target import RunRequest, RunResult, Target
 
 ORDER = (Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH)
 
@@ -24,43 +25,14 @@ _MAX_RETRY_AFTER_S = 60.0
 _SMOOTHING = 0.1  # weight of the newest duration in the running mean
 
 
-class GatePolicy(Protocol):
-    """What judges one target."""
-
-    def verdict(self) -> Gate:
-        """Whether the next task may go there."""
-        ...
-
-
-class _Place:
-    """A target with its gate and the slots that are out."""
-
-    def __init__(self, target: Target, gate: GatePolicy, reserved: int) -> None:
-        self.target = target
-        self.gate = gate
-        self.reserved = reserved
-        self.out = 0
-
-    def verdict(self, load: TargetLoad) -> Gate:
-        """The gate's, unless the target itself can't run anything."""
-        return self.gate.verdict() if load.healthy else Gate(open=False, reason=load.reason or "unhealthy")
-
-    def has_room(self, priority: Priority) -> bool:
-        """True where a slot is free, its gate is open, and it is not kept for more urgent work."""
-        load = self.target.load()
-        # A pool of one slot has none to spare: it serves all classes.
-        kept = 0 if priority is Priority.INTERACTIVE else min(self.reserved, load.capacity - 1)
-        return self.out < load.capacity - kept and self.verdict(load).open
-
-
 class Slot:
     """Room for one running task. Release it when done (``async with`` does); releasing again changes nothing."""
 
-    __slots__ = ("_dispatcher", "_place", "_released", "priority")
+    __slots__ = ("_dispatcher", "_place", "_released", "priority", "reason")
 
-    def __init__(self, dispatcher: Dispatcher, place: _Place, priority: Priority) -> None:
+    def __init__(self, dispatcher: Dispatcher, choice: Choice, priority: Priority) -> None:
         self._dispatcher = dispatcher
-        self._place = place
+        self._place, self.reason = choice
         self._released = False
         self.priority = priority
 
@@ -90,10 +62,11 @@ class Slot:
 
 
 class Dispatcher:
-    """Slots of ``targets``, in order of preference. ``gates`` by target name; others are always open.
+    """Slots of ``targets``, to begin with. ``gates`` by target name; others are always open.
 
     The last ``reserved`` slots of each target are only given to interactive work. No more than ``max_waiting``
-    tasks wait. Belongs to one event loop.
+    tasks wait. ``latency_s``: work of a class that has waited longer may overflow; without it, only when no gate of our
+    own is open. Belongs to one event loop.
     """
 
     def __init__(
@@ -103,10 +76,14 @@ class Dispatcher:
         reserved: int = 1,
         max_waiting: int = 10_000,
         gates: Mapping[str, GatePolicy] | None = None,
+        latency_s: Mapping[Priority, float] | None = None,
     ) -> None:
         gates = gates or {}
-        self._places = [_Place(target, gates.get(target.name, AutoGate()), reserved) for target in targets]
+        self._places: dict[str, Place] = {}
+        self._leaving: list[Place] = []  # removed, with slots that are still out
         self._max_waiting = max_waiting
+        self._latency_s = latency_s or {}
+        self._queued: Mapping[Priority, float] = {}  # since when the oldest task in a queue waits, by class
         # Dictionaries as ordered sets: first in, first out, and a waiter that gives up leaves at once.
         self._waiting: dict[Priority, dict[asyncio.Future[Slot], float]] = {priority: {} for priority in ORDER}
         self._draining = False
@@ -114,6 +91,29 @@ class Dispatcher:
         self._empty.set()
         self._recheck: asyncio.TimerHandle | None = None
         self._mean_s = 1.0
+        for target in targets:
+            self.add(target, gates.get(target.name), reserved=reserved)
+
+    # -- places ----------------------------------------------------------------------------------
+
+    def add(self, target: Target, gate: GatePolicy | None = None, *, reserved: int = 0, overflow: bool = False) -> None:
+        """From now on slots are given there too; raises :class:`ValueError` for a name that is taken."""
+        if target.name in self._places:
+            raise ValueError(f"there is a target {target.name!r} already")
+        self._places[target.name] = Place(target, gate or AutoGate(), reserved=reserved, overflow=overflow)
+        self._grant()
+
+    def remove(self, name: str) -> None:
+        """Give no more slots there; those that are out stay valid. An unknown name is no error."""
+        place = self._places.pop(name, None)
+        if place is not None and place.out:
+            self._leaving.append(place)
+        self._grant()  # with that place gone overflow may take what waits
+
+    def note_queued(self, since: Mapping[Priority, float]) -> None:
+        """Tell since when (``time.monotonic``) the oldest task of each class waits in queues outside."""
+        self._queued = since
+        self._grant()
 
     # -- taking slots ----------------------------------------------------------------------------
 
@@ -126,9 +126,9 @@ class Dispatcher:
         if self._draining:
             raise _shutting_down()
         if not self._is_anybody_ahead(priority):
-            place = self._find(priority)
-            if place is not None:
-                return self._give(place, priority)
+            choice = self._find(priority)
+            if choice is not None:
+                return self._give(choice, priority)
         if wait_s is not None and wait_s <= 0:
             raise self._busy(0)
         if self.waiting >= self._max_waiting:
@@ -171,19 +171,29 @@ class Dispatcher:
     def _is_anybody_ahead(self, priority: Priority) -> bool:
         return any(self._waiting[other] for other in ORDER[: ORDER.index(priority) + 1])
 
-    def _find(self, priority: Priority) -> _Place | None:
-        return next((place for place in self._places if place.has_room(priority)), None)
+    def _find(self, priority: Priority) -> Choice | None:
+        latency = self._latency_s.get(priority)
+        waited = 0.0 if latency is None else self._waited(priority)
+        return choose(self._places.values(), priority, waited_s=waited, latency_s=latency)
 
-    def _give(self, place: _Place, priority: Priority) -> Slot:
-        place.out += 1
+    def _waited(self, priority: Priority) -> float:
+        """Seconds that the oldest work of the class has waited, here or in a queue outside."""
+        now = time.monotonic()
+        oldest = min((*list(self._waiting[priority].values())[:1], self._queued.get(priority, now)))
+        return now - oldest
+
+    def _give(self, choice: Choice, priority: Priority) -> Slot:
+        choice.place.out += 1
         self._empty.clear()
-        return Slot(self, place, priority)
+        return Slot(self, choice, priority)
 
     # -- giving slots ----------------------------------------------------------------------------
 
-    def give_back(self, place: _Place) -> None:
+    def give_back(self, place: Place) -> None:
         """A slot was released (only :class:`Slot` calls this, once)."""
         place.out -= 1
+        if not place.out and place in self._leaving:
+            self._leaving.remove(place)
         if not self.running:
             self._empty.set()
         self._grant()
@@ -207,17 +217,18 @@ class Dispatcher:
                 if waiter.done():  # cancelled or expired, and about to leave
                     del queue[waiter]
                     continue
-                place = self._find(priority)
-                if place is None:
-                    # Less urgent classes may use no place that this one may not.
-                    self._check_again_later()
-                    return
+                choice = self._find(priority)
+                if choice is None:
+                    break  # a less urgent class may still overflow, for it has waited too long by its own measure
                 del queue[waiter]
-                waiter.set_result(self._give(place, priority))
+                waiter.set_result(self._give(choice, priority))
+        if self.waiting:
+            self._check_again_later()
 
     def _check_again_later(self) -> None:
-        """A slot that is released grants; a gate that opens does not."""
-        if any(not place.verdict(place.target.load()).open for place in self._places):
+        """A slot that is released grants; a gate that opens, and time that passes, do not."""
+        places = self._places.values()
+        if self._latency_s or not self._places or any(not place.verdict().open for place in places):
             self._recheck = asyncio.get_running_loop().call_later(_RECHECK_S, self._grant)
 
     # -- ending ----------------------------------------------------------------------------------
@@ -245,7 +256,7 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """Slots that are out."""
-        return sum(place.out for place in self._places)
+        return sum(place.out for place in (*self._places.values(), *self._leaving))
 
     @property
     def waiting(self) -> int:
@@ -254,8 +265,8 @@ class Dispatcher:
 
     @property
     def capacity(self) -> int:
-        """Slots of all targets together."""
-        return sum(place.target.load().capacity for place in self._places)
+        """Slots of all targets of our own together."""
+        return sum(place.target.load().capacity for place in self._places.values() if not place.overflow)
 
     def retry_after(self) -> int:
         """Seconds after which a slot is likely to be free: what waits and runs, at the recent pace."""
@@ -270,10 +281,10 @@ class Dispatcher:
             "draining": self._draining,
             "waiting": {priority.value: len(queue) for priority, queue in self._waiting.items()},
             "oldest_wait_s": round(now - min(oldest), 3) if oldest else 0.0,
-            "targets": [self._describe(place) for place in self._places],
+            "targets": [self._describe(place) for place in self._places.values()],
         }
 
-    def _describe(self, place: _Place) -> dict[str, Any]:
+    def _describe(self, place: Place) -> dict[str, Any]:
         load = place.target.load()
         gate = place.verdict(load)
         return {
@@ -283,7 +294,8 @@ class Dispatcher:
             "reserved": place.reserved,
             "restarts": load.restarts,
             "healthy": load.healthy,
-            "gate": {"open": gate.open, "reason": gate.reason},
+            "overflow": place.overflow,
+            "gate": {"open": gate.open, "reason": gate.reason, **place.gate.describe()},
         }
 
     def _busy(self, wait_s: float) -> Busy:

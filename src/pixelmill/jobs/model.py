@@ -122,7 +122,8 @@ class Task:
     """One source through one pipeline.
 
     ``outcome`` is ``Outcome.to_dict()`` plus ``bytes`` (length of the result); ``error`` is ``error_to_dict()``.
-    ``run`` counts manual retries; ``attempts`` counts deliveries in this run. ``target``: where it ran last.
+    ``run`` counts manual retries; ``attempts`` counts deliveries in this run. ``target``: where it ran last, ``why``
+    there (a sentence), and what it ``cost`` there (in the currency of the configured prices; 0 on own machines).
     """
 
     id: str
@@ -141,6 +142,8 @@ class Task:
     error: Mapping[str, Any] | None = None
     target: str | None = None
     worker: str | None = None
+    why: str | None = None
+    cost: float = 0.0
 
 
 def result_key(owner: str, job: str, task: str, run: int) -> str:
@@ -152,7 +155,8 @@ def result_key(owner: str, job: str, task: str, run: int) -> str:
 class TaskEvent:
     """What a target's side says of a task; the recorder turns it into state.
 
-    ``kind`` is one of ``started``, ``succeeded``, ``failed``, ``requeued`` (an attempt was lost; ``error`` says why).
+    ``kind`` is one of ``started``, ``succeeded``, ``failed``, ``requeued`` (an attempt was lost; ``error`` says why),
+    ``returned`` (the target did not take it: the attempt does not count).
     ``at`` is seconds since the epoch. Applying an event twice, or after a final state, changes nothing.
     """
 
@@ -167,6 +171,8 @@ class TaskEvent:
     worker: str | None = None
     outcome: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    why: str | None = None
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ _FETCH = select(
     tasks.c.started,
     tasks.c.target,
     tasks.c.worker,
+    tasks.c.why,
 ).select_from(_ids.join(tasks, tasks.c.id == _ids.c.id))
 
 _changed = table_of(
@@ -76,6 +77,8 @@ _changed = table_of(
     error=Text,
     target=Text,
     worker=Text,
+    why=Text,
+    cost=Double,
     final=Boolean,
 ).subquery("changed")
 _UPDATE = (
@@ -83,7 +86,7 @@ _UPDATE = (
     .values(
         {
             name: _changed.c[name]
-            for name in ("state", "attempts", "started", "ended", "outcome", "error", "target", "worker")
+            for name in ("state", "attempts", "started", "ended", "outcome", "error", "target", "worker", "why", "cost")
         }
         | {"released": tasks.c.released & ~_changed.c.final}
     )
@@ -186,6 +189,7 @@ def _fetch(connection: Connection, events: Iterable[TaskEvent]) -> dict[str, _En
             started=row["started"],
             target=row["target"],
             worker=row["worker"],
+            why=row["why"],
         )
         entries[row["id"]] = _Entry(row, facts, facts)
     return entries
@@ -245,6 +249,8 @@ def _task_row(entry: _Entry) -> tuple[Any, ...]:
         None if now.error is None else dumps(now.error),
         now.target,
         now.worker,
+        now.why,
+        now.cost,
         now.state.is_final,
     )
 

@@ -86,6 +86,8 @@ def task_from(row: RowMapping) -> Task:
         error=json.loads(row["error"]) if row["error"] else None,
         target=row["target"],
         worker=row["worker"],
+        why=row["why"],
+        cost=row["cost"],
     )
 
 

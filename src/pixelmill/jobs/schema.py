@@ -77,6 +77,8 @@ tasks = Table(
     Column("error", Text),
     Column("target", Text),
     Column("worker", Text),
+    Column("why", Text),
+    Column("cost", Double, nullable=False, server_default="0"),
     UniqueConstraint("job", "seq", name="tasks_by_place"),
     Index("tasks_by_state", "job", "state", "seq"),
     Index("tasks_by_source", "source"),  # which inputs other tasks still use, when a job is deleted

@@ -1,7 +1,7 @@
 """What an event makes of a task, as pure functions; the job store applies them in batches.
 
 Laws that the tests hold: an event applied twice changes nothing the second time; nothing changes a task in a final
-state; an event of another run changes nothing; attempts never decrease within a run.
+state; an event of another run changes nothing; attempts only decrease, by one, where a target did not take the task.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class TaskFacts:
     ended: float | None = None
     target: str | None = None
     worker: str | None = None
+    why: str | None = None
+    cost: float = 0.0
     outcome: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
 
@@ -49,6 +51,8 @@ def advance(task: TaskFacts, event: TaskEvent) -> tuple[TaskFacts, LostAttempt |
         return _start(task, event)
     if event.kind == "requeued":
         return _requeue(task, event)
+    if event.kind == "returned":
+        return _return(task, event), None
     if event.kind in {"succeeded", "failed"}:
         return _end(task, event), None
     raise ValueError(f"unknown kind of task event: {event.kind!r}")
@@ -69,6 +73,7 @@ def _start(task: TaskFacts, event: TaskEvent) -> tuple[TaskFacts, LostAttempt | 
         started=event.at,
         target=event.target,
         worker=event.worker,
+        why=event.why,
     )
     return started, lost
 
@@ -88,6 +93,12 @@ def _requeue(task: TaskFacts, event: TaskEvent) -> tuple[TaskFacts, LostAttempt 
     return replace(task, state=State.QUEUED, attempts=event.attempt, started=None), lost
 
 
+def _return(task: TaskFacts, event: TaskEvent) -> TaskFacts:
+    if task.state is not State.RUNNING or event.attempt != task.attempts:
+        return task
+    return replace(task, state=State.QUEUED, attempts=event.attempt - 1, started=None)
+
+
 def _end(task: TaskFacts, event: TaskEvent) -> TaskFacts:
     # An end counts whichever attempt it comes from: its outcome is stored, and the first one stored stands.
     return replace(
@@ -98,6 +109,8 @@ def _end(task: TaskFacts, event: TaskEvent) -> TaskFacts:
         ended=event.at,
         target=event.target or task.target,
         worker=event.worker or task.worker,
+        why=event.why or task.why,
+        cost=event.cost,
         outcome=event.outcome,
         error=event.error,
     )

@@ -33,11 +33,12 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The outcome and where it came from: target name and process id (or the like)."""
+    """The outcome and where it came from: target name and process id (or the like); and what it cost."""
 
     outcome: Outcome
     target: str
     worker: str
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

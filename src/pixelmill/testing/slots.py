@@ -15,6 +15,7 @@ class BareSlot:
     """One of :class:`Slots`; ``run`` calls the function that was given there."""
 
     target = "bare"
+    reason = "there is no other"
 
     def __init__(self, owner: Slots) -> None:
         self._owner = owner

@@ -1,0 +1,100 @@
+"""Places: targets with their gates and the slots that are out, and which of them takes the next task. Pure.
+
+The rule, in order: a place of our own whose gate is open; overflow, while no gate of our own is open or work has waited
+too long; and where there is no such place either, any of our own: thresholds decide where work runs, never whether.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pixelmill.fleet.gates import Gate, GatePolicy
+from pixelmill.jobs.model import Priority
+from pixelmill.targets.target import Target, TargetLoad
+
+
+class Place:
+    """A target with its gate and the slots that are out.
+
+    The last ``reserved`` slots are only given to interactive work. ``overflow``: it costs money, and takes work only
+    while the others don't.
+    """
+
+    def __init__(self, target: Target, gate: GatePolicy, *, reserved: int = 0, overflow: bool = False) -> None:
+        self.target = target
+        self.gate = gate
+        self.reserved = reserved
+        self.overflow = overflow
+        self.out = 0
+
+    def verdict(self, load: TargetLoad | None = None) -> Gate:
+        """The gate's, unless the target itself can't run anything."""
+        load = load or self.target.load()
+        return self.gate.verdict() if load.healthy else Gate(open=False, reason=load.reason or "unhealthy")
+
+    def has_room(self, priority: Priority, load: TargetLoad | None = None) -> bool:
+        """True where a slot is free that is not kept for more urgent work, whatever the gate says."""
+        load = load or self.target.load()
+        # A pool of one slot has none to spare: it serves all classes.
+        kept = 0 if priority is Priority.INTERACTIVE else max(0, min(self.reserved, load.capacity - 1))
+        return load.healthy and self.out < load.capacity - kept
+
+    def busy(self) -> float:
+        """Share of its slots that are out."""
+        return self.out / max(1, self.target.load().capacity)
+
+
+class Choice(NamedTuple):
+    """The place that takes the next task, and why it goes there."""
+
+    place: Place
+    reason: str
+
+
+OWN = "its gate is open"
+AS_AUTO = "no gate is open and overflow takes nothing, so gates count as open"
+
+
+def choose(
+    places: Iterable[Place], priority: Priority, *, waited_s: float = 0.0, latency_s: float | None = None
+) -> Choice | None:
+    """The place for the next task of that class, None where it must wait.
+
+    ``waited_s``: how long the oldest task has waited; beyond ``latency_s`` (None: however long) overflow helps.
+    """
+    every = list(places)
+    own = [place for place in every if not place.overflow]
+    opened = [place for place in own if place.verdict().open]
+    room = [place for place in opened if place.has_room(priority)]
+    if room:
+        return Choice(min(room, key=_order), OWN)
+    why = _why_overflow(own, opened, waited_s, latency_s)
+    if why is None:
+        return None
+    spill = [place for place in every if place.overflow and place.verdict().open]
+    free = [place for place in spill if place.has_room(priority)]
+    if free:
+        return Choice(min(free, key=_order), why)
+    if opened or spill:
+        return None
+    room = [place for place in own if place.has_room(priority)]
+    return Choice(min(room, key=_order), AS_AUTO) if room else None
+
+
+def _order(place: Place) -> tuple[float, float]:
+    """By the gate's rank, then the least busy; of equals the first."""
+    return place.gate.rank(), place.busy()
+
+
+def _why_overflow(
+    own: Sequence[Place], opened: Sequence[Place], waited_s: float, latency_s: float | None
+) -> str | None:
+    if not own:
+        return "there is no machine of our own"
+    if not opened:
+        reasons = "; ".join(f"{place.target.name}: {place.verdict().reason}" for place in own)
+        return f"every gate is shut ({reasons})"
+    if latency_s is not None and waited_s > latency_s:
+        return f"work had waited for {waited_s:.1f} s, longer than {latency_s:g} s"
+    return None
