@@ -13,8 +13,7 @@ from pixelmill.api.routes import Routes, parameter, path_id
 from pixelmill.api.schemas import JOB_ID
 from pixelmill.operations.arguments import build, schema
 from pixelmill.operations.montage import Montage
-from pixelmill.pipelines.output import Output
-from pixelmill.pipelines.spec import Pipeline
+from pixelmill.pipelines.forms import read_format
 
 DEFAULT_FORMAT = "jpeg"
 OWN = frozenset({"format", "data"})
@@ -60,7 +59,7 @@ async def get_montage(call: Call) -> Response:
     """
     given = {name: value for name, value in call.request.query_params.items() if name not in OWN}
     montage = build(Montage, given, "montage", strict=False)
-    output = _output(call.query("format") or DEFAULT_FORMAT)
+    output = read_format(call.query("format") or DEFAULT_FORMAT)
     job = await call.service.job(call.owner, call.path("job_id"))
     with call.edge.budget.share() as reserve:
         start = time.perf_counter()
@@ -70,8 +69,3 @@ async def get_montage(call: Call) -> Response:
     response = answer(call, result, f"{job.name or job.id}-montage.{output.format}", wall_ms)
     response.headers["cache-control"] = "no-store"
     return response
-
-
-def _output(text: str) -> Output:
-    """``jpeg,quality=90``, with the grammar and the errors of a pipeline's format step."""
-    return Pipeline.parse(f"format:{text}").output
