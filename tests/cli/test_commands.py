@@ -200,7 +200,7 @@ def test_jobs_from_submit_to_delete(cli: Cli, pictures: Path, service_url: str, 
         assert sum(name.endswith(".png") for name in archive.namelist()) == 4
     sheet = cli("jobs", "montage", job, "-o", tmp_path / "sheet.png", "--cell", "64x48", "--failed", "mark", env=at)
     assert sheet.returncode == 0, sheet.stderr
-    assert b"5 cells in 2\xc3\x973, 1 marked" in sheet.stderr
+    assert b"5 cells in 3\xc3\x972, 1 marked" in sheet.stderr
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert cli("jobs", "montage", job, "-o", tmp_path / "no.png", "--cell", "wide", env=at).returncode == 2
     refused = cli("jobs", "montage", job, "-o", tmp_path / "no.png", "--columns", "0", env=at)

@@ -182,9 +182,10 @@ def _best_columns(count: int, montage: Montage, cell: Size, bounds: _Bounds) -> 
 def _too_large(wanted: Grid, count: int, montage: Montage, bounds: _Bounds) -> LimitExceeded:
     size, by_side = wanted.size, max(wanted.size) > bounds.side
     most = f"{bounds.side:,} pixels a side" if by_side else f"{bounds.pixels:,} pixels"
+    rows = f"{wanted.columns:,} columns" if wanted.columns > 1 else "one column"
     return LimitExceeded(
         f"The sheet would have {size.width:,}×{size.height:,} pixels ({count:,} cells of {wanted.cell.width:,}×"
-        f"{wanted.cell.height:,} in {wanted.columns:,} column{'s' if wanted.columns > 1 else ''}); it may have {most}. {_advice(count, montage, bounds)}",
+        f"{wanted.cell.height:,} in {rows}); it may have {most}. {_advice(count, montage, bounds)}",
         limit="pixels a side" if by_side else "pixels of a sheet",
         value=max(size) if by_side else size.pixels,
         maximum=bounds.side if by_side else bounds.pixels,
