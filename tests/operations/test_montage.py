@@ -89,13 +89,6 @@ def test_what_fits_still_fits_when_a_cell_is_left_out(count: int, montage: Monta
         assert isinstance(planned(count - 1, montage, limits), Grid)
 
 
-def test_the_format_s_own_bound_counts() -> None:
-    row = Montage(columns=1_000, cell_width=16, cell_height=16, labels=False, gap=0)
-    assert grid(1_000, row).size.width == 16_000
-    with pytest.raises(LimitExceeded, match="10,000 pixels a side"):
-        grid(1_000, row, max_side=10_000)
-
-
 def test_more_cells_than_a_sheet_shows_are_refused() -> None:
     with pytest.raises(LimitExceeded, match="limit=10000"):
         grid(MAX_CELLS + 1, SMALL)

@@ -14,6 +14,7 @@ from pixelmill.pipelines.forms import read_format
 from pixelmill.pipelines.sheet import (
     SheetCell,
     run_sheet,
+    sheet_limits,
     thumbnail_bytes,
     thumbnail_pipeline,
     write_sheet,
@@ -66,6 +67,13 @@ def test_a_sheet_beyond_the_limits_is_not_composed() -> None:
     cells = [SheetCell("a", None)] * 20
     with pytest.raises(LimitExceeded):
         run_sheet(Pipeline().format("png"), write_sheet(LAYOUT, cells), limits=Limits(max_side=100), images={})
+
+
+def test_the_format_s_own_bounds_count() -> None:
+    wide, limits = read_format("webp"), Limits(max_side=30_000)
+    assert sheet_limits(wide, limits).max_side == 16_383
+    assert sheet_limits(wide, limits).max_pixels < sheet_limits(read_format("png"), limits).max_pixels
+    assert sheet_limits(read_format("png"), limits) == limits
 
 
 def test_a_format_is_read_as_in_a_pipeline_and_alone() -> None:

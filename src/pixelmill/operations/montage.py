@@ -122,8 +122,8 @@ class Grid:
 # -- planning -----------------------------------------------------------------------------------------------------
 
 
-def grid(count: int, montage: Montage, *, limits: Limits = _DEFAULT_LIMITS, max_side: int | None = None) -> Grid:
-    """The grid for ``count`` cells; ``max_side`` is what the format of the sheet can hold.
+def grid(count: int, montage: Montage, *, limits: Limits = _DEFAULT_LIMITS) -> Grid:
+    """The grid for ``count`` cells, on a sheet of at most :data:`MAX_PIXELS` within ``limits``.
 
     Raises :class:`LimitExceeded`, which says what would fit, and :class:`NotApplicable` for a sheet of nothing.
     """
@@ -137,7 +137,7 @@ def grid(count: int, montage: Montage, *, limits: Limits = _DEFAULT_LIMITS, max_
             value=count,
             maximum=MAX_CELLS,
         )
-    bounds = _Bounds(min(limits.max_side, max_side or limits.max_side), min(limits.max_pixels, MAX_PIXELS))
+    bounds = _Bounds(limits.max_side, min(limits.max_pixels, MAX_PIXELS))
     cell = Size(montage.cell_width, montage.cell_height)
     columns = min(montage.columns, count) if montage.columns else _best_columns(count, montage, cell, bounds)
     wanted = _grid(count, montage, cell, columns or _square(count))

@@ -18,6 +18,7 @@ from pixelmill.images.limits import Limits
 from pixelmill.operations.arguments import build
 from pixelmill.operations.montage import Cell, Montage, grid, paint
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.spec import Pipeline
 
@@ -26,6 +27,8 @@ FORMAT = "bmp"
 HEAD_BYTES = 2_048
 """More than a thumbnail has beside its pixels: a header and a palette."""
 MAX_LABEL = 300
+MAX_PIXELS: Mapping[str, int] = {"webp": 25_000_000, "avif": 16_000_000, "gif": 25_000_000}
+"""Of a sheet in formats whose libraries hold it several times over; measured in docs/decisions/2026-11-21-contact-sheets.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,13 @@ class SheetCell:
     name: str
     key: str | None
     note: str = ""
+
+
+def sheet_limits(output: Output, limits: Limits) -> Limits:
+    """What a sheet of that format may have: no more than the format holds, and its library can write."""
+    target = output.target(None)
+    pixels = MAX_PIXELS.get(target.name, limits.max_pixels)
+    return replace(limits, max_side=min(limits.max_side, target.max_side), max_pixels=min(limits.max_pixels, pixels))
 
 
 def thumbnail_pipeline(montage: Montage) -> Pipeline:
@@ -62,8 +72,7 @@ def run_sheet(pipeline: Pipeline, document: bytes, *, limits: Limits, images: Ma
     record = json.loads(document)
     montage = build(Montage, record["montage"], "montage", strict=True)
     cells = [SheetCell(*row) for row in record["cells"]]
-    target = pipeline.output.target(None)
-    places = grid(len(cells), montage, limits=limits, max_side=target.max_side)
+    places = grid(len(cells), montage, limits=sheet_limits(pipeline.output, limits))
     outcome = run(pipeline, paint(places, montage, _decoded(cells, images, limits)), limits=limits)
     laid = {
         "cells": len(cells),

@@ -26,7 +26,7 @@ from pixelmill.jobs.model import Counts, Job, Priority, State, Task, result_key
 from pixelmill.jobs.store import JobStore
 from pixelmill.operations.montage import MAX_CELLS, Montage, grid
 from pixelmill.pipelines.output import Output
-from pixelmill.pipelines.sheet import SheetCell, thumbnail_bytes, thumbnail_pipeline, write_sheet
+from pixelmill.pipelines.sheet import SheetCell, sheet_limits, thumbnail_bytes, thumbnail_pipeline, write_sheet
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.settings import ServiceConfig
@@ -80,7 +80,7 @@ class Montages:
         """
         job = await self._jobs.job(owner, job_id)
         picks = await self._picked(job, montage)
-        places = grid(len(picks), montage, limits=self._config.limits, max_side=output.target(None).max_side)
+        places = grid(len(picks), montage, limits=sheet_limits(output, self._config.limits))
         reserve(len(picks) * thumbnail_bytes(montage) + 3 * places.size.pixels)
         try:
             async with asyncio.timeout(LONGEST_S):
