@@ -28,7 +28,7 @@ HEAD_BYTES = 2_048
 """More than a thumbnail has beside its pixels: a header and a palette."""
 MAX_LABEL = 300
 MAX_PIXELS: Mapping[str, int] = {"webp": 25_000_000, "avif": 16_000_000, "gif": 25_000_000}
-"""Of a sheet in formats whose libraries hold it several times over; measured in docs/decisions/2026-11-21-contact-sheets.md."""
+"""Of a sheet in formats whose libraries hold it several times over (see ``docs/decisions``)."""
 
 
 @dataclass(frozen=True, slots=True)
