@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import CorruptImage, LimitExceeded, UnsupportedFormat
-from pixelmill.images import extras, jpeg_header, pillow_header, png_header, webp_header
-from pixelmill.images.formats import GIF, JPEG, PNG, SVG, WEBP, Data
+from pixelmill.images import extras, jpeg_header, png_header
+from pixelmill.images.formats import JPEG, SVG, Data
 from pixelmill.images.header import Header, SvgFacts, corrupt
 from pixelmill.images.image import ImageInfo, Need, Size
 
@@ -38,10 +38,9 @@ _HUNGER = 16
 
 _DPI, _VIPS_DPI = 96, 72
 # Of an inch, or of 12 pixels for the size of a font, which nothing has set at the root.
-_UNITS = {"": 1.0, "px": 1.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 4 / 3, "pc": 16.0, "q": 96 / 101.6}
+_UNITS = {"": 1.0, "px": 1.0, "in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 4 / 3, "pc": 16.0}
 _LENGTH = re.compile(r"\s*\+?(\d+\.?\d*(?:e[+-]?\d{1,2})?|\.\d+(?:e[+-]?\d{1,2})?)\s*([a-z]*|%)\s*", re.IGNORECASE)
-_DATA = re.compile(r"data:image/(?:png|jpe?g|gif|webp);base64,(.*)", re.DOTALL | re.IGNORECASE)
-_EMBEDDED = {PNG: png_header.read, JPEG: jpeg_header.read, GIF: pillow_header.gif, WEBP: webp_header.read}
+_DATA = re.compile(r"data:image/(?:png|jpe?g);base64,(.*)", re.DOTALL | re.IGNORECASE)
 
 
 def read_header(data: Data) -> Header:
@@ -94,7 +93,7 @@ def _root(data: Data) -> Mapping[str, str]:
 def _nominal(root: Mapping[str, str]) -> tuple[float, float]:
     """Width and height in CSS pixels: as given, or from the viewBox, or by its ratio where only one is given."""
     box = _view_box(root.get("viewBox", ""))
-    width, height = _pixels(root.get("width"), box, 0), _pixels(root.get("height"), box, 1)
+    width, height = _pixels(root.get("width")), _pixels(root.get("height"))
     if box is not None:
         if width is None:
             width = box[0] if height is None else height * box[0] / box[1]
@@ -119,8 +118,8 @@ def _view_box(text: str) -> tuple[float, float] | None:
     return (width, height) if 0 < width < 1e9 and 0 < height < 1e9 else None
 
 
-def _pixels(text: str | None, box: tuple[float, float] | None, axis: int) -> float | None:
-    """A length in pixels; None where it is left to the viewBox (absent, auto, or a share of it)."""
+def _pixels(text: str | None) -> float | None:
+    """A length in pixels; None where it is left to the viewBox (absent, auto, or a share)."""
     if text is None or text.strip() == "auto":
         return None
     match = _LENGTH.fullmatch(text)
@@ -128,7 +127,7 @@ def _pixels(text: str | None, box: tuple[float, float] | None, axis: int) -> flo
         corrupt("SVG", f"its header gives the length {text[:40]!r}")
     value, unit = float(match[1]), match[2].lower()
     if unit == "%":
-        return None if box is None else box[axis] * value / 100
+        return None  # of a window that is not there: libvips takes the viewBox instead
     if unit not in _UNITS:
         raise UnsupportedFormat(
             f"The SVG gives its size in {unit[:20]!r}, which depends on a font or a window. Give it in px.",
@@ -176,19 +175,15 @@ class _Walk:
         match = _DATA.match(address)
         if match is None:
             raise UnsupportedFormat(
-                "The SVG embeds something else than a PNG, JPEG, GIF or WebP picture. Embed one of these.",
+                "The SVG embeds something else than a PNG or JPEG picture. Embed one of these, or draw it with another tool.",
                 format=SVG.name,
             )
         try:
             inside = base64.b64decode(b"".join(unquote_to_bytes(match[1]).split()))
         except (binascii.Error, ValueError):
             corrupt("SVG", "a picture embedded in it can't be unpacked")
-        for fmt, header in _EMBEDDED.items():
-            if fmt.matches(inside):
-                self._pixels += header(inside).info.stored_size.pixels
-                break
-        else:
-            corrupt("SVG", "a picture embedded in it is not what it says")
+        header = jpeg_header.read if JPEG.matches(inside) else png_header.read
+        self._pixels += header(inside).info.stored_size.pixels
         if self._pixels > MAX_EMBEDDED_PIXELS:
             _exceeded("pixels in embedded pictures", self._pixels, MAX_EMBEDDED_PIXELS)
 
