@@ -13,7 +13,18 @@ import cv2
 from numpy.typing import NDArray
 
 from pixelmill.errors import OutOfMemory
-from pixelmill.images import decode_jpeg, decode_jxl, decode_pillow, decode_png, decode_tiff, decode_webp, heic, icons, netpbm, svg
+from pixelmill.images import (
+    decode_jpeg,
+    decode_jxl,
+    decode_pillow,
+    decode_png,
+    decode_tiff,
+    decode_webp,
+    heic,
+    icons,
+    netpbm,
+    svg,
+)
 from pixelmill.images.formats import Data
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
@@ -55,7 +66,8 @@ def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS
 
     Returns:
         gray, RGB or RGBA (gray with alpha too) of ``uint8``; of ``uint16`` from a file with 9 to 16 bits (AVIF gives
-        8), of ``float32`` from a TIFF or JPEG XL of such, which keep a profile other than sRGB in ``icc``. Pixels are contiguous.
+        8), of ``float32`` from a TIFF or JPEG XL of such, which keep a profile other than sRGB in ``icc``.
+        Pixels are contiguous.
 
     Raises:
         UnsupportedFormat: not an image, of a kind that is not read, or one that needs an extra (named).

@@ -17,7 +17,7 @@ from pixelmill.images import color, extras
 from pixelmill.images.formats import JXL, Data
 from pixelmill.images.header import MAX_ICC_BYTES, Header, JxlFacts, corrupt
 from pixelmill.images.image import Need
-from pixelmill.images.samples import spread_gray, stretch, straight
+from pixelmill.images.samples import spread_gray, straight, stretch
 
 _HUNGER = 24
 """Bytes a pixel at the peak of a decode; the library calls it damage when it gets no memory."""

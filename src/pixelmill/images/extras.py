@@ -1,4 +1,4 @@
-"""The libraries that extras bring: imported when the first file of their format comes, and named where they are missing.
+"""The libraries of extras: imported when the first file of their format comes, named where they are missing.
 
 Nothing else in this room imports them.
 """
@@ -24,7 +24,8 @@ def to_read(fmt: Format, module: str | None = None) -> Any:
         return importlib.import_module(module or LIBRARIES[fmt.name])
     except (ImportError, OSError) as error:  # OSError: the module is there, the shared library it opens is not
         raise UnsupportedFormat(
-            f"Reading {fmt.name} files needs an extra that is not installed here. {_command(fmt)}, or convert the file.",
+            f"Reading {fmt.name} files needs an extra that is not installed here. "
+            f"{_command(fmt)}, or convert the file.",
             format=fmt.name,
             extra=fmt.extra,
         ) from error

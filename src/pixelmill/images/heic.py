@@ -27,6 +27,9 @@ from pixelmill.images.samples import spread_gray, straight, stretch
 _HUNGER = 12
 """Bytes a pixel at the peak of a decode."""
 
+_MAX_CROP, _CROP_SLACK = 4, 65_536
+"""How many times more pixels than are shown may be coded: limits are checked on those that are shown."""
+
 _MAX_BOXES = 4_096
 _MAX_EXTENTS = 65_536
 _PRIMARIES = {
@@ -64,6 +67,9 @@ def read_header(data: Data) -> Header:
     size, bands, depth = Size(*picture.size), picture.mode.split(";")[0], int(picture.info["bit_depth"])
     if min(size) < 1:
         corrupt("HEIC", f"its header gives the size {size.width}×{size.height}")
+    coded = max(_coded_areas(data), default=0)
+    if coded > _MAX_CROP * size.pixels + _CROP_SLACK:
+        corrupt("HEIC", f"{size.width}×{size.height} pixels are cut out of {coded:,}, which all had to be decoded")
     profile = _profile(picture.info, gray=bands.startswith(("L", "I")))
     alpha = bands[-1] in "Aa"
     info = ImageInfo(
@@ -135,6 +141,24 @@ def _check_extents(data: Data) -> None:
             for inner, first, last in _boxes(data, start + 4, end):
                 if inner == b"iloc" and last <= end and _farthest(bytes(data[first:last])) > len(data):
                     corrupt("HEIC", "it ends before the picture does")
+
+
+def _coded_areas(data: Data) -> Iterator[int]:
+    """Pixels of each picture and tile as it is coded, before it is cut (ISO/IEC 23008-12, 6.5.3: ispe)."""
+    for kind, start, end in _boxes(data, 0, len(data)):
+        if kind == b"meta":
+            for inner, first, last in _boxes(data, start + 4, min(end, len(data))):
+                if inner == b"iprp":
+                    yield from _extents_in(data, first, last)
+
+
+def _extents_in(data: Data, start: int, end: int) -> Iterator[int]:
+    for kind, first, last in _boxes(data, start, min(end, len(data))):
+        if kind == b"ipco":
+            for inner, at, stop in _boxes(data, first, min(last, len(data))):
+                if inner == b"ispe" and stop - at >= 12 and at + 12 <= len(data):
+                    width, height = struct.unpack_from(">II", data, at + 4)
+                    yield width * height
 
 
 def _boxes(data: Data, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:

@@ -9,7 +9,7 @@ hold for that one. Sources: ISO/IEC 18181-1:2022, annex D (D.2 size, D.3 metadat
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pixelmill.errors import UnsupportedFormat
@@ -21,7 +21,7 @@ from pixelmill.images.image import ImageInfo, Size
 from pixelmill.images.profiles import ColorSpace
 
 _HEAD = 16_384
-"""Bytes of the codestream that are looked at; a usual header has 5 to 60, names of extra channels may make it longer."""
+"""Bytes of the codestream that are looked at; a usual header has 5 to 60, names of channels may make it longer."""
 
 _MAX_BOXES = 1_024
 _MAX_CHANNELS = 64  # beside color; the format allows 4,096
@@ -77,11 +77,11 @@ class _Metadata:
     """The part of ImageMetadata that matters here; the values are those where all is default."""
 
     orientation: int = 1
-    depth: _Depth = _Depth(8, False)
+    depth: _Depth = field(default_factory=lambda: _Depth(8, floating=False))
     xyb: bool = True
     gray: bool = False
     embedded: bool = False
-    space: ColorSpace | None = ColorSpace()
+    space: ColorSpace | None = field(default_factory=ColorSpace)
 
 
 def read(data: Data) -> Header:

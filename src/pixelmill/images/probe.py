@@ -9,7 +9,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
-from pixelmill.images import heic, icons, jpeg_header, jxl_header, netpbm, pillow_header, png_header, svg, tiff_header, webp_header
+from pixelmill.images import (
+    heic,
+    icons,
+    jpeg_header,
+    jxl_header,
+    netpbm,
+    pillow_header,
+    png_header,
+    svg,
+    tiff_header,
+    webp_header,
+)
 from pixelmill.images.formats import Data, identify
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import ImageInfo

@@ -105,8 +105,8 @@ def _light(transfer: int, x: Floats) -> Floats:
             return x
         case 16:
             power = x ** (32 / 2523)
-            nits: Floats = 10_000 * (np.maximum(power - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * power)) ** (8192 / 1305)
-            return nits / _WHITE_NITS
+            ratio: Floats = np.maximum(power - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * power)
+            return 10_000 / _WHITE_NITS * ratio ** (8192 / 1305)
         case 18:
             bright = (np.exp((np.maximum(x, 0.5) - 0.55991073) / 0.17883277) + 0.28466892) / 12
             return np.where(x <= 0.5, x * x / 3, bright) / 0.26496256  # that of 75 %, which is reference white

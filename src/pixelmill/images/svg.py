@@ -14,6 +14,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 from xml.parsers import expat
@@ -81,13 +82,12 @@ def _root(data: Data) -> Mapping[str, str]:
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
-    try:
-        parser.Parse(bytes(data), True)
-    except _Found:
-        return found
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        corrupt("SVG", f"its XML can't be read ({error})")
-    corrupt("SVG", "there is no element in it")
+    with suppress(_Found):
+        try:
+            parser.Parse(bytes(data), True)
+        except (expat.ExpatError, LookupError, ValueError) as error:
+            corrupt("SVG", f"its XML can't be read ({error})")
+    return found  # a document without an element is an error of the parser
 
 
 def _nominal(root: Mapping[str, str]) -> tuple[float, float]:
@@ -170,12 +170,12 @@ class _Walk:
         self._depth -= 1
 
     def _look_inside(self, address: str) -> None:
-        if not address[:5].lower() == "data:":
+        if address[:5].lower() != "data:":
             return
         match = _DATA.match(address)
         if match is None:
             raise UnsupportedFormat(
-                "The SVG embeds something else than a PNG or JPEG picture. Embed one of these, or draw it with another tool.",
+                "The SVG embeds something else than a PNG or JPEG picture. Embed one of these.",
                 format=SVG.name,
             )
         try:
@@ -214,8 +214,8 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], byt
         )
         if (drawing.width, drawing.height) != size or drawing.bands != 4:
             raise UnsupportedFormat(
-                f"The SVG would be drawn at {drawing.width}×{drawing.height}; its root says {size.width}×{size.height}. "
-                "Give its root a width and a height in px, outside of styles.",
+                f"The SVG would be drawn at {drawing.width}×{drawing.height}, but its root says "
+                f"{size.width}×{size.height}. Give its root a width and a height in px, outside of styles.",
                 format=SVG.name,
             )
         pixels: NDArray[Any] = _in_one_thread(library, drawing).numpy()
