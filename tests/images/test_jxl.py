@@ -141,10 +141,10 @@ def test_the_header_says_what_the_library_says(files: dict[str, bytes], kind: st
     assert (info.mode == "gray") == (told["channels"] == 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(width=st.integers(1, 700), height=st.integers(1, 700))
 def test_every_size_is_read_as_the_library_reads_it(width: int, height: int) -> None:
-    data = lossless(np.zeros((height, width), np.uint8))
+    data = bytes(imagecodecs.jpegxl_encode(np.zeros((height, width), np.uint8), lossless=True, effort=1))
     assert probe(data).size == (width, height)
 
 
@@ -327,6 +327,6 @@ try:
 except OutOfMemory as error:
     print(error.type)
 """
-    data = lossless(np.zeros((3_000, 3_000, 3), np.uint8))
+    data = lossless(np.zeros((1_500, 1_500, 3), np.uint8))
     done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, timeout=60)
     assert (done.stdout.strip(), done.stderr) == (b"out-of-memory", b"")
