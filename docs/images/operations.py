@@ -3,8 +3,8 @@
     python docs/images/operations.py [NAME...]
 
 What is shown is the example of docs/operations.md (``EXAMPLES``) on the scene that ``SCENE`` names; an operation
-without a line there is shown on the photograph, and needs none. Where the outcome is data alone, it stands in the picture.
-tests/operations/test_pictures.py holds the pictures up to date, by pixels.
+without a line there is shown on the photograph, and needs none. Where the outcome is data alone, it stands in the
+picture. tests/operations/test_pictures.py holds the pictures up to date, by pixels.
 """
 
 from __future__ import annotations
@@ -112,13 +112,12 @@ def written(text: str, lines: int = 14) -> NDArray[np.uint8]:
 def found(data: Mapping[str, Any]) -> str:
     """What was found beside an image, on one line: single values, and the texts of codes."""
     texts = [f"{code['type']}: {code['text']}" for code in data.get("codes", ())]
-    return ", ".join(
-        texts or [f"{key}: {_short(value)}" for key, value in data.items() if isinstance(value, int | float)]
-    )
+    single = {key: value for key, value in data.items() if type(value) in (int, float)}
+    return ", ".join(texts or [f"{key}: {_short(value)}" for key, value in single.items()])
 
 
-def _short(value: float) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if type(value) is float else str(value)
 
 
 def shown_data(name: str, data: Mapping[str, Any]) -> NDArray[np.uint8]:
@@ -191,7 +190,8 @@ def placeholder(data: Mapping[str, Any]) -> NDArray[np.uint8]:
     x = np.cos(np.pi * np.outer(np.arange(across), np.arange(WIDTH)) / WIDTH)
     y = np.cos(np.pi * np.outer(np.arange(down), np.arange(HEIGHT)) / HEIGHT)
     linear = np.einsum("jy,jic,ix->yxc", y, np.reshape(waves, (down, across, 3)), x).clip(0, 1)
-    image = (np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055) * 255).astype(np.uint8)
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    image: NDArray[np.uint8] = (srgb * 255).astype(np.uint8)
     image[164:] = PAPER
     for row, line in enumerate(textwrap.wrap(text, 32)):
         cv2.putText(image, line, (8, 176 + 12 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (32, 32, 40), 1, cv2.LINE_AA)
@@ -231,7 +231,7 @@ def _enlarged(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 def picture(name: str) -> NDArray[np.uint8]:
     """Before and after, ``HEIGHT×(2·WIDTH+GAP)×3``."""
     gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
-    return np.hstack((before(name), gap, after(name)))
+    return np.asarray(np.hstack((before(name), gap, after(name))), np.uint8)
 
 
 def names() -> Iterator[str]:

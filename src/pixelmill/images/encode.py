@@ -205,7 +205,9 @@ def _gif(image: Image, options: GifOptions) -> bytes:
 
 def _bmp(image: Image, options: BmpOptions) -> bytes:
     pixels = _srgb(image)
-    return _pillow_encode(flatten(pixels, color_of_hex(options.background)) if image.has_alpha else pixels, "BMP")
+    if image.has_alpha:
+        pixels = flatten(pixels, color_of_hex(options.background))
+    return _cv2_encode(".bmp", np.ascontiguousarray(pixels), [])
 
 
 def _pillow_encode(pixels: NDArray[np.uint8], name: str, **options: Any) -> bytes:
