@@ -203,7 +203,8 @@ FORMATS: tuple[Format, ...] = (
         _reading("Pillow"),
         _writing(
             "avif",
-            "Pillow",
+            "OpenCV",
+            "Images with alpha or a profile, and gray ones, are written by Pillow, which can hold them.",
             OpenCV=partial(opencv_file, ".avif", _AVIF),
             Pillow=partial(pillow_file, "AVIF", {"quality": 65, "speed": 8, "max_threads": 1}),
             pyvips=partial(vips_file, ".avif", {"Q": 65, "effort": 1}),
@@ -230,7 +231,7 @@ FORMATS: tuple[Format, ...] = (
         _writing(
             "gif",
             "Pillow",
-            "Pixelmill dithers by default, which costs size and PSNR and looks better; the row of Pillow does not.",
+            "Pixelmill dithers by default, which costs size and PSNR and hides the steps of smooth tones; the row of Pillow does not.",
             OpenCV=partial(opencv_file, ".gif", ()),
             Pillow=partial(pillow_file, "GIF", {}),
             pyvips=partial(vips_file, ".gif", {}),
