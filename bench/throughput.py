@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import random
-import shlex
 import sys
 import textwrap
 import time
@@ -194,7 +193,7 @@ def main() -> None:
     color, gray = [case(n, source, args.rounds) for n in names], [case(n, luma, args.rounds) for n in names]
     common.say(f"{len(names)} operations are ready")
     run([*color, *gray], args.rounds)
-    options = f" --images {shlex.quote('DIR')}" if args.images else ""
+    options = f"{' --images DIR' if args.images else ''} --rounds {args.rounds}"
     text = page(color, gray, what, args.rounds, f"python bench/throughput.py{options} --write docs/throughput.md")
     if args.write:
         Path(args.write).write_text(text)

@@ -1,4 +1,4 @@
-"""The pages that benchmarks write tell of everything there is: no operation without its rate, no format without codecs."""
+"""The pages that benchmarks write tell of everything there is: a rate for each operation, codecs for each format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import candidates
-
 from pixelmill.images.formats import FORMATS, WRITTEN
 from pixelmill.operations.table import TABLE
 

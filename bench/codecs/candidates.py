@@ -231,7 +231,7 @@ FORMATS: tuple[Format, ...] = (
         _writing(
             "gif",
             "Pillow",
-            "Pixelmill dithers by default, which costs size and PSNR and hides the steps of smooth tones; the row of Pillow does not.",
+            "Pixelmill dithers by default: it costs size and PSNR, hides steps in smooth tones; Pillow here doesn't.",
             OpenCV=partial(opencv_file, ".gif", ()),
             Pillow=partial(pillow_file, "GIF", {}),
             pyvips=partial(vips_file, ".gif", {}),

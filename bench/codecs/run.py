@@ -239,8 +239,8 @@ the text below the table says so, and what speaks against it. The rows called Pi
 limits, checks of the file's structure, profiles.
 
 A library that is to be trusted refuses a file that ends early: gray below half a photograph must not pass for it. One
-column says how many files were refused that were cut off at {", ".join(f"{100 * part:.0f} %" for part in CUTS)} of
-their length. The last column says of how many files with one byte inverted, somewhere behind the first tenth, other
+column says how many files were refused that were cut off at {", ".join(f"{100 * part:.0f} %" for part in CUTS)} of their
+length. The last column says of how many files with one byte inverted, somewhere behind the first tenth, other
 pixels came out without an error: formats without check sums can't tell all of them.
 
 `{command}`
@@ -266,7 +266,7 @@ def main() -> None:
     chosen = photographs[:: max(1, len(photographs) // args.most)][: args.most]
     pictures = [np.asarray(decode(data).pixels, np.uint8) for data in chosen]
     sections = [section(fmt, pictures, args.rounds) for fmt in FORMATS if not args.formats or fmt.name in args.formats]
-    options = " --images DIR" if args.images else ""
+    options = f"{' --images DIR' if args.images else ''} --rounds {args.rounds} --most {args.most}"
     text = page(sections, pictures, args.rounds, f"python bench/codecs/run.py{options} --write docs/codecs.md")
     if args.write:
         Path(args.write).write_text(text)
