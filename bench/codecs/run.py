@@ -230,6 +230,7 @@ def page(sections: Sequence[str], pictures: Sequence[RGB], rounds: int, command:
         119,
         break_on_hyphens=False,
     )
+    cuts = ", ".join(f"{100 * part:.0f} %" for part in CUTS)
     return f"""# Codecs
 
 <!-- Made by `{command}`. -->
@@ -239,7 +240,7 @@ the text below the table says so, and what speaks against it. The rows called Pi
 limits, checks of the file's structure, profiles.
 
 A library that is to be trusted refuses a file that ends early: gray below half a photograph must not pass for it. One
-column says how many files were refused that were cut off at {", ".join(f"{100 * part:.0f} %" for part in CUTS)} of their
+column says how many files were refused that were cut off at {cuts} of their
 length. The last column says of how many files with one byte inverted, somewhere behind the first tenth, other
 pixels came out without an error: formats without check sums can't tell all of them.
 
