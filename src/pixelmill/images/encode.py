@@ -153,6 +153,13 @@ def _webp(image: Image, options: WebpOptions) -> bytes:
 
 
 def _avif(image: Image, options: AvifOptions) -> bytes:
+    """By OpenCV's libavif, which takes about half of Pillow's time for the same file, where it can hold the image.
+
+    It has no profiles, and takes quality 100 to mean 4:4:4 without loss, which Pillow does not.
+    """
+    if image.channels == 3 and image.icc is None and options.quality < 100:
+        flags = [cv2.IMWRITE_AVIF_QUALITY, options.quality, cv2.IMWRITE_AVIF_SPEED, options.speed]
+        return _cv2_encode(".avif", np.ascontiguousarray(to_uint8(image.pixels)), flags)
     return _pillow_encode(
         to_uint8(image.pixels),
         "AVIF",
@@ -226,7 +233,9 @@ def _gif(image: Image, options: GifOptions) -> bytes:
 
 def _bmp(image: Image, options: BmpOptions) -> bytes:
     pixels = _srgb(image)
-    return _pillow_encode(flatten(pixels, color_of_hex(options.background)) if image.has_alpha else pixels, "BMP")
+    if image.has_alpha:
+        pixels = flatten(pixels, color_of_hex(options.background))
+    return _cv2_encode(".bmp", np.ascontiguousarray(pixels), [])
 
 
 def _pillow_encode(pixels: NDArray[np.uint8], name: str, **options: Any) -> bytes:
