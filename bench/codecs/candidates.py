@@ -131,12 +131,57 @@ def tifffile_file(rgb: RGB) -> bytes:
     return buffer.getvalue()
 
 
+def imagecodecs(data: bytes) -> RGB:
+    """Libjxl by imagecodecs."""
+    return np.asarray(importlib.import_module("imagecodecs").jpegxl_decode(data, numthreads=1), np.uint8)
+
+
+def imagecodecs_file(rgb: RGB) -> bytes:
+    """Libjxl by imagecodecs, at the distance and effort of Pixelmill's defaults."""
+    module = importlib.import_module("imagecodecs")
+    return bytes(module.jpegxl_encode(rgb, distance=1.45, effort=4, numthreads=1))
+
+
+def pylibjxl(data: bytes) -> RGB:
+    """Libjxl by pylibjxl."""
+    with importlib.import_module("pylibjxl").JXL(threads=1, pool_size=1) as codec:
+        return np.asarray(codec.decode(data), np.uint8)
+
+
+def heif(data: bytes) -> RGB:
+    """Libheif by pillow-heif."""
+    module = importlib.import_module("pillow_heif")
+    return np.asarray(module.open_heif(data, convert_hdr_to_8bit=True), np.uint8)
+
+
+def heif_file(rgb: RGB) -> bytes:
+    """Libheif by pillow-heif; only to have files to read."""
+    module = importlib.import_module("pillow_heif")
+    buffer = io.BytesIO()
+    module.from_bytes("RGB", (rgb.shape[1], rgb.shape[0]), rgb.tobytes()).save(buffer, quality=80)
+    return buffer.getvalue()
+
+
+def drawing(rgb: RGB) -> bytes:
+    """A drawing as large as the picture: discs in the colors that are found along it."""
+    height, width = rgb.shape[:2]
+    shapes = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">']
+    for row in range(0, height, max(1, height // 20)):
+        for column in range(0, width, max(1, width // 20)):
+            red, green, blue = rgb[row, column]
+            shapes.append(f'<circle cx="{column}" cy="{row}" r="{width // 30}" fill="rgb({red},{green},{blue})"/>')
+    return "".join((*shapes, "</svg>")).encode()
+
+
 LIBRARIES: Mapping[str, str] = {
     "simplejpeg": "simplejpeg",
     "OpenCV": "opencv-python-headless",
     "Pillow": "pillow",
     "pyvips": "pyvips-binary",
     "tifffile": "tifffile",
+    "imagecodecs": "imagecodecs",
+    "pylibjxl": "pylibjxl",
+    "pillow-heif": "pillow-heif",
 }
 """Candidates and the packages that they come from."""
 
@@ -272,6 +317,18 @@ FORMATS: tuple[Format, ...] = (
         _reading("Pillow", without=("pyvips", "OpenCV")),
         lossless=True,
     ),
-    # Formats of extras (JPEG XL, HEIC, SVG) belong here, each with the libraries that can read it.
+    # Of extras.
+    Format(
+        "jxl",
+        imagecodecs_file,
+        Direction(
+            {"Pixelmill": ours, "imagecodecs": imagecodecs, "pylibjxl": pylibjxl},
+            "imagecodecs",
+            "pylibjxl gives no more than 8 bits a sample.",
+        ),
+        _writing("jxl", "imagecodecs", imagecodecs=imagecodecs_file),
+    ),
+    Format("heic", heif_file, Direction({"Pixelmill": ours, "pillow-heif": heif}, "pillow-heif", "It is alone.")),
+    Format("svg", drawing, Direction({"Pixelmill": ours, "pyvips": vips}, "pyvips", "It is alone.")),
 )
 """Every format that is read, in the order of the page."""
