@@ -43,6 +43,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("resize", {"height": 3, "interpolation": "cubic"}),
     ("resize", {"height": 3, "interpolation": "area"}),
     ("resize", {"width": 2, "height": 30, "fit": "fill", "interpolation": "lanczos"}),
+    *[("resize", {"height": 3, "kernel": kernel}) for kernel in ("nearest", "box", "bilinear", "bicubic", "lanczos3")],
+    ("resize", {"width": 2, "height": 30, "fit": "fill", "kernel": "bicubic"}),
     ("crop", {"x": 0, "y": 0, "width": 1, "height": 1}),
     ("crop", {"x": 1, "y": 2, "width": 2, "height": 3}),
     ("crop", {"width": 2, "height": 3, "gravity": "bottom-right"}),
