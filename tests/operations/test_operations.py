@@ -51,6 +51,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("crop", {"width": 1, "height": 1, "gravity": "center"}),
     ("smart_crop", {"width": 1, "height": 1}),
     ("smart_crop", {"width": 2, "height": 3, "attention": "edges"}),
+    ("smart_crop", {"width": 3, "height": 2, "attention": "faces"}),
     ("pad", {"width": 40, "height": 9}),
     ("pad", {"left": 3, "bottom": 2, "background": "ff880080"}),
     ("trim", {}),

@@ -7,39 +7,30 @@ top, width and height.
 from __future__ import annotations
 
 import functools
-import threading
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import cv2
 import numpy as np
-from cv2.data import haarcascades
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Size
 from pixelmill.operations.drawing import channels_with_color, in_color, line_width, outlined, painted
-from pixelmill.operations.matching import Keypoints, Match, Method, find_keypoints, match_keypoints, shrunk
+from pixelmill.operations.face_search import MIN_SIZE, Box, box_on, find_faces
+from pixelmill.operations.matching import Keypoints, Match, Method, find_keypoints, match_keypoints
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, ImageParameter
 from pixelmill.operations.pixels import filtered, fit_depth, full_scale, gray8_of
 from pixelmill.operations.resample import resample
 from pixelmill.operations.second_image import WithSecondImage
 
-Box: TypeAlias = tuple[int, int, int, int]
-
 MAX_LISTED = 200
 """Keypoints that are told, and faces; counts are of all."""
 _MAX_LINES = 200
 """Lines between two images; more can't be told apart."""
-_FACE_PIXELS = 32
-"""Side of the smallest face in what is searched: the cascade's window has 20, and some detail must be left."""
 _LEAST_CODE = 21
 """Modules a side of the smallest QR code: smaller images hold none."""
-_CASCADE = "haarcascade_frontalface_alt2.xml"
-"""Of OpenCV's frontal cascades, the one with the fewest false alarms on photographs."""
-_here = threading.local()  # a cascade must not be used by two threads at once
 
 
 class Faces(Operation):
@@ -72,7 +63,7 @@ class Faces(Operation):
         json_schema_extra={"unit": "hits"},
     )
     min_size: float = Field(
-        default=0.05,
+        default=MIN_SIZE,
         ge=0.01,
         le=1,
         description="Smallest face",
@@ -98,7 +89,7 @@ class Faces(Operation):
 
     def apply(self, image: Image) -> Step:
         """Search; ``count`` and ``boxes`` are the data."""
-        boxes = self._search(image)
+        boxes = find_faces(image, scale=self.scale, neighbors=self.neighbors, min_size=self.min_size)
         data = {"count": len(boxes), "boxes": [list(box) for box in boxes[:MAX_LISTED]]}
         if self.mode == "draw":
             return Step(outlined(image, boxes, self.color), data)
@@ -107,16 +98,6 @@ class Faces(Operation):
         if self.mode == "crop":
             return Step(_cropped(image, boxes[0] if boxes else None, self.side), data)
         return Step(image, data)
-
-    def _search(self, image: Image) -> list[Box]:
-        ratio = _FACE_PIXELS / max(1.0, self.min_size * min(image.size))
-        gray, scale = shrunk(gray8_of(image.pixels), max(1, round(max(image.size) * ratio)))
-        least = max(1, round(self.min_size * min(gray.shape)))
-        hits = _cascade().detectMultiScale(
-            cv2.equalizeHist(gray), scaleFactor=self.scale, minNeighbors=self.neighbors, minSize=(least, least)
-        )
-        boxes = [_box_on(image.size, *(np.array(hit).reshape(2, 2) / scale).ravel()) for hit in hits]
-        return sorted(boxes, key=lambda box: (-box[2] * box[3], box))
 
 
 class Features(Operation):
@@ -277,30 +258,16 @@ class Codes(Operation):
         return Step(painted(image, mask, self.color), data)
 
 
-def _cascade() -> Any:
-    """The cascade of this thread."""
-    if not hasattr(_here, "cascade"):
-        _here.cascade = cv2.CascadeClassifier(str(Path(haarcascades) / _CASCADE))
-    return _here.cascade
-
-
-def _box_on(size: Size, x: float, y: float, width: float, height: float) -> Box:
-    """Whole pixels of a box, cut off at the edges of an image; never empty."""
-    left, top = min(max(0, round(x)), size.width - 1), min(max(0, round(y)), size.height - 1)
-    right, bottom = min(size.width, round(x + width)), min(size.height, round(y + height))
-    return left, top, max(1, right - left), max(1, bottom - top)
-
-
 def _box_around(size: Size, corners: NDArray[np.float64]) -> Box:
     low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    return _box_on(size, float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
+    return box_on(size, float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
 
 
 def _blurred(image: Image, boxes: list[Box]) -> Image:
     """Faces, and an eighth of their size around, by a Gaussian of a quarter of their width."""
     pixels = image.pixels.copy()
     for x, y, width, height in boxes:
-        left, top, w, h = _box_on(image.size, x - width / 8, y - height / 8, 1.25 * width, 1.25 * height)
+        left, top, w, h = box_on(image.size, x - width / 8, y - height / 8, 1.25 * width, 1.25 * height)
         face: NDArray[Any] = np.ascontiguousarray(pixels[top : top + h, left : left + w])
         blur = functools.partial(
             cv2.GaussianBlur, ksize=(0, 0), sigmaX=max(1.0, width / 4), borderType=cv2.BORDER_REPLICATE
