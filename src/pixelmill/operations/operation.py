@@ -42,6 +42,8 @@ class Facts:
 
     ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one
     current core. ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
+    ``alpha_memory_factor``: the same for RGBA of 8 bits, where it is more: something transparent is worked on as
+    premultiplied ``float32`` (per byte of 16 bits it is half of it).
     """
 
     kind: Kind
@@ -49,6 +51,7 @@ class Facts:
     halo: int = 0
     ns_per_pixel: float = 1.0
     memory_factor: float = 1.0
+    alpha_memory_factor: float = 0.0
 
 
 class Operation(BaseModel):
