@@ -3,8 +3,7 @@
     python bench/costs.py [--photo FILE] [--rounds N] [--only TEXT]
 
 The constants in `Operation.facts()` and `pipelines/costs.py` come from this table; they only serve estimates. Single
-thread, `uint8` RGB (memory for RGBA too); a photograph, since entropy coding and edges depend on what is in the picture.
-Memory is what the resident size of a fork grows by, in sizes of the input: Linux only.
+thread, `uint8` RGB (memory for RGBA too); a photograph, since entropy coding and edges depend on what is in it. Memory is what the resident size of a fork grows by, in sizes of the input: Linux only.
 """
 
 from __future__ import annotations
