@@ -3,7 +3,8 @@
     python bench/costs.py [--photo FILE] [--rounds N] [--only TEXT]
 
 The constants in `Operation.facts()` and `pipelines/costs.py` come from this table; they only serve estimates. Single
-thread, `uint8` RGB (memory for RGBA too); a photograph, since entropy coding and edges depend on what is in it. Memory is what the resident size of a fork grows by, in sizes of the input: Linux only.
+thread, `uint8` RGB (memory for RGBA too); a photograph, since entropy coding and edges depend on what is in it. Memory
+is what the resident size of a fork grows by, in sizes of the input: Linux only.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def peak(operation: Operation, image: Image) -> float:
     child = os.fork()
     if child == 0:
         # What is loaded on first use is no part of it, nor is memory that was freed before and lies ready.
-        operation.apply(Image(np.ascontiguousarray(image.pixels[:1100, :1500])))
+        operation.apply(image.with_pixels(np.ascontiguousarray(image.pixels[:1100, :1500])))
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 16)
         libc.malloc_trim(0)
@@ -96,10 +97,10 @@ def _status(field: str) -> int:
 
 def operations(image: Image, rounds: int, only: str) -> str:
     """The table of operations; ``+`` marks what is off by more than half."""
-    other = Image(cv2.warpAffine(image.pixels, cv2.getRotationMatrix2D((500, 300), 15, 0.8), image.size))
+    other = image.with_pixels(cv2.warpAffine(image.pixels, cv2.getRotationMatrix2D((500, 300), 15, 0.8), image.size))
     images = {"mark": Image(np.full((60, 120, 4), 128, np.uint8)), "other": other}
     fade = np.linspace(0, 255, image.size.width).astype(np.uint8)
-    clear = Image(np.dstack((image.pixels, np.tile(fade, (image.size.height, 1)))))
+    clear = image.with_pixels(np.dstack((image.pixels, np.tile(fade, (image.size.height, 1)))))
     samples = image.size.pixels * image.channels
     rows = []
     for text in OPERATIONS:

@@ -47,7 +47,8 @@ def palette_of(rgb: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
     samples = np.concatenate((_grid(rgb), _cells(rgb))).astype(np.float32)
     start = Pil.fromarray(np.rint(samples).astype(np.uint8)[np.newaxis]).quantize(count, Pil.Quantize.MAXCOVERAGE)
-    seeds = np.unique(np.array(start.getpalette(), np.uint8).reshape(-1, 3)[np.unique(start)], axis=0)
+    colors = np.array(start.getpalette(), np.uint8).reshape(-1, 3)
+    seeds = np.unique(colors[np.unique(np.asarray(start))], axis=0)
     centers = seeds.astype(np.float32)
     nearest = np.argmin((centers**2).sum(axis=1) - 2 * samples @ centers.T, axis=1).astype(np.int32)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, _ROUNDS, 0.5)

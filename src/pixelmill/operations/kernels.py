@@ -52,4 +52,4 @@ def scaled_by(pixels: NDArray[Any], size: Size, kernel: Kernel) -> NDArray[Any]:
 
 
 def _resized(picture: PilImage, size: Size, method: Resampling) -> NDArray[Any]:
-    return np.asarray(picture.resize(tuple(size), method))
+    return np.asarray(picture.resize((size.width, size.height), method))

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.operations.curves import map_samples
+from pixelmill.operations.parameters import Font
 
 Kind = Literal[
     "pointwise",  # one pixel in, one pixel out
@@ -111,6 +112,15 @@ class Operation(BaseModel):
     def with_images(self, images: Mapping[str, Image | str]) -> Operation:
         """A copy whose references are replaced by other references or by pixels."""
         del images
+        return self
+
+    def fonts(self) -> tuple[str, ...]:
+        """References of the font parameters that are no built-in families, in field order."""
+        return ()
+
+    def with_fonts(self, fonts: Mapping[str, Font | str]) -> Operation:
+        """A copy whose references are replaced by other references or by fonts."""
+        del fonts
         return self
 
     def apply(self, image: Image) -> Step:
