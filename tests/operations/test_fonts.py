@@ -32,14 +32,14 @@ def blank() -> Image:
 def test_a_file_gives_the_letters_of_its_font(font_bytes: bytes, tmp_path: Path) -> None:
     path = tmp_path / "own.ttf"
     path.write_bytes(font_bytes)
-    built_in = Pipeline().text("Sunday", font_size=24).run(blank()).image()
+    built_in = Pipeline().text("Sunday", font_size=24).run(blank()).image
     pipeline = Pipeline().text("Sunday", font_size=24, font=str(path))
     assert pipeline.font_references == (str(path),)
     assert pipeline.images() == ()
-    own = pipeline.run(blank()).image()
+    own = pipeline.run(blank()).image
     assert own.pixels.max() > 200
     assert np.array_equal(own.pixels, built_in.pixels)  # it is the same font
-    assert np.array_equal(pipeline.run(blank(), images={str(path): font_bytes}).image().pixels, own.pixels)
+    assert np.array_equal(pipeline.run(blank(), images={str(path): font_bytes}).image.pixels, own.pixels)
     text = Text(text="Sunday", font_size=24, font=font_of(font_bytes, "own"))
     assert np.array_equal(text.apply(blank()).image.pixels, own.pixels)
 

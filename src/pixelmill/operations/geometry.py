@@ -89,12 +89,20 @@ class Resize(Operation):
     def facts(self) -> Facts:
         """About the cost of the low-pass; other modes are cheaper."""
         if self.kernel is not None and self.kernel != "nearest":
-            return Facts("geometric", "self-exact", ns_per_pixel=_KERNEL_COSTS[self.kernel], memory_factor=2.5)
+            return Facts(
+                "geometric",
+                "self-exact",
+                ns_per_pixel=_KERNEL_COSTS[self.kernel],
+                memory_factor=3.0,
+                alpha_memory_factor=9.0,
+            )
         cv2_mode = self.kernel is not None or self.interpolation not in ("auto", "lanczos")
         tier: Literal["cv2-exact", "self-exact", "approximate"] = "cv2-exact" if cv2_mode else "self-exact"
         if self.interpolation == "auto" and not cv2_mode:
             tier = "approximate"
-        return Facts("geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.0, memory_factor=2.5)
+        return Facts(
+            "geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.0, memory_factor=2.0, alpha_memory_factor=12.0
+        )
 
     def _fitted(self, size: Size) -> tuple[Size, Size]:
         return fitted(size, self.width, self.height, self.fit, enlarge=self.enlarge)
@@ -261,7 +269,7 @@ class Rotate(Operation):
         """A copy, or a warp."""
         if self._turns is not None:
             return Facts("geometric", "cv2-exact", ns_per_pixel=0.2)
-        return Facts("geometric", "cv2-exact", ns_per_pixel=6.5, memory_factor=3.0)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=6.0, memory_factor=3.0, alpha_memory_factor=10.0)
 
     def size(self, size: Size) -> Size:
         """The same, or what holds the rotated rectangle."""
