@@ -67,8 +67,8 @@ def main() -> None:
                 mixed = few(rgb, method, count, dither=True)
                 soft.append(psnr(cv2.GaussianBlur(rgb, (0, 0), 2), cv2.GaussianBlur(mixed, (0, 0), 2)))
             cost = spent / sum(rgb.size for rgb in pictures) * 1e9
-            rows.append((count, method, f"{np.mean(plain):.1f} ({min(plain):.1f})",
-                         f"{np.mean(soft):.1f} ({min(soft):.1f})", f"{cost:.0f}", dot_error(method, count)))  # fmt: skip
+            means = (f"{np.mean(values):.1f} ({min(values):.1f})" for values in (plain, soft))
+            rows.append((count, method, *means, f"{cost:.0f}", dot_error(method, count)))
     print(common.machine("opencv-python-headless", "pillow"), "\n")
     print(common.table(("colors", "method", "dB (worst)", "dithered dB (worst)", "ns a sample", "dot off by"), rows))
 

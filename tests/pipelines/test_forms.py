@@ -28,6 +28,7 @@ from pixelmill.errors import (
 )
 from pixelmill.images.encoders import OPTIONS
 from pixelmill.images.image import Image
+from pixelmill.images.metadata import MetadataOptions
 from pixelmill.operations.arguments import schema
 from pixelmill.operations.reference import EXAMPLES
 from pixelmill.operations.table import TABLE, all_operations
@@ -102,6 +103,11 @@ def pipelines(draw: st.DrawFn) -> Pipeline:
     if draw(st.booleans()):
         fmt = draw(st.sampled_from(sorted(OPTIONS)))
         pipeline = pipeline.format(fmt, **draw(arguments(OPTIONS[fmt])))
+    if draw(st.booleans()):
+        pipeline = pipeline.frame(draw(st.integers(0, 65_535)))
+    if draw(st.booleans()):
+        options = {"policy": "keep"} | draw(arguments(MetadataOptions))
+        pipeline = pipeline.metadata(options.pop("policy"), **options)
     return pipeline
 
 
@@ -327,8 +333,13 @@ def test_image_parameters_are_listed_and_replaced() -> None:
         ("format:jpeg,quality=101", InvalidParameter, ["quality=101", "from 1 to 100"]),
         ("format:png,quality=5", InvalidParameter, ["format:png has no parameter 'quality'", "compression"]),
         ("preset:x", UnknownOperation, ["not there yet"]),
-        ("frame:0", UnknownOperation, ["not there yet"]),
-        ("metadata:keep", UnknownOperation, ["not there yet"]),
+        ("invert/frame:0", PipelineSyntaxError, ["Step 2", "frame is the first step"]),
+        ("frame:0/frame:1", PipelineSyntaxError, ["Step 2", "frame is the first step"]),
+        ("frame:-1/invert", InvalidParameter, ["Step 1", "frame=-1", "from 0 to 65,535"]),
+        ("metadata:keep/invert", PipelineSyntaxError, ["Step 1", "metadata stands at the end"]),
+        ("metadata:keep/metadata:keep", PipelineSyntaxError, ["Step 1", "one at most"]),
+        ("invert/metadata:kep", InvalidParameter, ["Step 2", "Did you mean keep"]),
+        ('{"source": {"frme": 1}}', InvalidParameter, ["frme", "frame"]),
         ("x" * 9000, PipelineSyntaxError, ["9,000 characters", "8,192"]),
         ("/".join(["invert"] * 65), PipelineError, ["65 operations", "at most 64"]),
         ("{", PipelineSyntaxError, ["JSON", "line 1"]),

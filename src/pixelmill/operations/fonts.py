@@ -42,11 +42,12 @@ def font_of(data: bytes, shown: str) -> Font:
 
 def opened(font: Font | str, size: int) -> FreeTypeFont:
     """The font at that size in pixels; text is the name of a built-in family."""
-    return _built_in(size) if isinstance(font, str) else _from_file(font, size)
+    return built_in_font(size) if isinstance(font, str) else _from_file(font, size)
 
 
 @functools.lru_cache(maxsize=8)
-def _built_in(size: int) -> FreeTypeFont:
+def built_in_font(size: int) -> FreeTypeFont:
+    """Pillow's own font, at that size in pixels."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
@@ -17,12 +18,14 @@ from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxErro
 from pixelmill.images.encoders import OPTIONS
 from pixelmill.images.formats import written_format
 from pixelmill.images.image import Image
+from pixelmill.images.metadata import STRIPPED, MetadataOptions
 from pixelmill.operations.arguments import build, parameters, schema, unknown
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
 from pixelmill.operations.table import operation_named
 from pixelmill.pipelines import text as grammar
 from pixelmill.pipelines.output import Output, output_named
+from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import TextArgument, TextStep
 
 MAX_STEPS = 64
@@ -32,62 +35,103 @@ MAX_JSON = 65_536
 
 PLANNED_STEPS = {
     "preset": "presets are not there yet; write the steps out",
-    "frame": "animations are not there yet; the first frame is taken",
-    "metadata": "keeping metadata is not there yet; none is written",
 }
 """Steps of the design that this version lacks, and what to do."""
 
-Parts = tuple[tuple[Operation, ...], Output]
+_PLACES = {
+    "frame": "is the first step",
+    "metadata": "stands at the end, beside format",
+    "format": "is the last step",
+}
+
+M = TypeVar("M", bound=BaseModel)
+
+Parts = tuple[tuple[Operation, ...], Output, SourceStep]
 
 
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
 def read_text(text: str) -> Parts:
-    """Operations and output of a text form; raises :class:`PipelineError` with step, position and what is possible."""
+    """What a text form holds; raises :class:`PipelineError` with step, position and what is possible."""
     steps = grammar.read(text)
-    output = Output()
-    if steps and steps[-1].name == "format":
-        *steps_before, last = steps
-        steps = tuple(steps_before)
-        output = _output_of_text(last, len(steps) + 1)
-    check_count(len(steps))
-    return tuple(_operation_of_text(step, number) for number, step in enumerate(steps, 1)), output
+    source, first = WHOLE_SOURCE, 0
+    if steps and steps[0].name == "frame":
+        source, first = _model_of_text(steps[0], SourceStep, 1), 1
+    output, last = _output_of_text(steps, first)
+    check_count(last - first)
+    numbered = enumerate(steps[first:last], first + 1)
+    return tuple(_operation_of_text(step, number) for number, step in numbered), output, source
 
 
-def write_text(operations: Iterable[Operation], output: Output) -> str:
+def read_format(text: str) -> Output:
+    """A format with its options as they stand behind ``format:``, such as ``jpeg,quality=80``."""
+    steps = grammar.read(f"format:{text}")
+    if len(steps) != 1:
+        raise PipelineSyntaxError("A format is one name with its options, such as jpeg,quality=80.")
+    return _format_of_step(steps[0])
+
+
+def write_text(operations: Iterable[Operation], output: Output, source: SourceStep = WHOLE_SOURCE) -> str:
     """The text form: the inverse of :func:`read_text`."""
-    steps = [TextStep(item.name, _text_arguments(item, item.name, item.positional)) for item in operations]
+    steps = [TextStep("frame", _text_arguments(source, "frame", 1))] if source != WHOLE_SOURCE else []
+    steps += [TextStep(item.name, _text_arguments(item, item.name, item.positional)) for item in operations]
+    if output.metadata != STRIPPED:
+        steps.append(TextStep("metadata", _text_arguments(output.metadata, "metadata", 1)))
     if output.format is not None:
         options = () if output.options is None else _text_arguments(output.options, "format", 0)
         steps.append(TextStep("format", (TextArgument((output.format,)), *options)))
     return grammar.write(steps)
 
 
-def _operation_of_text(step: TextStep, number: int) -> Operation:
-    try:
+def _output_of_text(steps: Sequence[TextStep], first: int) -> tuple[Output, int]:
+    """What the last steps say of the output, in any order; and where those steps begin."""
+    output, last, seen = Output(), len(steps), set[str]()
+    while last > first and (step := steps[last - 1]).name in ("metadata", "format") and step.name not in seen:
+        seen.add(step.name)
         if step.name == "format":
-            raise PipelineSyntaxError("format is the last step, and there is one at most.")
-        model = _model_named(step.name)
+            output = replace(_format_of_text(step, last), metadata=output.metadata)
+        else:
+            output = replace(output, metadata=_model_of_text(step, MetadataOptions, last))
+        last -= 1
+    return output, last
+
+
+def _model_of_text(step: TextStep, model: type[M], number: int) -> M:
+    try:
         return build(model, _bound(step.arguments, model, step.name), step.name, strict=False)
     except PipelineError as error:
         _locate(error, number, step.position)
 
 
-def _output_of_text(step: TextStep, number: int) -> Output:
+def _operation_of_text(step: TextStep, number: int) -> Operation:
     try:
-        if not step.arguments or step.arguments[0].name not in (None, "format"):
-            raise InvalidParameter(
-                f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
-                operation="format",
-                parameter="format",
-                allowed=", ".join(OPTIONS),
-            )
-        first, *others = step.arguments
-        fmt = written_format(":".join(first.elements)).name
-        return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
+        if step.name in _PLACES:
+            raise PipelineSyntaxError(f"{step.name} {_PLACES[step.name]}, and there is one at most.")
+        model = _model_named(step.name)
     except PipelineError as error:
         _locate(error, number, step.position)
+    return _model_of_text(step, model, number)
+
+
+def _format_of_text(step: TextStep, number: int) -> Output:
+    try:
+        return _format_of_step(step)
+    except PipelineError as error:
+        _locate(error, number, step.position)
+
+
+def _format_of_step(step: TextStep) -> Output:
+    if not step.arguments or step.arguments[0].name not in (None, "format"):
+        raise InvalidParameter(
+            f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
+            operation="format",
+            parameter="format",
+            allowed=", ".join(OPTIONS),
+        )
+    first, *others = step.arguments
+    fmt = written_format(":".join(first.elements)).name
+    return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
 
 
 def _bound(arguments: Sequence[TextArgument], model: type[BaseModel], owner: str) -> dict[str, Any]:
@@ -155,23 +199,30 @@ def read_json(text: str) -> Parts:
 def read_dict(record: Any) -> Parts:
     """Operations and output of plain values, as JSON has them."""
     record = _object(record, "The pipeline")
-    _only_known(record, ("operations", "output"), "The pipeline")
+    _only_known(record, ("source", "operations", "output"), "The pipeline")
     steps = record.get("operations", [])
     if not isinstance(steps, Sequence) or isinstance(steps, str | bytes):
         raise PipelineSyntaxError('"operations" must be a list.')
     check_count(len(steps))
     operations = tuple(_operation_of_dict(step, number) for number, step in enumerate(steps, 1))
-    return operations, _output_of_dict(record.get("output"))
+    source = build(SourceStep, _object(record.get("source", {}), '"source"'), "source", strict=True)
+    return operations, _output_of_dict(record.get("output")), source
 
 
-def write_dict(operations: Iterable[Operation], output: Output) -> dict[str, Any]:
+def write_dict(operations: Iterable[Operation], output: Output, source: SourceStep = WHOLE_SOURCE) -> dict[str, Any]:
     """Plain values: the inverse of :func:`read_dict`. Numbers without a fraction are whole numbers."""
-    record: dict[str, Any] = {
-        "operations": [{"name": item.name, **_given(item, item.name)} for item in operations],
-    }
+    record: dict[str, Any] = {}
+    if source != WHOLE_SOURCE:
+        record["source"] = _given(source, "source")
+    record["operations"] = [{"name": item.name, **_given(item, item.name)} for item in operations]
+    ends: dict[str, Any] = {}
     if output.format is not None:
         options = {} if output.options is None else _given(output.options, "format")
-        record["output"] = {"format": output.format, **options}
+        ends = {"format": output.format, **options}
+    if output.metadata != STRIPPED:
+        ends["metadata"] = _given(output.metadata, "metadata")
+    if ends:
+        record["output"] = ends
     return record
 
 
@@ -191,7 +242,8 @@ def _output_of_dict(output: Any) -> Output:
         return Output()
     output = _object(output, '"output"')
     name = output.get("format")
-    options = {key: output[key] for key in output if key != "format"}
+    options = {key: output[key] for key in output if key not in ("format", "metadata")}
+    metadata = build(MetadataOptions, _object(output.get("metadata", {}), '"metadata"'), "metadata", strict=True)
     if name is None:
         if options:
             raise InvalidParameter(
@@ -200,10 +252,10 @@ def _output_of_dict(output: Any) -> Output:
                 parameter="format",
                 allowed=", ".join(OPTIONS),
             )
-        return Output()
+        return Output(metadata=metadata)
     if not isinstance(name, str):
         raise PipelineSyntaxError('"format" must be the name of a format, as text.')
-    return output_named(name, options, strict=True)
+    return output_named(name, options, strict=True, metadata=metadata)
 
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:

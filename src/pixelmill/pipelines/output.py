@@ -1,4 +1,4 @@
-"""What a pipeline ends with: the format that is written, with its options."""
+"""What a pipeline ends with: the format that is written, with its options, and the metadata that is kept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from pixelmill.images.encoders import OPTIONS, EncodeOptions
 from pixelmill.images.formats import WRITTEN, Format, written_format
+from pixelmill.images.metadata import STRIPPED, MetadataOptions
 from pixelmill.operations.arguments import build
 
 
@@ -20,6 +21,7 @@ class Output:
 
     format: str | None = None
     options: EncodeOptions | None = None
+    metadata: MetadataOptions = STRIPPED
 
     def target(self, source_format: str | None) -> Format:
         """The format to write for a source of that format (None: it was pixels)."""
@@ -30,7 +32,9 @@ SAME_FORMAT = Output()
 """The source's format, with its default options."""
 
 
-def output_named(name: str, arguments: Mapping[str, Any], *, strict: bool) -> Output:
+def output_named(
+    name: str, arguments: Mapping[str, Any], *, strict: bool, metadata: MetadataOptions = STRIPPED
+) -> Output:
     """An output by format name or alias, and options; raises :class:`PipelineError`."""
     fmt = written_format(name).name
-    return Output(fmt, build(OPTIONS[fmt], arguments, f"format:{fmt}", strict=strict))
+    return Output(fmt, build(OPTIONS[fmt], arguments, f"format:{fmt}", strict=strict), metadata)

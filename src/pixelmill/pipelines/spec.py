@@ -17,6 +17,7 @@ from typing import Any
 from pixelmill.errors import PipelineError, PipelineSyntaxError
 from pixelmill.images.image import Image
 from pixelmill.images.limits import Limits
+from pixelmill.images.metadata import MetadataOptions
 from pixelmill.operations.arguments import build
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
@@ -24,6 +25,7 @@ from pixelmill.operations.table import TABLE, nearest_names, operation_named
 from pixelmill.pipelines import forms
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.output import SAME_FORMAT, Output, output_named
+from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import MAX_TEXT
 
 HASH_VERSION = 1
@@ -32,7 +34,7 @@ HASH_VERSION = 1
 
 @dataclass(frozen=True, repr=False)  # no slots: the hash is computed once, on demand, and kept in __dict__
 class Pipeline:
-    """Operations in order, and the output they end with.
+    """Operations in order, the output they end with, and what of the source they take.
 
     >>> Pipeline().grayscale().resize(256, 256, fit="fill").format("jpeg", quality=90).to_text()
     'grayscale/resize:256,256,fit=fill/format:jpeg,quality=90'
@@ -43,6 +45,7 @@ class Pipeline:
 
     operations: tuple[Operation, ...] = ()
     output: Output = SAME_FORMAT
+    source: SourceStep = WHOLE_SOURCE
 
     def __post_init__(self) -> None:
         forms.check_count(len(self.operations))
@@ -68,7 +71,7 @@ class Pipeline:
 
     def to_text(self) -> str:
         """The text form, without defaults; raises :class:`PipelineError` if it were longer than can be read."""
-        text = forms.write_text(self.operations, self.output)
+        text = forms.write_text(self.operations, self.output, self.source)
         if len(text) > MAX_TEXT:
             raise PipelineError(
                 f"The pipeline's text form would have {len(text):,} characters; at most {MAX_TEXT:,} are read. "
@@ -78,7 +81,7 @@ class Pipeline:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form as plain values, without defaults."""
-        return forms.write_dict(self.operations, self.output)
+        return forms.write_dict(self.operations, self.output, self.source)
 
     def to_json(self) -> str:
         """The canonical JSON form: one for each pipeline."""
@@ -97,7 +100,7 @@ class Pipeline:
         try:
             return f"Pipeline.parse({self.to_text()!r})"
         except PipelineError:
-            return f"Pipeline(operations={self.operations!r}, output={self.output!r})"
+            return f"Pipeline(operations={self.operations!r}, output={self.output!r}, source={self.source!r})"
 
     # -- images among the parameters --------------------------------------------------------------
 
@@ -134,7 +137,16 @@ class Pipeline:
         """With this output format and its options: ``format("jpeg", quality=80)``."""
         fmt = output_named(name, {}, strict=True)
         taken = _taken(type(fmt.options), arguments, options, f"format:{fmt.format}")
-        return replace(self, output=output_named(name, taken, strict=True))
+        return replace(self, output=output_named(name, taken, strict=True, metadata=self.output.metadata))
+
+    def frame(self, number: int, /) -> Pipeline:
+        """Of that frame or page of the source alone, counted from 0."""
+        return replace(self, source=build(SourceStep, {"frame": number}, "frame", strict=True))
+
+    def metadata(self, policy: str, /, **options: Any) -> Pipeline:
+        """With this metadata kept: ``metadata("keep", gps=True)``; see :class:`MetadataOptions`."""
+        chosen = build(MetadataOptions, {"policy": policy, **options}, "metadata", strict=True)
+        return replace(self, output=replace(self.output, metadata=chosen))
 
     def then(self, name: str, /, *arguments: Any, **parameters: Any) -> Pipeline:
         """With one more operation, by name; what ``pipeline.NAME(...)`` calls."""
