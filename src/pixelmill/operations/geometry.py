@@ -61,12 +61,12 @@ class Resize(Operation):
         description="auto and lanczos: low-pass by Lanczos-3, auto from a reduced decode where the format has one; "
         "nearest, linear, cubic, area: the modes of OpenCV as they are",
     )
+    enlarge: bool = Field(default=False, description="Scale up images smaller than the box (fill always does)")
     kernel: Kernel | SkipJsonSchema[None] = Field(
         default=None,
         description="In place of interpolation: a kernel that grows with the reduction; box, bilinear, bicubic, "
         "lanczos3: those of Pillow, nearest: OpenCV's INTER_NEAREST_EXACT",
     )
-    enlarge: bool = Field(default=False, description="Scale up images smaller than the box (fill always does)")
 
     def model_post_init(self, context: Any, /) -> None:
         """Refuse a resize that asks for nothing, or for two ways."""

@@ -79,7 +79,6 @@ class Text(Operation):
         default=2, ge=1, le=100, description="Thickness of the outline", json_schema_extra={"unit": "pixels"}
     )
     wrap: bool = Field(default=True, description="Break lines that are longer than the image")
-    font: FontParameter = Field(default=BUILT_IN_FONTS[0], description="A built-in family, or a font file")
     margin: float = Field(
         default=0.02,
         ge=0,
@@ -87,6 +86,7 @@ class Text(Operation):
         description="Distance from the edges",
         json_schema_extra={"unit": "of the image's shorter side"},
     )
+    font: FontParameter = Field(default=BUILT_IN_FONTS[0], description="A built-in family, or a font file")
 
     def facts(self) -> Facts:
         """A copy, and blending where the text is."""
