@@ -33,6 +33,7 @@ from pixelmill.images.encoders import (
 )
 from pixelmill.images.formats import JXL, Format, written_format
 from pixelmill.images.image import Image
+from pixelmill.images.palettes import indexed
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
 
 if TYPE_CHECKING:
@@ -215,19 +216,17 @@ def _gif(image: Image, options: GifOptions) -> bytes:
     pixels = _srgb(image)
     if pixels.ndim == 2 and options.colors == 256:
         return _pillow_encode(pixels, "GIF")
-    dither = Pil.Dither.FLOYDSTEINBERG if options.dither else Pil.Dither.NONE
     clear = pixels[..., 3] < 128 if image.has_alpha else None
     count = options.colors - 1 if clear is not None and clear.any() else options.colors
-    rgb = Pil.fromarray(np.ascontiguousarray(pixels[..., :3])) if pixels.ndim == 3 else Pil.fromarray(pixels)
-    palette = rgb.convert("RGB").quantize(max(1, count), Pil.Quantize.MEDIANCUT)
-    indexed = rgb.convert("RGB").quantize(palette=palette, dither=dither)
+    rgb = pixels[..., :3] if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    picture = indexed(rgb, max(1, count), dither=options.dither)
     if clear is None or not clear.any():
-        return _pillow_save(indexed, "GIF")
-    indices = np.array(indexed)
-    free = len(indexed.getpalette() or ()) // 3
+        return _pillow_save(picture, "GIF")
+    indices = np.array(picture)
+    free = len(picture.getpalette() or ()) // 3
     indices[clear] = free
     turned = Pil.fromarray(indices)
-    turned.putpalette([*(indexed.getpalette() or ()), 0, 0, 0])
+    turned.putpalette([*(picture.getpalette() or ()), 0, 0, 0])
     return _pillow_save(turned, "GIF", transparency=free, optimize=False)
 
 
