@@ -199,6 +199,7 @@ TABLE: tuple[Setting, ...] = (
         "Folders whose files jobs may name as `file://` sources; none by default.",
         "--source-root",
     ),
+    Setting("fonts", "path", None, "Folder of font files that the service's pipelines may name; none by default."),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),
     Setting(

@@ -76,6 +76,8 @@ def arguments(draw: st.DrawFn, model: type[BaseModel]) -> dict[str, Any]:
     }
     if model.__name__ == "Resize" and not {"width", "height"} & set(chosen):
         chosen["height"] = draw(st.integers(1, 9000))
+    if model.__name__ == "Resize" and "kernel" in chosen:
+        chosen = _without(chosen, "interpolation")
     if model.__name__ == "Canny":
         low, high = sorted((chosen.get("low", 100), chosen.get("high", 200)))
         chosen |= {"low": low, "high": high}
@@ -311,7 +313,7 @@ def test_image_parameters_are_listed_and_replaced() -> None:
         ),
         ("resize:256,fit=cver", InvalidParameter, ["fit=cver", "contain, cover", "Did you mean cover?"]),
         ("resize:256,hieght=3", InvalidParameter, ["no parameter 'hieght'", "Did you mean height"]),
-        ("resize:1,2,3,4,5,6", InvalidParameter, ["too many arguments", "at most 5"]),
+        ("resize:1,2,3,4,5,6,7", InvalidParameter, ["too many arguments", "at most 6"]),
         ("grayscale:1", InvalidParameter, ["takes no arguments"]),
         ("resize:5,width=6", InvalidParameter, ["width is given twice"]),
         ("resize:width=5,6", PipelineSyntaxError, ["without a name stands behind"]),

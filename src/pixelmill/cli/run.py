@@ -149,7 +149,8 @@ def _work(
         ],
         pipeline=pipeline.to_json(),
         rules=Rules(pipeline.output.format, clash, secrets.token_hex(6), data_to_files, detailed),
-        images={reference: _image_file(reference) for reference in pipeline.images()},
+        images={reference: _image_file(reference) for reference in pipeline.images()}
+        | {reference: _font_file(reference) for reference in pipeline.font_references},
         limits=limits(settings),
         timeout_s=settings["timeout"],
         max_attempts=settings["max_attempts"],
@@ -160,6 +161,13 @@ def _image_file(reference: str) -> Path:
     path = Path(reference.removeprefix("file://"))
     if not path.is_file():
         raise PipelineError(f"The pipeline names the image {reference}, but there is no such file here.")
+    return path
+
+
+def _font_file(reference: str) -> Path:
+    path = Path(reference.removeprefix("file://"))
+    if not path.is_file():
+        raise PipelineError(f"The pipeline names the font {reference}, which is no built-in family, and no file here.")
     return path
 
 

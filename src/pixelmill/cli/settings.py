@@ -33,6 +33,7 @@ def service_config(settings: Settings) -> ServiceConfig:
         data=settings["data"],
         workers=settings["workers"],
         source_roots=settings["source_roots"],
+        fonts=settings["fonts"],
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],

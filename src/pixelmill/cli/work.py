@@ -20,6 +20,7 @@ from pixelmill.images.formats import format_of_name
 from pixelmill.images.image import Size
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
@@ -81,7 +82,7 @@ def attempt(
 ) -> tuple[Report, Outcome | None]:
     """Run one source and write what it gives; failures are reports."""
     try:
-        there = _there(rules, target)
+        there = _there(rules, pipeline, target)
         if there is not None:
             if rules.clash == "skip":
                 return Report(number, "skipped", output=there), None
@@ -92,15 +93,21 @@ def attempt(
         return failed(number, error), None
 
 
-def _there(rules: Rules, target: Target) -> str | None:
+def _there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
     """The result file, if it exists and must not be replaced; as far as its name is known before the work."""
     if rules.clash == "overwrite":
         return None
     path = target.path
-    if path is None and target.stem is not None:
+    if gives_data_only(pipeline):
+        path = _data_file(target) if target.stem is not None and rules.data_to_files else None
+    elif path is None and target.stem is not None:
         guess = rules.format or getattr(format_of_name(target.name), "name", None)
         path = None if guess is None else target.stem + extension(guess, target.name)
     return path if path is not None and os.path.lexists(path) else None
+
+
+def _data_file(target: Target) -> str:
+    return f"{target.stem}.json"
 
 
 def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
@@ -110,7 +117,7 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
         output = target.path or f"{target.stem}{extension(outcome.format, target.name)}"
         write(output, outcome.bytes, rules.clash, part)
     if part is not None and outcome.data and rules.data_to_files:
-        data_file = f"{target.stem}.json"
+        data_file = _data_file(target)
         text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
         write(data_file, text.encode(), rules.clash, part)
     detail = _detail(outcome) if rules.detailed else None

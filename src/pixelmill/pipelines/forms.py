@@ -21,6 +21,7 @@ from pixelmill.images.image import Image
 from pixelmill.images.metadata import STRIPPED, MetadataOptions
 from pixelmill.operations.arguments import build, parameters, schema, unknown
 from pixelmill.operations.operation import Operation
+from pixelmill.operations.parameters import Font
 from pixelmill.operations.table import operation_named
 from pixelmill.pipelines import text as grammar
 from pixelmill.pipelines.output import Output, output_named
@@ -318,9 +319,10 @@ def _given(model: BaseModel, owner: str) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        if isinstance(value, Image):
+        if isinstance(value, Image | Font):
+            what = "pixels" if isinstance(value, Image) else "a font"
             raise InvalidParameter(
-                f"{owner}: {name} holds pixels, which no written form of a pipeline can hold. Give a path or a URI.",
+                f"{owner}: {name} holds {what}, which no written form of a pipeline can hold. Give a path or a URI.",
                 operation=owner,
                 parameter=name,
             )

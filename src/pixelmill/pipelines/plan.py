@@ -266,7 +266,8 @@ def _planned(
         single: Any = None if isinstance(action, Fused) else action
         after = single.size(size) if single else size
         samples = size.pixels * channels
-        memory = samples * sample_bytes * (1 + facts.memory_factor)
+        factor = max(facts.memory_factor, facts.alpha_memory_factor / sample_bytes if channels == 4 else 0.0)
+        memory = samples * sample_bytes * (1 + factor)
         channels_after = single.channels(channels) if single else channels
         # Where a result is larger than its input, it counts beside the input.
         grown = (samples + after.pixels * channels_after) * sample_bytes

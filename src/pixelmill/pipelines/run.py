@@ -22,9 +22,10 @@ from pixelmill.images.image import Image, ImageInfo, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
 from pixelmill.operations.operation import Operation
+from pixelmill.operations.parameters import Font
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.plan import Plan, PlannedStep, check_size, plan
-from pixelmill.pipelines.sources import info_of_pixels, load_images, read_file
+from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, read_file
 from pixelmill.pipelines.spec import Pipeline
 
 _DEFAULT_LIMITS = Limits()
@@ -43,7 +44,8 @@ def run(
         pipeline: what to do.
         source: a path, the bytes of a file, or pixels.
         limits: what is accepted as a source, and what may be made of it.
-        images: bytes, a file or pixels for each image that the pipeline refers to; None: references are local paths.
+        images: bytes, a file or pixels for each image that the pipeline refers to, bytes or a file for each font; None:
+            references are local paths.
 
     Returns:
         the outcome; ``data`` holds what operations found, by operation name (a second one of a name is ``NAME-2``).
@@ -63,11 +65,13 @@ def run(
     chosen = planned(pipeline, info, limits)
     references = pipeline.image_references
     loaded = load_images(references, images, limits) if references else {}
+    named_fonts = pipeline.font_references
+    fonts = load_fonts(named_fonts, images, limits) if named_fonts else {}
     start = perf_counter()
     if image is None:
         image = decode(data, chosen.need, limits)
     decoded = perf_counter()
-    image, found = apply(chosen, image, loaded)
+    image, found = apply(chosen, image, loaded, fonts)
     applied = perf_counter()
     target = chosen.target
     body = encode(image, target.name, pipeline.output.options) if target else None
@@ -127,17 +131,25 @@ def _plan(pipeline: Pipeline, kind: _Kind, limits: Limits) -> Plan:
 _cached_plan = functools.lru_cache(maxsize=512)(_plan)
 
 
-def apply(chosen: Plan, image: Image, images: Mapping[str, Image] | None = None) -> tuple[Image, dict[str, Any]]:
+def apply(
+    chosen: Plan,
+    image: Image,
+    images: Mapping[str, Image] | None = None,
+    fonts: Mapping[str, Font] | None = None,
+) -> tuple[Image, dict[str, Any]]:
     """The plan's steps on decoded pixels; and the data that they found.
 
-    ``images`` are the pixels of references. Raises :class:`NotApplicable`, :class:`LimitExceeded` (behind an
-    operation whose result depends on pixels), :class:`OutOfMemory` or :class:`RunError`.
+    ``images`` are the pixels of references, ``fonts`` the fonts. Raises :class:`NotApplicable`,
+    :class:`LimitExceeded` (behind an operation whose result depends on pixels), :class:`OutOfMemory` or
+    :class:`RunError`.
     """
     found: dict[str, Any] = {}
     for step in chosen.steps:
         action = step.action
         if images and isinstance(action, Operation):
             action = action.with_images(images)
+        if fonts and isinstance(action, Operation):
+            action = action.with_fonts(fonts)
         try:
             if step.limits is not None and isinstance(action, Operation):  # the planner could not know the size
                 check_size(action.size(image.size), step.limits, step.number, action.name)

@@ -20,6 +20,7 @@ from pixelmill.images.limits import Limits
 from pixelmill.images.metadata import MetadataOptions
 from pixelmill.operations.arguments import build
 from pixelmill.operations.operation import Operation
+from pixelmill.operations.parameters import Font
 from pixelmill.operations.table import TABLE, nearest_names, operation_named
 from pixelmill.pipelines import forms
 from pixelmill.pipelines.outcome import Outcome
@@ -113,9 +114,18 @@ class Pipeline:
         return tuple(dict.fromkeys(reference for item in self.operations for reference in item.images()))
 
     @cached_property
+    def font_references(self) -> tuple[str, ...]:
+        """References of all font parameters that are no built-in families, each once, in order."""
+        return tuple(dict.fromkeys(reference for item in self.operations for reference in item.fonts()))
+
+    def with_fonts(self, fonts: Mapping[str, Font | str]) -> Pipeline:
+        """The same pipeline with references to fonts replaced, by other references or by fonts; others stay."""
+        return replace(self, operations=tuple(item.with_fonts(fonts) for item in self.operations))
+
+    @cached_property
     def holds_pixels(self) -> bool:
-        """Whether an image parameter holds pixels in place of a reference: such a pipeline has no written form."""
-        return any(isinstance(value, Image) for item in self.operations for _, value in item)
+        """Whether a parameter holds pixels, or a font, in place of a reference: such a pipeline has no written form."""
+        return any(isinstance(value, Image | Font) for item in self.operations for _, value in item)
 
     def with_images(self, images: Mapping[str, Image | str]) -> Pipeline:
         """The same pipeline with references replaced, by other references or by pixels; others stay."""
