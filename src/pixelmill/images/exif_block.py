@@ -40,10 +40,10 @@ NOT_EXIF = frozenset(
 
 
 class Value(NamedTuple):
-    """Of a tag: its type, how many values, and their bytes in the block's order."""
+    """Of a tag: its type, how many values it has, and their bytes in the block's order."""
 
     kind: int
-    count: int
+    length: int
     data: bytes
 
 
@@ -172,8 +172,11 @@ def write(exif: Exif) -> bytes:
     """The block, without a prefix: the inverse of :func:`read`."""
     main, behind = with_pointers(exif, 8)
     mark = b"II" if exif.order == "<" else b"MM"
-    return mark + struct.pack(exif.order + "HI", 42, 8 + len(behind)) + behind + directory_bytes(
-        exif.order, main, 8 + len(behind)
+    return (
+        mark
+        + struct.pack(exif.order + "HI", 42, 8 + len(behind))
+        + behind
+        + directory_bytes(exif.order, main, 8 + len(behind))
     )
 
 
@@ -189,7 +192,7 @@ def fitting(exif: Exif, limit: int) -> Exif | None:
             break
         del parts[name][tag]
         excess -= 12 + (length if length > 4 else 0)
-    left = replace(exif, **parts)
+    left = replace(exif, main=parts["main"], photo=parts["photo"], place=parts["place"])
     return left if left and len(write(left)) <= limit else None
 
 

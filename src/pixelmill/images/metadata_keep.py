@@ -21,7 +21,7 @@ _UNTRUE = frozenset({exif_block.MAKER_NOTE, exif_block.WIDTH, exif_block.HEIGHT}
 _SRGB = 1
 
 
-def carry(  # noqa: PLR0913
+def carry(
     body: bytes, target: str, source: Data, fmt: str, options: MetadataOptions, size: Size, *, converted: bool = False
 ) -> bytes:
     """``body``, a file of format ``target``, with what ``options`` keep of ``source``, a file of format ``fmt``.

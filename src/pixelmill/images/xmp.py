@@ -18,7 +18,7 @@ MAX_BYTES = 1_000_000
 _MAX_ELEMENTS = 50_000
 _MAX_DEPTH = 64
 _MAX_PREFIXES = 256
-_NO_XML = frozenset({"\ufffe", "\uffff"})
+_NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _BREAK = "\n"  # between namespace, name and prefix; expat refuses namespaces that hold it
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -277,4 +277,4 @@ def _bind(prefix: str, uri: str, bound: Mapping[str, str], spaces: dict[str, str
 
 def _clean(text: str) -> str:
     """Text without what no XML can hold."""
-    return escape("".join(char for char in text if char >= " " and not ("\ud800" <= char <= "\udfff" or char in _NO_XML)))
+    return escape("".join(char for char in text if char >= " " and not _NO_XML.match(char)))
