@@ -21,6 +21,7 @@ MAX_BYTES = 1_000_000
 """Of the values of a block: cameras write up to 64 kB, all that a JPEG holds."""
 
 PHOTO, PLACE, INTEROPERABILITY = 34665, 34853, 40965  # tags that point to directories
+_POINTERS = frozenset({PHOTO, PLACE, INTEROPERABILITY})
 ORIENTATION, MAKE, MODEL, SOFTWARE, DATE, ARTIST, COPYRIGHT = 274, 271, 272, 305, 306, 315, 33432
 TAKEN, MAKER_NOTE, USER_COMMENT, COLOR_SPACE, WIDTH, HEIGHT = 36867, 37500, 37510, 40961, 40962, 40963
 XMP, IPTC, PHOTOSHOP = 700, 33723, 34377
@@ -28,6 +29,7 @@ XMP, IPTC, PHOTOSHOP = 700, 33723, 34377
 SHORT, LONG, UNDEFINED = 3, 4, 7
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}  # 129: UTF-8 of Exif 3
 _WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}  # bytes that change places with the byte order
+_LAST_PLACE = 31  # of the tags of a place
 _MAX_ENTRIES = 1_024  # of a directory; real ones have a few dozen
 
 # How pixels lie in a TIFF, pages and thumbnails, other blocks, where a map is: untrue of a new picture, or no EXIF.
@@ -78,9 +80,8 @@ class Exif:
 def read(block: Data) -> Exif | None:
     """The block (with or without its ``Exif`` prefix; or a whole TIFF); None where it is none."""
     start = 6 if bytes(block[:6]) in (b"Exif\0\0", b"Exif\0\xff") else 0
-    reader = _Reader(memoryview(block)[start:])
     try:
-        return reader.read()
+        return _Reader(memoryview(block)[start:]).read()
     except (KeyError, struct.error):
         return None
 
@@ -93,16 +94,30 @@ class _Reader:
         self._order = {b"II": "<", b"MM": ">"}[bytes(view[:2])] if len(view) >= 8 else "<"
         self._big = len(view) >= 16 and struct.unpack_from(self._order + "H", view, 2)[0] == 43
         self._left = min(MAX_BYTES, len(view))
+        self._spans: list[tuple[int, int, int]] = []  # tag, start and end of long values of the directory just read
 
     def read(self) -> Exif:
         (at,) = struct.unpack_from(self._order + ("Q" if self._big else "I"), self._view, 8 if self._big else 4)
         main = self._directory(at)
+        spans = [(main, self._spans)]
         photo = self._behind(main, PHOTO)
-        place, interoperability = self._behind(main, PLACE), self._behind(photo, INTEROPERABILITY)
+        spans.append((photo, self._spans))
+        interoperability = self._behind(photo, INTEROPERABILITY)
+        spans.append((interoperability, self._spans))
+        place = {tag: value for tag, value in self._behind(main, PLACE).items() if tag <= _LAST_PLACE}
+        hidden = [(start, end) for tag, start, end in self._spans if tag <= _LAST_PLACE]
+        for directory, its in spans:  # a value that shares bytes with the place would tell it
+            for tag, start, end in its:
+                if any(start < other_end and other < end for other, other_end in hidden):
+                    directory.pop(tag, None)
+        for directory in (main, photo, place, interoperability):
+            for tag in _POINTERS & directory.keys():  # where none belongs
+                del directory[tag]
         return Exif(self._order, main, photo, place, interoperability)
 
     def _behind(self, directory: dict[int, Value], tag: int) -> dict[int, Value]:
         """The directory that a tag points to, which is taken out."""
+        self._spans = []
         pointer = directory.pop(tag, None)
         if pointer is None or len(pointer.data) != 4:
             return {}
@@ -115,6 +130,7 @@ class _Reader:
         head, step, inline = (8, 20, 8) if self._big else (2, 12, 4)
         (count,) = struct.unpack_from(self._order + ("Q" if self._big else "H"), self._view, at)
         found: dict[int, Value] = {}
+        self._spans = []
         for entry in range(at + head, at + head + step * min(count, _MAX_ENTRIES), step):
             if entry + step > len(self._view):
                 break
@@ -122,9 +138,13 @@ class _Reader:
             kind = LONG if kind == 13 else kind  # the type of pointers, in some writers
             if tag in found or (tag in NOT_EXIF and tag not in (XMP, IPTC, PHOTOSHOP)):
                 continue
-            value = self._value(entry + step - inline, kind, number, inline, pointer=tag in (PHOTO, PLACE))
+            place = entry + step - inline
+            value = self._value(place, kind, number, inline, pointer=tag in (PHOTO, PLACE))
             if value is not None:
                 found[tag] = value
+                if len(value.data) > inline:
+                    (start,) = struct.unpack_from(self._order + ("Q" if self._big else "I"), self._view, place)
+                    self._spans.append((tag, start, start + len(value.data)))
         return found
 
     def _value(self, place: int, kind: int, number: int, inline: int, *, pointer: bool) -> Value | None:
