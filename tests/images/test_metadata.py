@@ -98,7 +98,7 @@ def full_file(fmt: str, orientation: int = 1) -> bytes:
     if fmt == "tiff":
         exif[700] = PACKET
         exif[33723] = iptc.write(SETS)
-        picture().save(buffer, "TIFF", exif=exif)
+        picture().save(buffer, "TIFF", exif=exif.tobytes())
     elif fmt == "png":
         from PIL.PngImagePlugin import PngInfo
 

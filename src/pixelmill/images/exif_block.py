@@ -30,6 +30,7 @@ SHORT, LONG, UNDEFINED = 3, 4, 7
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}  # 129: UTF-8 of Exif 3
 _WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}  # bytes that change places with the byte order
 _LAST_PLACE = 31  # of the tags of a place
+_PROCESSING_SOFTWARE = 11
 _MAX_ENTRIES = 1_024  # of a directory; real ones have a few dozen
 
 # How pixels lie in a TIFF, pages and thumbnails, other blocks, where a map is: untrue of a new picture, or no EXIF.
@@ -110,10 +111,13 @@ class _Reader:
             for tag, start, end in its:
                 if any(start < other_end and other < end for other, other_end in hidden):
                     directory.pop(tag, None)
-        for directory in (main, photo, place, interoperability):
-            for tag in _POINTERS & directory.keys():  # where none belongs
-                del directory[tag]
-        return Exif(self._order, main, photo, place, interoperability)
+        return Exif(
+            self._order,
+            {tag: value for tag, value in main.items() if _belongs(tag)},
+            {tag: value for tag, value in photo.items() if _belongs(tag)},
+            place,
+            {tag: value for tag, value in interoperability.items() if tag in (1, 2) and len(value.data) <= 4},
+        )
 
     def _behind(self, directory: dict[int, Value], tag: int) -> dict[int, Value]:
         """The directory that a tag points to, which is taken out."""
@@ -158,6 +162,11 @@ class _Reader:
             return None
         self._left -= length
         return Value(kind, number, bytes(self._view[place : place + length]))
+
+
+def _belongs(tag: int) -> bool:
+    """Whether it may stand in the main or the photo directory: no pointer, and no tag of a place gone astray."""
+    return tag not in _POINTERS and (tag > _LAST_PLACE or tag == _PROCESSING_SOFTWARE)
 
 
 def directory_bytes(order: str, tags: Directory, at: int, following: int = 0) -> bytes:
