@@ -725,3 +725,21 @@ def test_photographs_keep_what_they_tell_but_the_place(assets: Path) -> None:
             assert {key: after.get(key) for key in texts} == {key: before.get(key) for key in texts}
             assert "gps" not in after
     assert seen
+
+
+def test_a_photograph_of_a_phone_becomes_a_jpeg_with_its_metadata() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    heif.from_pillow(picture(64, 64)).save(buffer, quality=80, exif=exif_of_pillow().tobytes(), xmp=PACKET)
+    body = run(buffer.getvalue(), "metadata:keep/format:jpeg")
+    assert exif_in(body)[315] == "Joan"
+    assert not exif_in(body).get_ifd(exif_block.PLACE)
+    assert "Rating" in xmp_of(opened(body))
+
+
+def test_boxes_of_a_jpeg_xl_are_read() -> None:
+    block = exif_of_pillow().tobytes()[6:]
+    parts = [(b"JXL ", b"\r\n\x87\n"), (b"Exif", bytes(4) + block), (b"xml ", PACKET)]
+    data = b"".join(struct.pack(">I4s", 8 + len(part), kind) + part for kind, part in parts)
+    assert describe(data, "jxl")["artist"] == "Joan"
+    assert describe(data, "jxl")["xmp"] == len(PACKET)

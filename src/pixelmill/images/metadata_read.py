@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pixelmill.errors import PixelmillError
-from pixelmill.images import exif_block, iptc, jpeg_header, png_header, xmp
+from pixelmill.images import exif_block, heic, iptc, jpeg_header, png_header, xmp
 from pixelmill.images.exif_block import Exif
 from pixelmill.images.formats import Data
 from pixelmill.images.header import PngChunk, PngFacts
@@ -187,6 +187,22 @@ def _avif(data: Data, raw: _Raw) -> None:
                 raw.add(kind, block, exif_block.MAX_BYTES)
 
 
+def _heic(data: Data, raw: _Raw) -> None:
+    for kind, block in heic.blocks(data).items():
+        raw.add(kind, block, exif_block.MAX_BYTES)
+
+
+def _jxl(data: Data, raw: _Raw) -> None:
+    """Boxes of the container; compressed ones are not read."""
+    for kind, start, end in _boxes(data):
+        if kind == b"Exif" and end - start > 4:
+            raw.add(
+                "exif", data[start + 4 + int.from_bytes(data[start : start + 4], "big") : end], exif_block.MAX_BYTES
+            )
+        elif kind == b"xml ":
+            raw.add("xmp", data[start:end], xmp.MAX_BYTES)
+
+
 def _tiff(data: Data, raw: _Raw) -> None:
     raw.found["exif"] = bytes(data[:8])  # the tags are in the file's own directory
 
@@ -219,9 +235,20 @@ def _gif(data: Data, raw: _Raw) -> None:
 
 
 def _jpeg2000(data: Data, raw: _Raw) -> None:
+    for kind, start, end in _boxes(data):
+        if kind == b"uuid":
+            name = bytes(data[start : start + 16])
+            if name == _JP2_EXIF:
+                raw.add("exif", data[start + 16 : end], exif_block.MAX_BYTES)
+            elif name == _JP2_XMP:
+                raw.add("xmp", data[start + 16 : end], xmp.MAX_BYTES)
+
+
+def _boxes(data: Data) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the body of each whole box; none in a bare codestream."""
     at = 0
     for _ in range(_MAX_BOXES):
-        if at + 8 > len(data) or bytes(data[:2]) == b"\xff\x4f":
+        if at + 8 > len(data) or data[0] == 0xFF:
             return
         length, kind = struct.unpack_from(">I4s", data, at)
         head = 8
@@ -231,12 +258,7 @@ def _jpeg2000(data: Data, raw: _Raw) -> None:
         end = len(data) if length == 0 else at + length
         if end < at + head or end > len(data):
             return
-        if kind == b"uuid":
-            name, start = bytes(data[at + head : at + head + 16]), at + head + 16
-            if name == _JP2_EXIF:
-                raw.add("exif", data[start:end], exif_block.MAX_BYTES)
-            elif name == _JP2_XMP:
-                raw.add("xmp", data[start:end], xmp.MAX_BYTES)
+        yield kind, at + head, end
         at = end
 
 
@@ -248,4 +270,6 @@ _READERS: Mapping[str, Callable[[Data, _Raw], None]] = {
     "tiff": _tiff,
     "gif": _gif,
     "jpeg2000": _jpeg2000,
+    "heic": _heic,
+    "jxl": _jxl,
 }
