@@ -743,3 +743,18 @@ def test_boxes_of_a_jpeg_xl_are_read() -> None:
     data = b"".join(struct.pack(">I4s", 8 + len(part), kind) + part for kind, part in parts)
     assert describe(data, "jxl")["artist"] == "Joan"
     assert describe(data, "jxl")["xmp"] == len(PACKET)
+
+
+@pytest.mark.parametrize("target", ["avif", "webp", "png", "gif"])
+def test_every_frame_of_an_animation_stays_as_it_was(target: str) -> None:
+    frames = [picture().rotate(90 * turn) for turn in range(4)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, target.upper(), save_all=True, append_images=frames[1:], duration=50)
+    kept = carry(buffer.getvalue(), target, full_jpeg(), "jpeg", MetadataOptions(policy="keep"), Size(48, 32))
+    assert "xmp" in metadata_read.read(kept, target).sizes
+    with Pil.open(io.BytesIO(kept)) as after, Pil.open(buffer) as before:
+        assert getattr(after, "n_frames", 1) == getattr(before, "n_frames", 1) == 4
+        for index in range(4):
+            after.seek(index)
+            before.seek(index)
+            np.testing.assert_array_equal(np.asarray(after.convert("RGBA")), np.asarray(before.convert("RGBA")))
