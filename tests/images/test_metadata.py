@@ -751,7 +751,9 @@ def test_every_frame_of_an_animation_stays_as_it_was(target: str) -> None:
     buffer = io.BytesIO()
     frames[0].save(buffer, target.upper(), save_all=True, append_images=frames[1:], duration=50)
     kept = carry(buffer.getvalue(), target, full_jpeg(), "jpeg", MetadataOptions(policy="keep"), Size(48, 32))
-    assert "xmp" in metadata_read.read(kept, target).sizes
+    assert b"Rating" in kept
+    if target != "avif":  # of a sequence libavif reads what its track holds, not what the file does
+        assert "xmp" in metadata_read.read(kept, target).sizes
     with Pil.open(io.BytesIO(kept)) as after, Pil.open(buffer) as before:
         assert getattr(after, "n_frames", 1) == getattr(before, "n_frames", 1) == 4
         for index in range(4):
