@@ -20,8 +20,10 @@ from pixelmill.images.image import Need
 
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Pixels as stored (not turned), RGB or RGBA, in sRGB; and no profile."""
-    del need  # libwebp could scale, but no wrapper at hand lets it
+    """Pixels as stored (not turned), RGB or RGBA, in sRGB; and a profile that is kept.
+
+    libwebp could scale, but no wrapper at hand lets it.
+    """
     facts, info = header.facts, header.info
     assert isinstance(facts, WebpFacts)
     (length,) = struct.unpack_from("<I", data, 4)
@@ -30,7 +32,7 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], byt
     pixels = _first_frame(data) if facts.animated else _still(data)
     if pixels.shape[:2] != (info.stored_size.height, info.stored_size.width):
         corrupt("WebP", "its picture is not as large as its header says")
-    return color.to_srgb(pixels, webp_header.profile(data, facts), "rgb"), None
+    return color.managed(pixels, webp_header.profile(data, facts), "rgb", keep=need.icc)
 
 
 def _still(data: Data) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """An :class:`Image` to the bytes of a file.
 
 Owns which library writes which format, what a format can't hold (depth, transparency, size), and embedding a profile.
-No other metadata is ever written. Reentrant; the codecs release the GIL.
+Other metadata is written behind it, by ``metadata_write``. Reentrant; the codecs release the GIL.
 """
 
 from __future__ import annotations

@@ -76,6 +76,9 @@ class Operation(BaseModel):
     The planner then estimates the sizes of later steps, and the executor checks them against the limits.
     """
 
+    of_file: ClassVar[bool] = False
+    """True: the executor adds to its data what metadata the source's file holds, as ``metadata``."""
+
     def facts(self) -> Facts:
         """Kind, tier, halo and costs."""
         raise NotImplementedError

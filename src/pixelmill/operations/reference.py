@@ -103,7 +103,7 @@ FORMAT_EXAMPLES: Mapping[str, str] = {
     "jpeg": "format:jpeg,quality=12",
     "webp": "format:webp,quality=5",
     "avif": "format:avif,quality=20",
-    "gif": "format:gif,colors=16",
+    "gif": "format:gif,colors=8",
 }
 """Output steps that change pixels, set so low that it is seen."""
 

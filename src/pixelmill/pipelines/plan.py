@@ -7,6 +7,7 @@ before anything is allocated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeAlias
 
@@ -141,6 +142,7 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
     decode_channels = 4 if info.mode == "cmyk" else channels
     decode_memory = costs.decode_bytes(info.format, decoded, decode_channels, sample_bytes, converts=converts)
     steps = _planned(_fused(resolved), decoded, channels, sample_bytes, limits)
+    need = replace(need, icc=keeps_profile(pipeline, info, need, [channels, *(step.channels for step in steps)]))
     size = steps[-1].after if steps else decoded
     channels = steps[-1].channels if steps else channels
     target = None if gives_data_only(pipeline) else pipeline.output.target(info.format)
@@ -223,6 +225,17 @@ def _need(pipeline: Pipeline, nominal: list[Size], info: ImageInfo) -> Need:
     if need.least is not None and (off_x or off_y or pick_eighths(info.size, need.least) == 8):
         return replace(need, least=None)
     return need
+
+
+def keeps_profile(pipeline: Pipeline, info: ImageInfo, need: Need, channels: Sequence[int]) -> bool:
+    """Whether samples stay in the numbers of the source's profile, which is embedded in the result.
+
+    They don't where gray becomes color or color gray (``channels`` before and behind each step): no profile is one of
+    both, so the way from one to the other leads through sRGB.
+    """
+    if not pipeline.output.metadata.icc or not info.has_icc or info.mode == "cmyk":
+        return False
+    return all((count == 1) == (info.mode == "gray") for count in channels) and (need.color or info.mode == "gray")
 
 
 def _decoded_size(info: ImageInfo, need: Need) -> Size:

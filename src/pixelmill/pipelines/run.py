@@ -20,6 +20,8 @@ from pixelmill.images.decode import decode
 from pixelmill.images.encode import encode
 from pixelmill.images.image import Image, ImageInfo, Size
 from pixelmill.images.limits import Limits
+from pixelmill.images.metadata_keep import carry
+from pixelmill.images.metadata_look import describe
 from pixelmill.images.probe import probe
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
@@ -73,8 +75,12 @@ def run(
     decoded = perf_counter()
     image, found = apply(chosen, image, loaded, fonts)
     applied = perf_counter()
+    found = with_metadata(chosen, found, data, info.format)
     target = chosen.target
     body = encode(image, target.name, pipeline.output.options) if target else None
+    if body and target and data and pipeline.output.metadata.policy != "strip":
+        converted = info.has_icc and image.icc is None
+        body = carry(body, target.name, data, info.format, pipeline.output.metadata, image.size, converted=converted)
     encoded = perf_counter()
     return Outcome(
         bytes=body,
@@ -177,6 +183,16 @@ def _out_of_memory(step: PlannedStep) -> OutOfMemory:
         f"{step.before.height:,} pixels. Use a smaller image, or raise the memory limit of the workers.",
         step=step.number,
     )
+
+
+def with_metadata(chosen: Plan, found: dict[str, Any], data: bytes, fmt: str) -> dict[str, Any]:
+    """What was found; beside it, where an operation tells of the source's file, the metadata in that."""
+    names = {step.action.name for step in chosen.steps if isinstance(step.action, Operation) and step.action.of_file}
+    if not names or not data:
+        return found
+    told = describe(data, fmt)
+    of_file = {key: {**value, "metadata": told} for key, value in found.items() if key.partition("-")[0] in names}
+    return {**found, **of_file}
 
 
 def _free_key(name: str, found: Mapping[str, Any]) -> str:
