@@ -332,7 +332,6 @@ def test_image_parameters_are_listed_and_replaced() -> None:
         ("invert/format:tga", UnknownOperation, ["Step 2", "'tga'"]),
         ("format:jpeg,quality=101", InvalidParameter, ["quality=101", "from 1 to 100"]),
         ("format:png,quality=5", InvalidParameter, ["format:png has no parameter 'quality'", "compression"]),
-        ("preset:x", UnknownOperation, ["not there yet"]),
         ("invert/frame:0", PipelineSyntaxError, ["Step 2", "frame is the first step"]),
         ("frame:0/frame:1", PipelineSyntaxError, ["Step 2", "frame is the first step"]),
         ("frame:-1/invert", InvalidParameter, ["Step 1", "frame=-1", "from 0 to 65,535"]),

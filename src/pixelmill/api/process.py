@@ -18,7 +18,6 @@ from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import Cancelled, RequestError
 from pixelmill.images.formats import WRITTEN, format_named
-from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
 
 MAX_DATA_HEADER = 4_000
@@ -82,7 +81,7 @@ async def process(call: Call) -> Response:
     pipeline that gives data only answers JSON. When no worker comes free in time the answer is 429.
     """
     text = call.query("pipeline")
-    pipeline = Pipeline.parse(text) if text is not None else None
+    pipeline = call.pipeline(text) if text is not None else None
     name = clean_name(call.query("name") or "image")
     with call.edge.budget.share() as take:
         if call.is_form:
@@ -90,7 +89,7 @@ async def process(call: Call) -> Response:
             await form.read(call, take)
             body, name = form.file, form.name or name
             if form.pipeline is not None:
-                pipeline = Pipeline.parse(form.pipeline)
+                pipeline = call.pipeline(form.pipeline)
         else:
             body = await collect(call.chunks(), call.edge.limits.check_bytes, take, declared_length(call.request))
         if pipeline is None:

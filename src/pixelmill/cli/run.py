@@ -74,7 +74,7 @@ def run(
         raise ConfigError("--overwrite and --skip-existing can't both be meant.")
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
-    parsed = with_output_format(_parse(pipeline), destination)
+    parsed = with_output_format(_parse(pipeline, settings), destination)
     if explain:
         from pixelmill.cli.explain import explain as print_plan
 
@@ -107,12 +107,13 @@ def _settings(
     return options.settings(assignments or (), workers=workers, timeout=timeout)
 
 
-def _parse(text: str) -> Pipeline:
+def _parse(text: str, settings: Settings) -> Pipeline:
+    from pixelmill.cli.settings import presets
     from pixelmill.pipelines.spec import Pipeline
 
     if not text.strip():
         raise ConfigError("The pipeline is empty (an unset variable, perhaps). To only encode, write format:webp.")
-    return Pipeline.parse(text)
+    return Pipeline.parse(text, presets=presets(settings))
 
 
 def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline:
