@@ -13,9 +13,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelmill import Pipeline
 from pixelmill.images.decode import decode
@@ -27,15 +29,15 @@ GRID = {
     "webp": (5, 15, 25, 35, 45, 55, 65, 72, 78, 84, 89, 93, 96, 98, 100),
     "avif": (15, 25, 35, 43, 50, 56, 62, 67, 72, 77, 82, 87, 92, 96, 100),
 }
-EXTRA = {"webp": {}, "avif": {}}
 
 
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
+def ssim(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Mean structural similarity of two RGB pictures, channels of YCbCr weighted 6:1:1."""
     x, y = (cv2.cvtColor(p, cv2.COLOR_RGB2YCrCb).astype(np.float32) for p in (a, b))
 
-    def blur(p: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(p, (11, 11), 1.5)
+    def blur(p: NDArray[Any]) -> NDArray[Any]:
+        done: NDArray[Any] = cv2.GaussianBlur(p, (11, 11), 1.5)
+        return done
 
     mx, my = blur(x), blur(y)
     vx, vy, cxy = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
@@ -44,17 +46,18 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.average(found.mean(axis=(0, 1)), weights=(6, 1, 1)))
 
 
-def curve(image: Image, fmt: str, qualities: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def curve(image: Image, fmt: str, qualities: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     """SSIM and bytes at each quality."""
-    bodies = [encode(image, fmt, {"quality": quality, **EXTRA.get(fmt, {})}) for quality in qualities]
+    bodies = [encode(image, fmt, {"quality": quality}) for quality in qualities]
     return np.array([ssim(image.pixels, decode(body).pixels[..., :3]) for body in bodies]), np.array(
         [len(body) for body in bodies]
     )
 
 
 def main(folder: Path) -> None:
+    """Print the table."""
     shrink = Pipeline.parse("resize:800,640/format:png")
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in GRID}
+    rows: dict[str, list[NDArray[Any]]] = {name: [] for name in GRID}
     sizes: dict[str, list[np.ndarray]] = {name: [] for name in GRID}
     for path in sorted(folder.glob("*.jpg")):
         image = decode(shrink.run(path).bytes or b"")

@@ -13,6 +13,7 @@ from pixelmill.api.body import collect, declared_length
 from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
 from pixelmill.api.naming import clean_name, content_disposition, result_name
+from pixelmill.api.negotiation import negotiated
 from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
@@ -36,6 +37,7 @@ _FORM = {
     }
 }
 _HEADERS = {
+    "Vary": {"description": "`Accept`, where it had a say in the format", "schema": {"type": "string"}},
     "Server-Timing": {
         "description": "Milliseconds of decode, apply, encode, and queue (waiting, and the way to the pool and back)",
         "schema": {"type": "string"},
@@ -78,7 +80,8 @@ async def process(call: Call) -> Response:
 
     The answer is the image. Data that operations found out comes in `X-Pixelmill-Data`; with `?data=1` the answer is
     the outcome as JSON without the image, with `Accept: application/json` the same with the image in Base64. A
-    pipeline that gives data only answers JSON. When no worker comes free in time the answer is 429.
+    pipeline that gives data only answers JSON. With `format:auto` that has no `accept` of its own, the formats named in
+    `Accept` may be chosen, and the answer varies with it. When no worker comes free in time the answer is 429.
     """
     text = call.query("pipeline")
     pipeline = call.pipeline(text) if text is not None else None
@@ -96,10 +99,15 @@ async def process(call: Call) -> Response:
             raise RequestError("Which pipeline? Add ?pipeline=…, such as ?pipeline=grayscale/resize:256.")
         if not body:
             raise RequestError("The request has no image: send it as the body, or in the form's field 'file'.")
+        negotiation = negotiated(pipeline, call.header("accept"))
+        pipeline = negotiation or pipeline
         start = time.perf_counter()
         result = await _while_connected(call, call.service.process(call.owner, pipeline, body, name))
         wall_ms = (time.perf_counter() - start) * 1000
-    return _answer(call, result, name, wall_ms)
+    answer = _answer(call, result, name, wall_ms)
+    if negotiation is not None:
+        answer.headers["vary"] = "Accept"
+    return answer
 
 
 async def _while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:

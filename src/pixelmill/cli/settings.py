@@ -27,7 +27,7 @@ def limits(settings: Settings) -> Limits:
 
 
 def presets(settings: Settings) -> Presets:
-    """The built-in presets and the user's; raises :class:`ConfigError` that names file and preset where one is wrong."""
+    """The built-in presets and the user's; raises :class:`ConfigError` with file and preset where one is wrong."""
     from pixelmill.errors import ConfigError, PipelineError
     from pixelmill.pipelines.forms import expansion
     from pixelmill.pipelines.presets import BUILT_IN

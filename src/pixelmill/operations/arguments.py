@@ -56,6 +56,8 @@ def allowed(model: type[BaseModel], parameter: str) -> str:
     if field.get("format") == "image":
         return "an image: a path, a URI, or sha256:HEX"
     if field.get("type") == "array":
+        if "enum" in field["items"]:
+            return "a list of " + ", ".join(field["items"]["enum"])
         return f"a list of {field['minItems']:,} to {field['maxItems']:,} numbers"
     words = _TYPES.get(str(field.get("type")), "text")
     low, above = field.get("minimum"), field.get("exclusiveMinimum")

@@ -85,7 +85,7 @@ def expanded(
     Raises :class:`UnknownOperation` where there is none of that name, another :class:`PipelineError` for one that holds
     itself, or is wrong.
     """
-    found = presets.expansions.get(name)
+    found: Expansion | None = presets.expansions.get(name)
     if found is not None:
         return found
     preset = presets.named(name)
@@ -102,8 +102,9 @@ def expanded(
         raise type(error)(f"In the preset {name}: {error.detail}", **{**error.context, "preset": name}) from error
     if expansion.depth >= MAX_DEPTH:
         raise _too_deep(name)
-    presets.expansions[name] = expansion._replace(depth=expansion.depth + 1)
-    return presets.expansions[name]
+    expansion = expansion._replace(depth=expansion.depth + 1)
+    presets.expansions[name] = expansion
+    return expansion
 
 
 def _too_deep(name: str) -> PipelineSyntaxError:

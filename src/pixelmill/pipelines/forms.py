@@ -14,9 +14,8 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
-from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError, UnknownOperation
-from pixelmill.images.encoders import OPTIONS
-from pixelmill.images.formats import written_format
+from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError
+from pixelmill.images.encoders import ENDS
 from pixelmill.images.image import Image
 from pixelmill.images.metadata import STRIPPED, MetadataOptions
 from pixelmill.operations.arguments import build, parameters, schema, unknown
@@ -24,7 +23,7 @@ from pixelmill.operations.operation import Operation
 from pixelmill.operations.table import operation_named
 from pixelmill.pipelines import text as grammar
 from pixelmill.pipelines.expansion import Collected, Expansion, Parts, check_count, expanded
-from pixelmill.pipelines.output import Output, output_named
+from pixelmill.pipelines.output import Output, end_named, output_named
 from pixelmill.pipelines.presets import BUILT_IN, Preset, Presets
 from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import TextArgument, TextStep
@@ -131,14 +130,14 @@ def _format_of_text(step: TextStep, number: int) -> Output:
     try:
         if not step.arguments or step.arguments[0].name not in (None, "format"):
             raise InvalidParameter(
-                f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
+                f"format: the first argument is the name of the format, one of {', '.join(ENDS)}.",
                 operation="format",
                 parameter="format",
-                allowed=", ".join(OPTIONS),
+                allowed=", ".join(ENDS),
             )
         first, *others = step.arguments
-        fmt = written_format(":".join(first.elements)).name
-        return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
+        fmt = end_named(":".join(first.elements))
+        return output_named(fmt, _bound(others, ENDS[fmt], f"format:{fmt}"), strict=False)
     except PipelineError as error:
         _locate(error, number, step.position)
 
@@ -274,10 +273,10 @@ def _output_of_dict(output: Any) -> Output:
     if name is None:
         if options:
             raise InvalidParameter(
-                f"output: {', '.join(options)} needs a format to belong to; give one of {', '.join(OPTIONS)}.",
+                f"output: {', '.join(options)} needs a format to belong to; give one of {', '.join(ENDS)}.",
                 operation="format",
                 parameter="format",
-                allowed=", ".join(OPTIONS),
+                allowed=", ".join(ENDS),
             )
         return Output(metadata=metadata)
     if not isinstance(name, str):

@@ -16,8 +16,11 @@ from typing import Any
 import cv2
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
+from pixelmill.images.auto import encode_auto
 from pixelmill.images.decode import decode
 from pixelmill.images.encode import encode
+from pixelmill.images.encoders import AutoOptions
+from pixelmill.images.formats import FORMATS, UNDECIDED
 from pixelmill.images.image import Image, ImageInfo, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
@@ -70,7 +73,13 @@ def run(
     image, found = apply(chosen, image, loaded)
     applied = perf_counter()
     target = chosen.target
-    body = encode(image, target.name, pipeline.output.options) if target else None
+    body: bytes | None = None
+    if target is UNDECIDED:
+        assert isinstance(pipeline.output.options, AutoOptions)
+        name, body = encode_auto(image, pipeline.output.options)
+        target = FORMATS[name]
+    elif target is not None:
+        body = encode(image, target.name, pipeline.output.options)
     encoded = perf_counter()
     return Outcome(
         bytes=body,
