@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -241,7 +241,7 @@ class Settings:
 
     values: Mapping[str, Any]
     sources: Mapping[str, str]
-    presets: Mapping[str, str] = MappingProxyType({})
+    presets: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
 
     def __getitem__(self, name: str) -> Any:
