@@ -108,7 +108,11 @@ def table(title: str, pictures: Iterator[tuple[str, NDArray[Any]]], *, each: boo
         + " | ".join(f"{statistics.median(cell[2] for cell in column):.4f}" for column in columns)
         + " |"
     )
-    print("| CPU ms a picture | " + " | ".join(f"{np.mean([cell[3] for cell in column]):.0f}" for column in columns) + " |")
+    print(
+        "| CPU ms a picture | "
+        + " | ".join(f"{np.mean([cell[3] for cell in column]):.0f}" for column in columns)
+        + " |"
+    )
     larger = [sum(a[1] > b[1] for a, b in zip(column, columns[0], strict=True)) for column in columns]
     print("| larger than jpeg:80 | " + " | ".join(f"{count} of {len(rows)}" for count in larger) + " |")
 

@@ -2,7 +2,7 @@
 
 Owns the look at the final pixels, the candidates, the one scale of quality, and the choice. A small picture is written
 as every candidate and the smallest file is taken; of a large one only the best kind by rule, and JPEG beside it, which
-costs a fifth of WebP. Lossless where it was drawn, unless that takes over three times the bytes.
+costs a third of WebP. Lossless where it was drawn, unless that takes over three times the bytes.
 """
 
 from __future__ import annotations
