@@ -17,11 +17,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from auto_quality import ssim
 from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageDraw, ImageFont
 
+from auto_quality import ssim
 from pixelmill import Pipeline
 from pixelmill.images.decode import decode
 from pixelmill.images.image import Image
@@ -89,7 +89,7 @@ def measured(pixels: NDArray[Any], form: str) -> tuple[str, int, float, float]:
     start = time.process_time()
     outcome = pipeline.run(Image(pixels))
     spent = (time.process_time() - start) * 1e3
-    again = decode(outcome.bytes or b"").pixels
+    again: NDArray[Any] = decode(outcome.bytes or b"").pixels
     again = np.dstack([again] * 3) if again.ndim == 2 else np.ascontiguousarray(again[..., :3])
     return str(outcome.format), len(outcome.bytes or b""), ssim(pixels, again), spent
 

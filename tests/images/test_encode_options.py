@@ -168,7 +168,7 @@ def test_lossless_webp_takes_no_max_bytes() -> None:
         options_for("webp", {"lossless": True, "max_bytes": 5_000})
 
 
-RANGES = {
+RANGES: dict[str, list[tuple[str, Any]]] = {
     "jpeg": [("max_bytes", 99)],
     "png": [("colors", 1), ("colors", 257), ("filter", "paeth")],
     "webp": [("alpha_quality", -1), ("alpha_quality", 101), ("max_bytes", 0)],

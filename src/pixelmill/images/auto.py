@@ -37,6 +37,8 @@ Measured: drawings have 0.58 to 0.92 of the first and 0 to 0.57 of the second; p
 """
 SMOOTH_SAME = 0.4
 """From this share of equal neighbors on a small picture is tried lossless too."""
+MOVING = ("webp", "gif", "png")
+"""What an animation is written in, the best first."""
 NEAR = 8
 """Levels by which neighbors differ that are nearly the same."""
 PATIENCE = 3.0
@@ -118,13 +120,14 @@ def _best(written: Sequence[tuple[Candidate, bytes]], look: Look) -> tuple[Candi
 
 
 def choose(look: Look, options: AutoOptions) -> tuple[Candidate, ...]:
-    """The candidates, at least one; of an animation exactly one, the format that holds its frames."""
+    """The candidates, at least one; of an animation exactly one, where a format that holds frames is accepted."""
     accepted = [name for name in options.accepted if max(look.size) <= FORMATS[name].max_side]
     if not accepted:
         accepted = list(options.accepted)  # encode() says what is wrong with the size
     if look.frames > 1:
-        name = next((name for name in ("webp", "gif", "png") if name in accepted), accepted[0])
-        return (_lossy(name, options),)
+        moving = [name for name in MOVING if name in accepted]
+        if moving:
+            return (_lossy(moving[0], options),)
     lossless = _lossless_ones(look, accepted)
     lossy = _lossy_ones(look, options, accepted)
     if lossy and not look.drawn:
