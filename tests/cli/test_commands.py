@@ -198,6 +198,13 @@ def test_jobs_from_submit_to_delete(cli: Cli, pictures: Path, service_url: str, 
     with zipfile.ZipFile(tmp_path / "all.zip") as archive:
         assert archive.testzip() is None
         assert sum(name.endswith(".png") for name in archive.namelist()) == 4
+    sheet = cli("jobs", "montage", job, "-o", tmp_path / "sheet.png", "--cell", "64x48", "--failed", "mark", env=at)
+    assert sheet.returncode == 0, sheet.stderr
+    assert b"5 cells in 3\xc3\x972, 1 marked" in sheet.stderr
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert cli("jobs", "montage", job, "-o", tmp_path / "no.png", "--cell", "wide", env=at).returncode == 2
+    refused = cli("jobs", "montage", job, "-o", tmp_path / "no.png", "--columns", "0", env=at)
+    assert b"from 1 to 1,000" in refused.stderr
     retried = cli("jobs", "retry", job, env=at)
     assert retried.returncode == 0, retried.stderr
     assert cli("jobs", "watch", job, "--json", env=at).returncode == 1
