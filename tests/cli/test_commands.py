@@ -19,7 +19,7 @@ from cli_tools import Cli, clean_environment, command, picture
 
 from pixelmill import Pipeline, __version__, probe
 from pixelmill.cli import COMMANDS
-from pixelmill.cli.doctor import NEEDED
+from pixelmill.cli.doctor import EXTRAS, NEEDED
 from pixelmill.cli.operations import usage
 from pixelmill.cli.samples import SAMPLES, draw_all
 from pixelmill.client import Client
@@ -143,6 +143,13 @@ def test_doctor_checks_what_the_package_depends_on() -> None:
     assert names - {"python-multipart"} <= {name for name, _ in NEEDED} | {"python-multipart"}
     for name, least in NEEDED:
         assert any(re.match(rf"{name}(\[.*\])?>={re.escape(least)}\b", line) for line in declared), name
+
+
+def test_doctor_knows_every_extra_and_what_it_brings() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(EXTRAS) == set(declared)
+    for name, packages in EXTRAS.items():
+        assert set(packages) <= {re.split(r"[\[<>=]", line)[0] for line in declared[name]}
 
 
 # -- tokens --------------------------------------------------------------------------------------
