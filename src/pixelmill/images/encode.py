@@ -207,7 +207,7 @@ def _webp(image: Image, options: WebpOptions) -> bytes:
 def _avif(image: Image, options: AvifOptions) -> bytes:
     """By OpenCV's libavif, which takes about half of Pillow's time for the same file, where it can hold the image.
 
-    It has neither profiles nor a choice of subsampling, and takes quality 100 to mean 4:4:4 without loss; Pillow does not.
+    It has no profiles and no choice of subsampling, and takes quality 100 to mean 4:4:4 without loss; Pillow does not.
     """
     if image.channels == 3 and image.icc is None and options.quality < 100 and options.subsampling == "420":
         flags = [cv2.IMWRITE_AVIF_QUALITY, options.quality, cv2.IMWRITE_AVIF_SPEED, options.speed]
