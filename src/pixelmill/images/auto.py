@@ -19,7 +19,7 @@ from pixelmill.images.encode import encode
 from pixelmill.images.encoders import AutoOptions
 from pixelmill.images.formats import FORMATS
 from pixelmill.images.image import Image, Size
-from pixelmill.images.palettes import distinct, packed
+from pixelmill.images.indexed import distinct, packed
 from pixelmill.images.samples import to_uint8
 
 SMALL = 512 * 512

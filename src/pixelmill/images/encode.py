@@ -33,7 +33,7 @@ from pixelmill.images.encoders import (
 )
 from pixelmill.images.formats import JXL, Format, written_format
 from pixelmill.images.image import Image
-from pixelmill.images.palettes import indexed
+from pixelmill.images.indexed import indexed
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
 
 if TYPE_CHECKING:
