@@ -198,6 +198,23 @@ class OperationList(Answer):
     next: None
 
 
+class PresetBody(Answer):
+    """One preset: its form as it was written, and the pipeline that it comes to."""
+
+    name: Annotated[str, Field(examples=["thumbnail"])]
+    summary: str
+    built_in: bool
+    form: str
+    pipeline: str
+
+
+class PresetList(Answer):
+    """All presets, the built-in ones first."""
+
+    items: list[PresetBody]
+    next: None
+
+
 class NodeList(Answer):
     """Machines that run tasks: load now, targets and slots, samples of the last hour."""
 

@@ -224,6 +224,17 @@ SVG = Format(
     extra="svg",
 )
 
+UNDECIDED = Format(
+    name="auto",
+    media_type="application/octet-stream",
+    extensions=("",),
+    signatures=(),
+    max_side=1_000_000,
+    alpha=True,
+    deep=False,
+)
+"""Stands in plans for the format that ``format:auto`` will choose, and nowhere else."""
+
 FORMATS: Mapping[str, Format] = {
     fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, JXL, HEIC, TIFF, GIF, BMP, PNM, ICO, QOI, JPEG2000, SVG)
 }

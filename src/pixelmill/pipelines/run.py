@@ -16,8 +16,11 @@ from typing import Any
 import cv2
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
+from pixelmill.images.auto import encode_auto
 from pixelmill.images.decode import decode
 from pixelmill.images.encode import encode
+from pixelmill.images.encoders import AutoOptions
+from pixelmill.images.formats import FORMATS, UNDECIDED
 from pixelmill.images.image import Image, ImageInfo, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.metadata_keep import carry
@@ -77,7 +80,13 @@ def run(
     applied = perf_counter()
     found = with_metadata(chosen, found, data, info.format)
     target = chosen.target
-    body = encode(image, target.name, pipeline.output.options) if target else None
+    body: bytes | None = None
+    if target is UNDECIDED:
+        assert isinstance(pipeline.output.options, AutoOptions)
+        name, body = encode_auto(image, pipeline.output.options)
+        target = FORMATS[name]
+    elif target is not None:
+        body = encode(image, target.name, pipeline.output.options)
     if body and target and data and pipeline.output.metadata.policy != "strip":
         converted = info.has_icc and image.icc is None
         body = carry(body, target.name, data, info.format, pipeline.output.metadata, image.size, converted=converted)
