@@ -31,6 +31,7 @@ from pixelmill.images.encoders import (
     options_for,
 )
 from pixelmill.images.formats import Format, written_format
+from pixelmill.images.gif_palette import indexed
 from pixelmill.images.image import Image
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
 
@@ -182,25 +183,13 @@ def _srgb(image: Image) -> NDArray[np.uint8]:
 
 
 def _gif(image: Image, options: GifOptions) -> bytes:
-    from PIL import Image as Pil
-
     pixels = _srgb(image)
     if pixels.ndim == 2 and options.colors == 256:
         return _pillow_encode(pixels, "GIF")
-    dither = Pil.Dither.FLOYDSTEINBERG if options.dither else Pil.Dither.NONE
-    clear = pixels[..., 3] < 128 if image.has_alpha else None
-    count = options.colors - 1 if clear is not None and clear.any() else options.colors
-    rgb = Pil.fromarray(np.ascontiguousarray(pixels[..., :3])) if pixels.ndim == 3 else Pil.fromarray(pixels)
-    palette = rgb.convert("RGB").quantize(max(1, count), Pil.Quantize.MEDIANCUT)
-    indexed = rgb.convert("RGB").quantize(palette=palette, dither=dither)
-    if clear is None or not clear.any():
-        return _pillow_save(indexed, "GIF")
-    indices = np.array(indexed)
-    free = len(indexed.getpalette() or ()) // 3
-    indices[clear] = free
-    turned = Pil.fromarray(indices)
-    turned.putpalette([*(indexed.getpalette() or ()), 0, 0, 0])
-    return _pillow_save(turned, "GIF", transparency=free, optimize=False)
+    coded = indexed(pixels, options.colors, dither=options.dither)
+    if coded.clear is None:
+        return _pillow_save(coded.picture(), "GIF")
+    return _pillow_save(coded.picture(), "GIF", transparency=coded.clear, optimize=False)
 
 
 def _bmp(image: Image, options: BmpOptions) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.errors import InvalidParameter
 from pixelmill.images.formats import written_format
@@ -51,12 +52,17 @@ class JpegOptions(EncodeOptions):
     )
 
 
+Loop: TypeAlias = Annotated[int, Field(ge=0, le=65_535)] | SkipJsonSchema[None]
+_LOOP = "How often an animation is shown, 0 for ever; by default as often as the source"
+
+
 class PngOptions(EncodeOptions):
     """How a PNG is written. Lossless; 16 bits a sample are kept."""
 
     compression: int = Field(
         default=3, ge=0, le=9, description="Effort, 0 to 9; 6 is 5 % smaller than 3, at over twice the CPU time"
     )
+    loop: Loop = Field(default=None, description=_LOOP)
 
 
 class WebpOptions(EncodeOptions):
@@ -67,6 +73,7 @@ class WebpOptions(EncodeOptions):
     )
     lossless: bool = Field(default=False, description="Keep every pixel as it is")
     effort: int = Field(default=4, ge=0, le=6, description="Slower and smaller, 0 to 6; 6 takes twice the time of 4")
+    loop: Loop = Field(default=None, description=_LOOP)
 
 
 class AvifOptions(EncodeOptions):
@@ -91,12 +98,13 @@ class TiffOptions(EncodeOptions):
 
 
 class GifOptions(EncodeOptions):
-    """How a still GIF is written: at most 256 colors, pixels transparent or opaque."""
+    """How a GIF is written: at most 256 colors a frame, pixels transparent or opaque."""
 
     colors: int = Field(default=256, ge=2, le=256, description="Size of the palette, 2 to 256, transparency included")
     dither: bool = Field(
         default=True, description="Mix the colors of the palette in fine patterns (Floyd and Steinberg)"
     )
+    loop: Loop = Field(default=None, description=_LOOP)
 
 
 class BmpOptions(EncodeOptions):

@@ -46,6 +46,9 @@ class Format:
 
     written: bool = True
 
+    animated: bool = False
+    """Whether a file of it can be an animation, and is written as one."""
+
     @property
     def extension(self) -> str:
         """The extension that results get, with its dot."""
@@ -73,6 +76,7 @@ PNG = Format(
     max_side=1_000_000,
     alpha=True,
     deep=True,
+    animated=True,
 )
 WEBP = Format(
     name="webp",
@@ -82,6 +86,7 @@ WEBP = Format(
     max_side=16_383,
     alpha=True,
     deep=False,
+    animated=True,
 )
 
 AVIF = Format(
@@ -100,6 +105,7 @@ AVIF = Format(
     max_side=16_384,
     alpha=True,
     deep=False,
+    animated=True,
 )
 GIF = Format(
     name="gif",
@@ -110,6 +116,7 @@ GIF = Format(
     alpha=True,
     deep=False,
     icc=False,
+    animated=True,
 )
 BMP = Format(
     name="bmp",

@@ -1,0 +1,52 @@
+"""Pixels to at most 256 colors and their numbers, as a GIF holds them: still ones, and each frame of an animation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """Color numbers ``H×W``, the table (R, G, B, R, …), and the number that is transparent, if one is."""
+
+    indices: NDArray[np.uint8]
+    table: bytes
+    clear: int | None
+
+    def picture(self, part: tuple[slice, slice] = (slice(None), slice(None))) -> PilImage:
+        """A part of it for Pillow to write."""
+        from PIL import Image as Pil
+
+        made = Pil.fromarray(np.ascontiguousarray(self.indices[part]))
+        made.putpalette(self.table)
+        return made
+
+
+def indexed(pixels: NDArray[np.uint8], colors: int, *, dither: bool) -> Indexed:
+    """Gray, RGB or RGBA pixels in the colors that suit them best; less than half opaque ones are transparent.
+
+    Gray keeps its levels where there is room for all of them. Median cut, with Floyd and Steinberg's dithering.
+    """
+    from PIL import Image as Pil
+
+    if pixels.ndim == 2 and colors == 256:
+        return Indexed(pixels, bytes(level for level in range(256) for _ in range(3)), None)
+    clear = pixels[..., 3] < 128 if pixels.shape[2:] == (4,) else None
+    hides = clear is not None and bool(clear.any())
+    rgb = Pil.fromarray(np.ascontiguousarray(pixels[..., :3]) if pixels.ndim == 3 else pixels).convert("RGB")
+    palette = rgb.quantize(max(1, colors - hides), Pil.Quantize.MEDIANCUT)
+    way = Pil.Dither.FLOYDSTEINBERG if dither else Pil.Dither.NONE
+    turned = rgb.quantize(palette=palette, dither=way)
+    table, indices = bytes(turned.getpalette() or ()), np.array(turned)
+    if clear is None or not hides:
+        return Indexed(indices, table, None)
+    free = len(table) // 3
+    indices[clear] = free
+    return Indexed(indices, table + bytes(3), free)
