@@ -45,7 +45,9 @@ def inspect(
     if rows:
         from pixelmill.cli.tables import print_table
 
-        print_table(("file", "format", "size", "megapixels", "mode", "bits", "orientation", "ICC", "bytes"), rows)
+        print_table(
+            ("file", "format", "size", "megapixels", "mode", "bits", "frames", "orientation", "ICC", "bytes"), rows
+        )
     if failed:
         raise typer.Exit(1)
 
@@ -72,4 +74,5 @@ def _cells(info: ImageInfo) -> tuple[object, ...]:
     megapixels = f"{info.size.pixels / 1e6:.2f}"
     turned = "upright" if info.orientation == 1 else f"EXIF {info.orientation}"
     size = f"{info.size.width}x{info.size.height}"
-    return info.format, size, megapixels, mode, info.depth, turned, "yes" if info.has_icc else "", size_text(info.bytes)
+    bits, icc = info.depth, "yes" if info.has_icc else ""
+    return info.format, size, megapixels, mode, bits, info.frames, turned, icc, size_text(info.bytes)

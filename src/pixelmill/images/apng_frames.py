@@ -153,9 +153,12 @@ def _part(data: Data, whole: Script, picture: Control) -> tuple[NDArray[Any], by
     pixels, icc = decode_png.read(single, png_header.read(single), EVERYTHING)
     if whole.alpha and pixels.shape[2:] != (4,):
         rgb = pixels if pixels.ndim == 3 else np.dstack([pixels] * 3)
-        full = np.full(rgb.shape[:2], np.iinfo(rgb.dtype).max, rgb.dtype)
-        return np.dstack((rgb, full)), icc
+        return np.dstack((rgb, np.full(rgb.shape[:2], _full(rgb), rgb.dtype))), icc
     return pixels, icc
+
+
+def _full(samples: NDArray[Any]) -> int:
+    return 65_535 if samples.dtype == np.uint16 else 255
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -165,7 +168,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 def _over(above: NDArray[Any], below: NDArray[Any]) -> NDArray[Any]:
     """Straight-alpha RGBA over RGBA, rounded (PNG specification, 12.7 and 13.16)."""
-    full = float(np.iinfo(above.dtype).max)
+    full = _full(above)
     cover = above[..., 3:] / full
     rest = below[..., 3:] / full * (1 - cover)
     alpha = cover + rest

@@ -14,7 +14,7 @@ import numpy as np
 from pixelmill.errors import LimitExceeded, NotApplicable, OutOfMemory
 from pixelmill.images import apng_frames, decode_webp, gif_frames, webp_header
 from pixelmill.images.decode import decode, pixels_of
-from pixelmill.images.formats import AVIF, FORMATS, GIF, PNG, WEBP, Data
+from pixelmill.images.formats import AVIF, FORMATS, GIF, PNG, WEBP, Data, is_animation
 from pixelmill.images.frames import MAX_FRAMES, Frame, Frames
 from pixelmill.images.header import Header, WebpFacts, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
@@ -48,11 +48,6 @@ def open_frames(data: Data, limits: Limits = _DEFAULT_LIMITS) -> Frames:
     if frames.count != info.frames:
         corrupt(FORMATS[info.format].name.upper(), f"it announces {info.frames:,} frames and holds {frames.count:,}")
     return Frames(frames.count, frames.plays, lambda: _guarded(frames, header))
-
-
-def is_animation(fmt: str, frames: int) -> bool:
-    """Whether a file of that format and number of frames is an animation: pages of a TIFF are none."""
-    return frames > 1 and fmt in FORMATS and FORMATS[fmt].animated
 
 
 def decode_frame(data: Data, number: int, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS) -> Image:

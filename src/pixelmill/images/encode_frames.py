@@ -77,8 +77,8 @@ def _alike(frames: Iterable[Frame]) -> Iterator[Frame]:
         first = first or image
         if image.pixels.shape != first.pixels.shape or image.pixels.dtype != first.pixels.dtype:
             raise NotApplicable(
-                f"Frame {number} came out as {_kind(image)}, the first one as {_kind(first)}; an animation has one size "
-                f"and kind. Take one frame with frame:{number}.",
+                f"Frame {number} came out as {_kind(image)}, the first one as {_kind(first)}; an animation has "
+                f"one size and kind. Take one frame with frame:{number}.",
                 operation="format",
                 frame=number,
             )
@@ -140,8 +140,9 @@ def _gif(frames: Iterator[Frame], count: int, plays: int, options: Any) -> bytes
             parts.append(_gif_head(image, plays))
         coded = indexed(_srgb(image), options.colors, dither=options.dither)
         place, last = _gif_place(last, coded, image)
+        coded = coded.cut(place, clear=image.has_alpha)  # some readers clear to a color where none is transparent
         parts += GifImagePlugin.getdata(
-            coded.picture(place),
+            coded.picture(),
             (place[1].start, place[0].start),
             duration=10 * clock.units(frame.duration),
             disposal=_CLEAR if image.has_alpha else _STAYS,

@@ -296,6 +296,11 @@ def _named(name: str, known: Mapping[str, Format]) -> Format:
     )
 
 
+def is_animation(fmt: str, frames: int) -> bool:
+    """Whether a file of that format and number of frames is an animation: pages of a TIFF are none."""
+    return frames > 1 and fmt in FORMATS and FORMATS[fmt].animated
+
+
 def format_of_name(path: str | PurePath) -> Format | None:
     """The format that a file name asks for by its extension (for outputs only), or None."""
     suffix = PurePath(path).suffix.lower()

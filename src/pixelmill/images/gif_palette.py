@@ -20,13 +20,26 @@ class Indexed:
     table: bytes
     clear: int | None
 
-    def picture(self, part: tuple[slice, slice] = (slice(None), slice(None))) -> PilImage:
-        """A part of it for Pillow to write."""
+    def picture(self) -> PilImage:
+        """It for Pillow to write."""
         from PIL import Image as Pil
 
-        made = Pil.fromarray(np.ascontiguousarray(self.indices[part]))
+        made = Pil.fromarray(self.indices)
         made.putpalette(self.table)
         return made
+
+    def cut(self, part: tuple[slice, slice], *, clear: bool) -> Indexed:
+        """A rectangle, with a table of only its colors; with ``clear`` one of them is transparent if there is room."""
+        indices = self.indices[part]
+        used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
+        numbers = np.zeros(256, np.uint8)
+        numbers[used] = np.arange(len(used))
+        table = b"".join(self.table[3 * color : 3 * color + 3] for color in used)
+        if self.clear is not None and self.clear in used:
+            return Indexed(numbers[indices], table, int(numbers[self.clear]))
+        if clear and len(used) < 256:
+            return Indexed(numbers[indices], table + bytes(3), len(used))
+        return Indexed(numbers[indices], table, None)
 
 
 def indexed(pixels: NDArray[np.uint8], colors: int, *, dither: bool) -> Indexed:

@@ -124,7 +124,8 @@ def no_such_frame(format_name: str, frame: int, count: int) -> NotApplicable:
     held = "one picture" if count == 1 else f"{count:,} of them"
     last = "" if count == 1 else f", frame:{count - 1} the last"
     return NotApplicable(
-        f"There is no frame {frame:,}: the {format_name} file has {held}. They count from 0: frame:0 is the first{last}.",
+        f"There is no frame {frame:,}: the source ({format_name}) has {held}. They count from 0: frame:0 is the "
+        f"first{last}.",
         operation="frame",
         frame=frame,
         frames=count,

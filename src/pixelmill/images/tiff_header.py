@@ -154,7 +154,7 @@ def _directory(data: Data, order: str, big: bool, at: int) -> tuple[Mapping[int,
 
 
 def _others(data: Data, order: str, big: bool, first: int, at: int) -> list[int]:
-    """Places of the directories of further pages, without reduced copies and masks; a chain that breaks or loops ends there."""
+    """Places of the directories of further pages, without copies and masks; a chain that breaks or loops ends there."""
     seen, found = {first}, list[int]()
     head, step, inline = (8, 20, 8) if big else (2, 12, 4)
     while at and at not in seen and len(seen) < _MAX_PAGES and at + head <= len(data):

@@ -38,6 +38,7 @@ class SmartCrop(Operation):
 
     saliency: the spectral residual (Hou and Zhang 2007) of luma, at 64 pixels. edges: the energy of Sobel's gradient,
     at 256 pixels. Of equal places the one nearest to the center is taken. The data say where the rectangle was.
+    In an animation it is that of the first frame.
     """
 
     name: ClassVar[str] = "smart_crop"
@@ -45,6 +46,7 @@ class SmartCrop(Operation):
     summary: ClassVar[str] = "Cut out the part that catches the eye"
     example: ClassVar[str] = "100,80"
     positional: ClassVar[int] = 2
+    frames_agree: ClassVar[Literal["first", "union"] | None] = "first"
 
     width: Side = Field(description="Width of the rectangle")
     height: Side = Field(description="Height of the rectangle")
@@ -68,10 +70,15 @@ class SmartCrop(Operation):
 
     def apply(self, image: Image) -> Step:
         """Look, and cut into memory of its own."""
+        x, y, width, height = self.box(image)
+        part = np.ascontiguousarray(image.pixels[y : y + height, x : x + width])
+        return Step(image.with_pixels(part), {"x": x, "y": y, "width": width, "height": height})
+
+    def box(self, image: Image) -> tuple[int, int, int, int]:
+        """The rectangle that is cut out."""
         size = self.size(image.size)
         x, y = self._corner(image) if size != image.size else (0, 0)
-        part = np.ascontiguousarray(image.pixels[y : y + size.height, x : x + size.width])
-        return Step(image.with_pixels(part), {"x": x, "y": y, "width": size.width, "height": size.height})
+        return x, y, *size
 
     def _corner(self, image: Image) -> tuple[int, int]:
         side = _SALIENCY_SIDE if self.attention == "saliency" else _EDGES_SIDE
@@ -207,6 +214,7 @@ class Trim(Operation):
 
     A pixel belongs to the border where each channel is within the tolerance; colors count as far as they are visible.
     An image of nothing but border is left as it is. The data say what was kept.
+    Of the frames of an animation everything is kept that isn't border in one of them.
     """
 
     name: ClassVar[str] = "trim"
@@ -214,6 +222,7 @@ class Trim(Operation):
     summary: ClassVar[str] = "Cut off a border of similar color"
     example: ClassVar[str] = "0.1"
     sized_by_pixels: ClassVar[bool] = True
+    frames_agree: ClassVar[Literal["first", "union"] | None] = "union"
 
     tolerance: float = Field(
         default=0.04,
@@ -232,14 +241,15 @@ class Trim(Operation):
 
     def apply(self, image: Image) -> Step:
         """Find the border, and cut into memory of its own."""
-        x, y, width, height = self._kept(image.pixels)
+        x, y, width, height = self.box(image) or (0, 0, *image.size)
         found = {"x": x, "y": y, "width": width, "height": height}
         if (width, height) == image.size:
             return Step(image, found)
         return Step(image.with_pixels(np.ascontiguousarray(image.pixels[y : y + height, x : x + width])), found)
 
-    def _kept(self, pixels: Pixels) -> tuple[int, int, int, int]:
-        """x, y, width and height of what isn't border; everything where nothing else is."""
+    def box(self, image: Image) -> tuple[int, int, int, int] | None:
+        """What isn't border; None where nothing else is."""
+        pixels = image.pixels
         full, samples = full_scale(pixels.dtype), _visible(pixels)
         if self.color is None:
             border = [float(value) for value in np.atleast_1d(samples[0, 0])]
@@ -254,7 +264,7 @@ class Trim(Operation):
             low, high = np.ceil(low - 1e-6), np.floor(high + 1e-6)
         outside = cv2.bitwise_not(cv2.inRange(samples, low, high))
         x, y, width, height = cv2.boundingRect(outside)
-        return (x, y, width, height) if width else (0, 0, pixels.shape[1], pixels.shape[0])
+        return (x, y, width, height) if width else None
 
 
 def _visible(pixels: Pixels) -> NDArray[Any]:
