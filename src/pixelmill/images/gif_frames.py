@@ -21,10 +21,10 @@ from pixelmill.images.header import corrupt
 from pixelmill.images.image import Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.pillow_files import open_lazily, translated
+from pixelmill.images.pillow_header import GIF_LOOPS
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _CONTROL, _APPLICATION = 0xF9, 0xFF
-_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _TO_CLEAR = 2
 _TO_BEFORE = frozenset({3, 4})  # 4 is what some old writers say for 3
 
@@ -95,7 +95,7 @@ def _walk(data: Data) -> tuple[tuple[Picture, ...], int]:
             if kind == _CONTROL and data[start] >= 4:
                 flags, delay, color = struct.unpack_from("<BHB", data, start + 1)
                 hidden, disposal, duration = color if flags & 1 else None, flags >> 2 & 7, delay * 10.0
-            elif kind == _APPLICATION and bytes(data[start + 1 : start + 12]) in _LOOPS:
+            elif kind == _APPLICATION and bytes(data[start + 1 : start + 12]) in GIF_LOOPS:
                 plays = _plays(data, start + 12, plays)
             at = _after_blocks(data, start)
         elif data[at] == _IMAGE:
