@@ -75,7 +75,7 @@ def test_frames_durations_and_loops_are_those_of_the_file(pictures: Any, fmt: st
             assert frame.duration == DURATIONS[number]
             assert np.array_equal(seen(frame.image), seen(np.array(theirs.convert("RGBA"))))
             assert np.array_equal(decode_frame(data, number).pixels, frame.image.pixels)
-    with pytest.raises(NotApplicable, match="frame 3: the source .* has 3 of them") as caught:
+    with pytest.raises(NotApplicable, match=r"frame 3: the source .* has 3 of them") as caught:
         decode_frame(data, 3)
     assert caught.value.context["frames"] == 3
 
@@ -377,10 +377,10 @@ def test_a_picture_beside_the_animation_is_no_frame_of_it(pictures: Any) -> None
     parts, number = [data[:8]], 0
     for kind, body in kept:
         if kind in (b"fcTL", b"fdAT"):
-            body, number = struct.pack(">I", number) + body[4:], number + 1
-        if kind == b"acTL":
-            body = struct.pack(">II", 2, 0)
-        parts.append(pictures.chunk(kind, body))
+            parts.append(pictures.chunk(kind, struct.pack(">I", number) + body[4:]))
+            number += 1
+        else:
+            parts.append(pictures.chunk(kind, struct.pack(">II", 2, 0) if kind == b"acTL" else body))
     first, second = frames_of(b"".join(parts))
     assert (int(first.image.pixels[0, 0, 0]), int(second.image.pixels[0, 0, 0])) == (99, 108)
     assert int(decode(b"".join(parts)).pixels[0, 0, 0]) == 90

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +42,7 @@ def animations(photo: bytes) -> dict[str, bytes]:
     return {fmt: encode_frames(frames, 3, 3, fmt) for fmt in FORMATS}
 
 
-def small(frames: Sequence[NDArray[Any]], fmt: str = "png", plays: int = 0) -> bytes:
+def small(frames: Sequence[NDArray[np.uint8]], fmt: str = "png", plays: int = 0) -> bytes:
     return encode_frames([Frame(Image(frame), 40.0) for frame in frames], len(frames), plays, fmt)
 
 
@@ -52,7 +51,7 @@ def small(frames: Sequence[NDArray[Any]], fmt: str = "png", plays: int = 0) -> b
 def test_every_frame_is_what_the_operation_makes_of_it_alone(animations: dict[str, bytes], name: str, fmt: str) -> None:
     source, text = animations[fmt], SMALLER.get(name, EXAMPLES[name][0])
     pipeline = Pipeline.parse(f"{text}/format:png")
-    images = {reference: LOGO for reference in pipeline.images()}
+    images = dict.fromkeys(pipeline.images(), LOGO)
     outcome = pipeline.run(source, images=images)
     assert outcome.bytes is not None
     assert outcome.frames == 3
