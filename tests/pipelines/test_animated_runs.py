@@ -36,7 +36,7 @@ SMALLER = {"grabcut": "resize:80/grabcut:10,8,40,30"}  # the rest of the example
 @pytest.fixture(scope="module")
 def animations(photo: bytes) -> dict[str, bytes]:
     """Three different views of a photograph, played three times (AVIF: for ever)."""
-    whole = decode(photo).pixels
+    whole = np.asarray(decode(photo).pixels, np.uint8)
     views = [np.ascontiguousarray(whole[80 : 80 + 230, x : x + 320]) for x in (0, 90, 200)]
     frames = [Frame(Image(view), time) for view, time in zip(views, DURATIONS, strict=True)]
     return {fmt: encode_frames(frames, 3, 3, fmt) for fmt in FORMATS}

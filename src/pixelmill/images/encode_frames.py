@@ -27,7 +27,7 @@ from pixelmill.images.encode import encode
 from pixelmill.images.encoders import EncodeOptions, GifOptions, options_for
 from pixelmill.images.formats import AVIF, PNG, WEBP, written_format
 from pixelmill.images.frames import Frame
-from pixelmill.images.gif_palette import Indexed, indexed
+from pixelmill.images.gif_palette import indexed
 from pixelmill.images.image import Image
 from pixelmill.images.samples import to_uint8
 
@@ -127,20 +127,26 @@ class _Clock:
 
 
 def _gif(frames: Iterator[Frame], count: int, plays: int, options: Any) -> bytes:
-    """Every frame with a color table of its own. With alpha frames are whole, and cleared when their time is over."""
+    """Rectangles, each with a color table of its own: what does not change does not shimmer.
+
+    With alpha frames are whole, and cleared when their time is over.
+    """
     from PIL import GifImagePlugin
 
     assert isinstance(options, GifOptions)
     del count
     parts: list[bytes] = []
-    clock, last = _Clock(10, _U16), None
+    clock = _Clock(10, _U16)
+    last: NDArray[np.uint8] | None = None
     for frame in frames:
         image = frame.image
         if not parts:
             parts.append(_gif_head(image, plays))
-        coded = indexed(_srgb(image), options.colors, dither=options.dither)
-        place, last = _gif_place(last, coded, image)
-        coded = coded.cut(place, clear=image.has_alpha)  # some readers clear to a color where none is transparent
+        pixels = _srgb(image)
+        place = _changed(None if image.has_alpha else last, pixels)
+        coded = indexed(np.ascontiguousarray(pixels[place]), options.colors, dither=options.dither)
+        coded = coded.compact(clear=image.has_alpha)  # some readers clear to a color where none is transparent
+        last = pixels
         parts += GifImagePlugin.getdata(
             coded.picture(),
             (place[1].start, place[0].start),
@@ -160,16 +166,6 @@ def _gif_head(image: Image, plays: int) -> bytes:
     if plays == 1:
         return head
     return head + b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(max(0, plays - 1), _U16)) + b"\0"
-
-
-def _gif_place(last: NDArray[np.uint8] | None, coded: Indexed, image: Image) -> tuple[Place, NDArray[np.uint8] | None]:
-    """The rectangle to write, and the colors that are then shown."""
-    if image.has_alpha:
-        return _changed(None, image.pixels), None
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(coded.table) // 3] = np.frombuffer(coded.table, np.uint8).reshape(-1, 3)
-    colors = table[coded.indices]
-    return _changed(last, colors), colors
 
 
 def _srgb(image: Image) -> NDArray[np.uint8]:

@@ -28,18 +28,17 @@ class Indexed:
         made.putpalette(self.table)
         return made
 
-    def cut(self, part: tuple[slice, slice], *, clear: bool) -> Indexed:
-        """A rectangle, with a table of only its colors; with ``clear`` one of them is transparent if there is room."""
-        indices = self.indices[part]
-        used = np.flatnonzero(np.bincount(indices.ravel(), minlength=256))
+    def compact(self, *, clear: bool) -> Indexed:
+        """With a table of its own colors only; with ``clear`` one more is transparent, if there is room."""
+        used = np.flatnonzero(np.bincount(self.indices.ravel(), minlength=256))
         numbers = np.zeros(256, np.uint8)
         numbers[used] = np.arange(len(used))
         table = b"".join(self.table[3 * color : 3 * color + 3] for color in used)
-        if self.clear is not None and self.clear in used:
-            return Indexed(numbers[indices], table, int(numbers[self.clear]))
+        if self.clear is not None:
+            return Indexed(numbers[self.indices], table, int(numbers[self.clear]))
         if clear and len(used) < 256:
-            return Indexed(numbers[indices], table + bytes(3), len(used))
-        return Indexed(numbers[indices], table, None)
+            return Indexed(numbers[self.indices], table + bytes(3), len(used))
+        return Indexed(numbers[self.indices], table, None)
 
 
 def indexed(pixels: NDArray[np.uint8], colors: int, *, dither: bool) -> Indexed:
