@@ -30,7 +30,7 @@ DURATIONS = [50.0, 120.0, 30.0]
 LOGO = Image(np.random.default_rng(2).integers(0, 256, (20, 30, 4), dtype=np.uint8))
 
 
-SMALLER = {"grabcut": "resize:80/grabcut:10,8,40,30"}  # the rest of the examples are fast enough
+SMALLER = {"grabcut": "resize:80/grabcut:x=10,y=8,width=40,height=30"}  # the rest of the examples are fast enough
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ FORM_OVERHEAD = 1_100_000
 
 routes = Routes("process")
 
-_IMAGES = {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()}
+IMAGES = {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()}
 _FORM = {
     "schema": {
         "type": "object",
@@ -36,7 +36,7 @@ _FORM = {
         "properties": {"file": {"type": "string", "format": "binary"}, "pipeline": {"type": "string"}},
     }
 }
-_HEADERS = {
+IMAGE_HEADERS = {
     "Server-Timing": {
         "description": "Milliseconds of decode, apply, encode, and queue (waiting, and the way to the pool and back)",
         "schema": {"type": "string"},
@@ -61,10 +61,10 @@ _HEADERS = {
         200: {
             "description": "The image; JSON where the pipeline gives data only, or where JSON was asked for",
             "content": {
-                **_IMAGES,
+                **IMAGES,
                 "application/json": {"schema": {"$ref": f"#/components/schemas/{ProcessedBody.__name__}"}},
             },
-            "headers": _HEADERS,
+            "headers": IMAGE_HEADERS,
         }
     },
     parameters=(
@@ -72,7 +72,7 @@ _HEADERS = {
         parameter("data", "`1`: the outcome as JSON without the image", {"type": "string", "enum": ["0", "1"]}),
         parameter("name", "A name for messages and for the answer's file name", {"type": "string"}),
     ),
-    body={**_IMAGES, "application/octet-stream": dict(BINARY), "multipart/form-data": _FORM},
+    body={**IMAGES, "application/octet-stream": dict(BINARY), "multipart/form-data": _FORM},
 )
 async def process(call: Call) -> Response:
     """Send the image as the raw body, or in the field `file` of a multipart form.
@@ -98,12 +98,12 @@ async def process(call: Call) -> Response:
         if not body:
             raise RequestError("The request has no image: send it as the body, or in the form's field 'file'.")
         start = time.perf_counter()
-        result = await _while_connected(call, call.service.process(call.owner, pipeline, body, name))
+        result = await while_connected(call, call.service.process(call.owner, pipeline, body, name))
         wall_ms = (time.perf_counter() - start) * 1000
-    return _answer(call, result, name, wall_ms)
+    return answer(call, result, name, wall_ms)
 
 
-async def _while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
+async def while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
     """The result of ``work``; it is cancelled, and its slot free, when the client hangs up before it is done.
 
     Who gives up waiting usually asks again: without this, an overload would feed itself. The connection is watched only
@@ -161,7 +161,8 @@ class _Form:
                 )
 
 
-def _answer(call: Call, result: RunResult, name: str, wall_ms: float) -> Response:
+def answer(call: Call, result: RunResult, name: str, wall_ms: float) -> Response:
+    """The image with what is told beside it in headers, or JSON where that was asked for, or there is data only."""
     outcome = result.outcome
     timings = outcome.timings
     queue_ms = max(0.0, wall_ms - timings.total_ms)

@@ -18,19 +18,20 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
-from pixelmill.images import color, tiff_header
+from pixelmill.images import color, extras, tiff_header
 from pixelmill.images.encoders import (
     AvifOptions,
     BmpOptions,
     EncodeOptions,
     GifOptions,
     JpegOptions,
+    JxlOptions,
     PngOptions,
     TiffOptions,
     WebpOptions,
     options_for,
 )
-from pixelmill.images.formats import Format, written_format
+from pixelmill.images.formats import JXL, Format, written_format
 from pixelmill.images.gif_palette import indexed
 from pixelmill.images.image import Image
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
@@ -53,12 +54,13 @@ def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | 
 
     Samples are rounded to 8 bits where the format has no more (all but PNG, TIFF); ``float32`` goes to 16 bits in PNG.
     Transparent pixels are laid over ``background`` in JPEG and BMP. ``image.icc`` is embedded, it belongs to the
-    pixels; in GIF and BMP, which can't hold it, they are brought to sRGB.
+    pixels; in GIF, BMP and JPEG XL, which can't hold it (or whose library can't write it), they are brought to sRGB.
 
     Raises:
         UnknownOperation: no such format.
         InvalidParameter: options that don't fit the format.
         NotApplicable: the image is larger than the format can hold.
+        MissingExtra: the format needs an extra that is not installed; the message has the command.
         OutOfMemory, RunError: the library could not write it.
     """
     target = written_format(fmt)
@@ -72,7 +74,7 @@ def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | 
         if error.code == cv2.Error.StsNoMem:
             raise _out_of_memory(image, target) from error
         raise RunError(f"The image could not be written as {target.name}: {error.err or error}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"The image could not be written as {target.name}: {error}.") from error
 
 
@@ -164,6 +166,25 @@ def _avif(image: Image, options: AvifOptions) -> bytes:
     )
 
 
+def _jxl(image: Image, options: JxlOptions) -> bytes:
+    library = extras.to_write(JXL)
+    done: bytes = library.jpegxl_encode(
+        np.ascontiguousarray(_srgb(image)),
+        distance=0.0 if options.lossless else options.distance or _butteraugli(options.quality),
+        lossless=options.lossless,
+        effort=options.effort,
+        numthreads=1,  # the pool runs a process a core
+    )
+    return done
+
+
+def _butteraugli(quality: int) -> float:
+    """The distance that libjxl takes for a quality (JxlEncoderDistanceFromQuality), 0.1 where that is lossless."""
+    if quality >= 30:
+        return 0.1 + (100 - quality) * 0.09
+    return 53 / 3000 * quality**2 - 23 / 20 * quality + 25
+
+
 def _tiff(image: Image, options: TiffOptions) -> bytes:
     packing = {"none": 1, "lzw": 5, "deflate": 8}[options.compression]
     body = _cv2_encode(".tiff", np.ascontiguousarray(image.pixels), [cv2.IMWRITE_TIFF_COMPRESSION, packing])
@@ -225,6 +246,7 @@ _WRITERS: Mapping[str, _Writer] = {
     "png": _png,
     "webp": _webp,
     "avif": _avif,
+    "jxl": _jxl,
     "tiff": _tiff,
     "gif": _gif,
     "bmp": _bmp,

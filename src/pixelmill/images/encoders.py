@@ -88,6 +88,24 @@ class AvifOptions(EncodeOptions):
     )
 
 
+class JxlOptions(EncodeOptions):
+    """How a JPEG XL is written, with 8 bits a sample; it needs the extra ``jxl``."""
+
+    quality: int = Field(
+        default=85, ge=1, le=100, description="Quality, 1 to 100: 90 is a distance of 1, where no eye sees a difference"
+    )
+    lossless: bool = Field(default=False, description="Keep every pixel as it is; quality and distance don't count")
+    effort: int = Field(
+        default=4, ge=1, le=9, description="Slower and smaller, 1 to 9; 7 takes over ten times the CPU time of 4"
+    )
+    distance: float = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="Butteraugli distance in place of quality, 0.05 to 15, lower is better; 0: as quality says",
+    )
+
+
 class TiffOptions(EncodeOptions):
     """How a TIFF is written. Lossless; 16-bit and float samples are kept."""
 
@@ -120,6 +138,7 @@ OPTIONS: Mapping[str, type[EncodeOptions]] = {
     "png": PngOptions,
     "webp": WebpOptions,
     "avif": AvifOptions,
+    "jxl": JxlOptions,
     "tiff": TiffOptions,
     "gif": GifOptions,
     "bmp": BmpOptions,

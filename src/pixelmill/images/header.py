@@ -107,11 +107,50 @@ class TiffFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class JxlFacts:
+    """Of a JPEG XL: the profile of its samples, None for sRGB.
+
+    ``embedded`` says that the profile is in the file, where only the library reads it; ``associated``, that color is
+    multiplied by alpha.
+    """
+
+    profile: bytes | None
+    embedded: bool
+    associated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeicFacts:
+    """Of a HEIC: the profile of its samples, embedded or made of the numbers that name one; None for sRGB."""
+
+    profile: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SvgFacts:
+    """Of an SVG: its width and height in CSS pixels, before rounding."""
+
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The public facts, and the codec's own."""
 
     info: ImageInfo
-    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts | TiffFacts | NetpbmFacts
+    facts: (
+        JpegFacts
+        | PngFacts
+        | WebpFacts
+        | PillowFacts
+        | IconFacts
+        | TiffFacts
+        | NetpbmFacts
+        | JxlFacts
+        | HeicFacts
+        | SvgFacts
+    )
 
 
 def oriented(stored: Size, orientation: int) -> Size:

@@ -34,7 +34,7 @@ PLUGINS = {
     "qoi": ("PIL.QoiImagePlugin", "QoiImageFile"),
     "jpeg2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
 }
-_TITLES = {"jpeg2000": "JPEG 2000"}
+_TITLES = {"jpeg2000": "JPEG 2000", "jxl": "JPEG XL"}
 _GRAY = frozenset({"1", "L", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 _DEEP = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _PLAIN = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "CMYK": "CMYK", "RGBX": "RGB", "YCbCr": "RGB"}

@@ -9,7 +9,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
-from pixelmill.images import icons, jpeg_header, netpbm, pillow_header, png_header, tiff_header, webp_header
+from pixelmill.images import (
+    heic,
+    icons,
+    jpeg_header,
+    jxl_header,
+    netpbm,
+    pillow_header,
+    png_header,
+    svg,
+    tiff_header,
+    webp_header,
+)
 from pixelmill.images.formats import Data, identify
 from pixelmill.images.header import Header, corrupt, no_such_frame
 from pixelmill.images.image import ImageInfo
@@ -20,6 +31,8 @@ _READERS: Mapping[str, Callable[[Data], Header]] = {
     "png": png_header.read,
     "webp": webp_header.read,
     "avif": pillow_header.avif,
+    "jxl": jxl_header.read,
+    "heic": heic.read_header,
     "tiff": tiff_header.read,
     "gif": pillow_header.gif,
     "bmp": pillow_header.bmp,
@@ -27,6 +40,7 @@ _READERS: Mapping[str, Callable[[Data], Header]] = {
     "ico": icons.read_header,
     "qoi": pillow_header.qoi,
     "jpeg2000": pillow_header.jpeg2000,
+    "svg": svg.read_header,
 }
 
 _DEFAULT_LIMITS = Limits()

@@ -105,7 +105,7 @@ class Text(Operation):
         stroke = self.outline_width if self.outline is not None else 0
         margin = round(self.margin * min(image.size))
         room = Size(max(1, image.size.width - 2 * margin), max(1, image.size.height - 2 * margin))
-        font = _font(self.font_size)
+        font = built_in_font(self.font_size)
         lines = self._lines(font, room, stroke)
         box = _box(lines, font, self._align, stroke)
         extent = Size(max(1, box[2] - box[0]), max(1, box[3] - box[1]))
@@ -138,7 +138,8 @@ class Text(Operation):
 
 
 @functools.lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def built_in_font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, which has glyphs for ASCII and a few signs; ``size`` in pixels."""
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)  # with a size given, unless Pillow was built without FreeType
     return font

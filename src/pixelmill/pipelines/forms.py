@@ -63,6 +63,14 @@ def read_text(text: str) -> Parts:
     return tuple(_operation_of_text(step, number) for number, step in numbered), output, source
 
 
+def read_format(text: str) -> Output:
+    """A format with its options as they stand behind ``format:``, such as ``jpeg,quality=80``."""
+    steps = grammar.read(f"format:{text}")
+    if len(steps) != 1:
+        raise PipelineSyntaxError("A format is one name with its options, such as jpeg,quality=80.")
+    return _format_of_step(steps[0])
+
+
 def write_text(operations: Iterable[Operation], output: Output, source: SourceStep = WHOLE_SOURCE) -> str:
     """The text form: the inverse of :func:`read_text`."""
     steps = [TextStep("frame", _text_arguments(source, "frame", 1))] if source != WHOLE_SOURCE else []
@@ -107,18 +115,22 @@ def _operation_of_text(step: TextStep, number: int) -> Operation:
 
 def _format_of_text(step: TextStep, number: int) -> Output:
     try:
-        if not step.arguments or step.arguments[0].name not in (None, "format"):
-            raise InvalidParameter(
-                f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
-                operation="format",
-                parameter="format",
-                allowed=", ".join(OPTIONS),
-            )
-        first, *others = step.arguments
-        fmt = written_format(":".join(first.elements)).name
-        return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
+        return _format_of_step(step)
     except PipelineError as error:
         _locate(error, number, step.position)
+
+
+def _format_of_step(step: TextStep) -> Output:
+    if not step.arguments or step.arguments[0].name not in (None, "format"):
+        raise InvalidParameter(
+            f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
+            operation="format",
+            parameter="format",
+            allowed=", ".join(OPTIONS),
+        )
+    first, *others = step.arguments
+    fmt = written_format(":".join(first.elements)).name
+    return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
 
 
 def _bound(arguments: Sequence[TextArgument], model: type[BaseModel], owner: str) -> dict[str, Any]:
