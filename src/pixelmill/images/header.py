@@ -160,7 +160,7 @@ def oriented(stored: Size, orientation: int) -> Size:
 
 def no_such_frame(format_name: str, frame: int, count: int) -> NotApplicable:
     """What is raised where a frame, page or picture is asked for that is not there."""
-    held = "one picture" if count == 1 else f"{count:,} of them"
+    held = "one picture that can be taken" if count == 1 else f"{count:,} of them"
     last = "" if count == 1 else f", frame:{count - 1} the last"
     return NotApplicable(
         f"There is no frame {frame:,}: the source ({format_name}) has {held}. They count from 0: frame:0 is the "

@@ -45,7 +45,6 @@ _READERS: Mapping[str, Callable[[Data], Header]] = {
 
 _DEFAULT_LIMITS = Limits()
 
-
 _PAGES: Mapping[str, Callable[[Data, int], Header]] = {"tiff": tiff_header.read, "ico": icons.read_header}
 """Formats whose pages or pictures have headers of their own."""
 
@@ -77,7 +76,8 @@ def read_header(data: Data, limits: Limits, frame: int | None = None) -> Header:
     except (struct.error, IndexError):
         # The readers check every length; this is the net below them.
         corrupt(fmt.name, "its header can't be read")
-    if frame and fmt.name not in _PAGES and frame >= header.info.frames:
-        raise no_such_frame(fmt.name, frame, header.info.frames)
+    count = header.info.frames if fmt.animated else 1  # of other formats the first picture alone is decoded
+    if frame and fmt.name not in _PAGES and frame >= count:
+        raise no_such_frame(fmt.name, frame, count)
     limits.check_info(header.info)
     return header
