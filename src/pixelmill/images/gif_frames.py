@@ -136,11 +136,12 @@ def frames(data: Data, whole: Script) -> Iterator[tuple[NDArray[np.uint8], float
     """The canvas after each picture (RGB where no frame can be transparent, else RGBA), and its milliseconds."""
     width, height = whole.canvas
     canvas = np.zeros((height, width, 4), np.uint8)
+    opaque = whole.opaque  # looks at all pictures
     for picture in whole.pictures:
         place = slice(picture.y, picture.y + picture.size.height), slice(picture.x, picture.x + picture.size.width)
         before = canvas[place].copy() if picture.disposal in _TO_BEFORE else None
         _draw(canvas[place], data, picture)
-        yield (np.ascontiguousarray(canvas[..., :3]) if whole.opaque else canvas.copy()), picture.duration
+        yield (np.ascontiguousarray(canvas[..., :3]) if opaque else canvas.copy()), picture.duration
         if picture.disposal == _TO_CLEAR:
             canvas[place] = 0
         elif before is not None:
