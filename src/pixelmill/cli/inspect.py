@@ -58,7 +58,7 @@ def inspect(
         raise typer.Exit(1)
 
 
-_COLUMNS = ("file", "format", "size", "megapixels", "mode", "bits", "orientation", "ICC", "bytes", "metadata")
+_COLUMNS = ("file", "format", "size", "megapixels", "mode", "bits", "frames", "orientation", "ICC", "bytes", "metadata")
 _METADATA_COLUMNS = ("file", "metadata", "value")
 
 
@@ -90,4 +90,5 @@ def _cells(info: ImageInfo) -> tuple[object, ...]:
     megapixels = f"{info.size.pixels / 1e6:.2f}"
     turned = "upright" if info.orientation == 1 else f"EXIF {info.orientation}"
     size = f"{info.size.width}x{info.size.height}"
-    return info.format, size, megapixels, mode, info.depth, turned, "yes" if info.has_icc else "", size_text(info.bytes)
+    bits, icc = info.depth, "yes" if info.has_icc else ""
+    return info.format, size, megapixels, mode, bits, info.frames, turned, icc, size_text(info.bytes)

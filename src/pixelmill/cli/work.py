@@ -135,7 +135,7 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
 
 def _detail(outcome: Outcome) -> dict[str, Any]:
     document = outcome.to_dict()
-    shown = {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}
+    shown = {name: document[name] for name in ("format", "size", "source_size", "frames", "data", "timings")}
     return {**shown, "bytes": None if outcome.bytes is None else len(outcome.bytes)}
 
 

@@ -75,7 +75,11 @@ def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS
         LimitExceeded: the header names more than allowed.
         OutOfMemory: the pixels could not be allocated.
     """
-    header = read_header(data, limits)
+    return pixels_of(data, read_header(data, limits), need)
+
+
+def pixels_of(data: Data, header: Header, need: Need) -> Image:
+    """The picture that a header of these bytes tells of: :func:`decode` behind the limits."""
     info = header.info
     try:
         pixels, icc = _READERS[info.format](data, header, need)

@@ -26,13 +26,18 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], byt
     """
     facts, info = header.facts, header.info
     assert isinstance(facts, WebpFacts)
-    (length,) = struct.unpack_from("<I", data, 4)
-    if 8 + length > len(data) + (length & 1):
-        corrupt("WebP", "it ends before the picture does")
+    check_end(data)
     pixels = _first_frame(data) if facts.animated else _still(data)
     if pixels.shape[:2] != (info.stored_size.height, info.stored_size.width):
         corrupt("WebP", "its picture is not as large as its header says")
     return color.managed(pixels, webp_header.profile(data, facts), "rgb", keep=need.icc)
+
+
+def check_end(data: Data) -> None:
+    """Raise :class:`CorruptImage` where the file is shorter than it says."""
+    (length,) = struct.unpack_from("<I", data, 4)
+    if 8 + length > len(data) + (length & 1):
+        corrupt("WebP", "it ends before the picture does")
 
 
 def _still(data: Data) -> NDArray[np.uint8]:

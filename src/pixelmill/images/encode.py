@@ -32,9 +32,9 @@ from pixelmill.images.encoders import (
     options_for,
 )
 from pixelmill.images.formats import JXL, Format, written_format
+from pixelmill.images.gif_palette import indexed
 from pixelmill.images.image import Image
 from pixelmill.images.indexed import to_palette
-from pixelmill.images.palettes import indexed
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
 
 if TYPE_CHECKING:
@@ -267,23 +267,13 @@ def _srgb(image: Image) -> NDArray[np.uint8]:
 
 
 def _gif(image: Image, options: GifOptions) -> bytes:
-    from PIL import Image as Pil
-
     pixels = _srgb(image)
     if pixels.ndim == 2 and options.colors == 256:
         return _pillow_encode(pixels, "GIF")
-    clear = pixels[..., 3] < 128 if image.has_alpha else None
-    count = options.colors - 1 if clear is not None and clear.any() else options.colors
-    rgb = pixels[..., :3] if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    picture = indexed(rgb, max(1, count), dither=options.dither)
-    if clear is None or not clear.any():
-        return _pillow_save(picture, "GIF")
-    indices = np.array(picture)
-    free = len(picture.getpalette() or ()) // 3
-    indices[clear] = free
-    turned = Pil.fromarray(indices)
-    turned.putpalette([*(picture.getpalette() or ()), 0, 0, 0])
-    return _pillow_save(turned, "GIF", transparency=free, optimize=False)
+    coded = indexed(pixels, options.colors, dither=options.dither)
+    if coded.clear is None:
+        return _pillow_save(coded.picture(), "GIF")
+    return _pillow_save(coded.picture(), "GIF", transparency=coded.clear, optimize=False)
 
 
 def _bmp(image: Image, options: BmpOptions) -> bytes:

@@ -63,6 +63,10 @@ class JpegOptions(EncodeOptions):
     )
 
 
+Loop: TypeAlias = Annotated[int, Field(ge=0, le=65_535)] | SkipJsonSchema[None]
+_LOOP = "How often an animation is shown, 0 for ever; by default as often as the source"
+
+
 class PngOptions(EncodeOptions):
     """How a PNG is written. Lossless, 16 bits a sample are kept; but for ``colors``, which gives 8 bits."""
 
@@ -82,6 +86,7 @@ class PngOptions(EncodeOptions):
         default="adaptive",
         description="How rows are packed, without colors; none takes 6 to 14 % off some drawings, adds to photographs",
     )
+    loop: Loop = Field(default=None, description=_LOOP)
 
 
 class WebpOptions(EncodeOptions):
@@ -97,6 +102,7 @@ class WebpOptions(EncodeOptions):
         default=None,
         description="Lower the quality, down to 1, until the file has no more bytes; up to 8 times the time",
     )
+    loop: Loop = Field(default=None, description=_LOOP)
 
     @model_validator(mode="after")
     def _lossless_has_no_limit(self) -> WebpOptions:
@@ -158,12 +164,13 @@ class TiffOptions(EncodeOptions):
 
 
 class GifOptions(EncodeOptions):
-    """How a still GIF is written: at most 256 colors, pixels transparent or opaque."""
+    """How a GIF is written: at most 256 colors a frame, pixels transparent or opaque."""
 
     colors: int = Field(default=256, ge=2, le=256, description="Size of the palette, 2 to 256, transparency included")
     dither: bool = Field(
         default=True, description="Mix the colors of the palette in fine patterns (Floyd and Steinberg)"
     )
+    loop: Loop = Field(default=None, description=_LOOP)
 
 
 class BmpOptions(EncodeOptions):

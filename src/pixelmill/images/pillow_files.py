@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PLUGINS = {
     "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "gif": ("PIL.GifImagePlugin", "GifImageFile"),
+    "webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "qoi": ("PIL.QoiImagePlugin", "QoiImageFile"),
     "jpeg2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from pixelmill.images.image import Size
 
+HELD_CANVASES = 4
+"""Frames of an animation that live beside the one at work: the canvas, what disposal brings back, the last result."""
+
 OVERHEAD_S = 60e-6
 """CPU seconds of a run beside decoding, operations and encoding."""
 
