@@ -161,7 +161,7 @@ _SQLITE_ERRORS: dict[str, _Row] = {
 _POSTGRES_ERRORS: dict[str, _Row] = {
     "53100": (StorageFull, "No space is left for the database. Free space on its disk, then try again."),
     "42501": (StorageDenied, "The database refused the operation: its user lacks a privilege."),
-    "25006": (StorageUnavailable, "The database is read-only now (a standby?). Try again."),
+    "25006": (StorageDenied, "The database can't be written: the transaction, or the server, is read-only."),
     "55P03": (StorageUnavailable, "The database is busy with other processes' writes. Try again."),
     "28": (StorageDenied, "The database refused to let us in. Check user and password in PIXELMILL_DATABASE_URL."),
     "3D": (StorageDenied, "There is no such database. Create it, or check PIXELMILL_DATABASE_URL."),
@@ -212,7 +212,7 @@ def is_lost(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError) or (state := _state(error)) is None:
         return False
     nobody = state == _UNKNOWN and isinstance(error, OperationalError)
-    return error.connection_invalidated or nobody or state.startswith(("08", "57P", "25P03", "53300", "25006"))
+    return error.connection_invalidated or nobody or state.startswith(("08", "57P", "25P03", "53300"))
 
 
 def is_conflict(error: BaseException) -> bool:
