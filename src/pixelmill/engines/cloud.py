@@ -81,7 +81,7 @@ class Transport(Protocol):
         ...
 
     def extend(self, queue: str, handles: Sequence[str], visibility_s: int) -> dict[str, str]:
-        """Hide for so long from now; returns the handles that hold after it, by those before; lost ones are left out."""
+        """Hide for so long from now; returns the new handles by the old ones, without those lost."""
         ...
 
     def delete(self, queue: str, handles: Sequence[str]) -> None:
@@ -349,5 +349,3 @@ def _by_queue(mine: Sequence[tuple[Lease, _Held]]) -> dict[str, list[tuple[Lease
 def _seconds(value: float, *, least: int = 0) -> int:
     """Whole seconds, as services take them: never less than asked for."""
     return max(least, math.ceil(value))
-
-

@@ -1,4 +1,4 @@
-"""How a message travels through a queue of the cloud: one line of ASCII JSON, and its body beside it where that is large.
+"""How a message travels through a queue of the cloud: a line of ASCII JSON; a large body lies beside it.
 
 Knows no queue. ``base`` is added to the deliveries that the service counts, for it can't uncount one.
 """

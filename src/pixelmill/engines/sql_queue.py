@@ -214,9 +214,7 @@ class SqlLeaseQueue:
         query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
         rows = await self._db.read(lambda connection: connection.execute(query).all())
         return [
-            DeadLetter(
-                Message(row.id, row.body, row.priority, row.rank, row.owner), row.reason, row.deliveries, row.at
-            )
+            DeadLetter(Message(row.id, row.body, row.priority, row.rank, row.owner), row.reason, row.deliveries, row.at)
             for row in rows
         ]
 
@@ -247,7 +245,9 @@ class SqlLeaseQueue:
         mine = (queue.c.receipt.is_not(None), queue.c.holder == self._holder)
 
         def run(connection: Connection) -> list[str]:
-            free = update(queue).where(*mine).values(visible=time_of(connection, self._now), receipt=null(), holder=null())
+            free = (
+                update(queue).where(*mine).values(visible=time_of(connection, self._now), receipt=null(), holder=null())
+            )
             return list(connection.execute(free.returning(queue.c.id)).scalars())
 
         return await self._db.write(run)

@@ -308,7 +308,7 @@ def _execute(connection: Connection, write: _Write) -> None:
     connection.exec_driver_sql("SAVEPOINT one")
     try:
         write.value = write.function(connection)
-    except BaseException as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
+    except BaseException as error:
         if is_lost(error) or is_conflict(error):
             raise
         try:
@@ -335,5 +335,3 @@ def _settle(group: Sequence[_Write]) -> None:
 def _settle_all(group: Sequence[_Write]) -> None:
     for write in group:
         write.settle()
-
-
