@@ -52,7 +52,7 @@ class AzureTransport:
     def open(self, queues: Sequence[str]) -> None:
         """Make the queues that aren't there."""
         for queue in queues:
-            self._guard(lambda q=queue: self._client(q).create_queue(), allow=(self._errors.ResourceExistsError,))
+            self._guard(self._client(queue).create_queue, allow=(self._errors.ResourceExistsError,))
 
     def send(self, queue: str, texts: Sequence[str]) -> None:
         """Queue messages."""

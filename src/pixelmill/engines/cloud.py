@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -163,7 +164,7 @@ class CloudLeaseQueue:
         by_queue: dict[str, list[str]] = {}
         for envelope in envelopes:
             by_queue.setdefault(self._queue_of(envelope.message), []).append(await self._bodies.fold(envelope))
-        await asyncio.gather(*(self._call(lambda q=q, t=t: self._transport.send(q, t)) for q, t in by_queue.items()))
+        await asyncio.gather(*(self._call(partial(self._transport.send, q, t)) for q, t in by_queue.items()))
 
     def _queue_of(self, message: Message) -> str:
         return self._queues[min(max(message.priority, 0), len(self._queues) - 1)]
@@ -176,7 +177,7 @@ class CloudLeaseQueue:
                 wanted = min(limit - len(leases), self._transport.max_batch)
                 begun = time.monotonic()
                 found = await self._call(
-                    lambda q=queue, n=wanted: self._transport.receive(q, n, _seconds(visibility_s, least=1))
+                    partial(self._transport.receive, queue, wanted, _seconds(visibility_s, least=1))
                 )
                 leases += await self._leased(queue, found, begun + visibility_s)
                 if len(found) < wanted:
@@ -237,7 +238,7 @@ class CloudLeaseQueue:
         for queue, held_here in _by_queue(mine).items():
             handles = [held.handle for _, held in held_here]
             after = await self._call(
-                lambda q=queue, h=handles: self._transport.extend(q, h, _seconds(visibility_s, least=least))
+                partial(self._transport.extend, queue, handles, _seconds(visibility_s, least=least))
             )
             for lease, held in held_here:
                 if held.handle in after:
@@ -255,7 +256,7 @@ class CloudLeaseQueue:
     async def _delete(self, mine: Sequence[tuple[Lease, _Held]]) -> None:
         for queue, held_here in _by_queue(mine).items():
             handles = [held.handle for _, held in held_here]
-            await self._call(lambda q=queue, h=handles: self._transport.delete(q, h))
+            await self._call(partial(self._transport.delete, queue, handles))
         for lease, _ in mine:
             self._held.pop(lease.receipt, None)
 
@@ -311,7 +312,7 @@ class CloudLeaseQueue:
         found: list[tuple[Received, Envelope]] = []
         while len(found) < limit:
             wanted = min(limit - len(found), self._transport.max_batch)
-            some = await self._call(lambda n=wanted: self._transport.receive(self._dead, n, _seconds(SCAN_S)))
+            some = await self._call(partial(self._transport.receive, self._dead, wanted, _seconds(SCAN_S)))
             for one in some:
                 try:
                     found.append((one, await self._bodies.unfold(one.text)))
@@ -329,7 +330,7 @@ class CloudLeaseQueue:
     async def depth(self) -> QueueDepth:
         """What the service says, which may lag."""
         *counts, dead = await asyncio.gather(
-            *(self._call(lambda q=queue: self._transport.count(q)) for queue in (*self._queues, self._dead))
+            *(self._call(partial(self._transport.count, queue)) for queue in (*self._queues, self._dead))
         )
         return QueueDepth(
             waiting=sum(count.visible for count in counts),

@@ -7,6 +7,7 @@ Standard queues: they keep no order, and may deliver twice. Region, endpoint and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from pixelmill.engines.cloud import Count, Received
@@ -57,7 +58,7 @@ class SqsTransport:
     def open(self, queues: Sequence[str]) -> None:
         """Make the queues that aren't there."""
         for queue in queues:
-            self._urls[queue] = self._guard(lambda q=queue: self._found_or_made(q))
+            self._urls[queue] = self._guard(partial(self._found_or_made, queue))
 
     def _found_or_made(self, queue: str) -> str:
         try:
@@ -91,7 +92,7 @@ class SqsTransport:
     def extend(self, queue: str, handles: Sequence[str], visibility_s: int) -> dict[str, str]:
         """Hide for so long; handles stay."""
         hidden = min(visibility_s, MAX_HIDDEN_S)
-        held = {}
+        held: dict[str, str] = {}
         for some in _batches(handles):
             entries = [{"Id": str(i), "ReceiptHandle": h, "VisibilityTimeout": hidden} for i, h in enumerate(some)]
             lost = self._batch("change_message_visibility_batch", queue, entries)

@@ -30,7 +30,7 @@ BUSY_TIMEOUT_S = 10.0
 
 CONNECT_S = 5
 LOST_S = 15
-"""After so long without an answer a connection to PostgreSQL is given up: by us, and by the server (see ``_POSTGRES``)."""
+"""After so long without an answer a connection to PostgreSQL is given up: by us, and by the server."""
 LOCK_S = 60
 """How long a write to PostgreSQL waits for those of other processes."""
 

@@ -84,7 +84,8 @@ class Database:
     """One database; ``url`` is SQLAlchemy's (``sqlite:////absolute/path.sqlite``; an in-memory one is not supported).
 
     ``synchronous``: ``NORMAL`` survives the death of the process, ``FULL`` that of the power supply too. (PostgreSQL
-    has ``synchronous_commit`` of its own for that.) Raises :class:`StorageFull`, :class:`StorageDenied`, :class:`StorageUnavailable` or :class:`StorageError`.
+    has ``synchronous_commit`` of its own for that.)
+    Raises :class:`StorageFull`, :class:`StorageDenied`, :class:`StorageUnavailable` or :class:`StorageError`.
     """
 
     def __init__(self, url: str, synchronous: Literal["NORMAL", "FULL"] = "NORMAL") -> None:

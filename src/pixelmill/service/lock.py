@@ -13,7 +13,7 @@ from pixelmill.errors import ConfigError, StorageDenied
 class DataLock:
     """A ``flock`` on ``DATA/lock``, which holds the process id of its owner for people to read.
 
-    ``shared``: the state is in a database elsewhere, so other services that say so too may use the folder (its objects).
+    ``shared``: the state is in a database elsewhere, so others that say so too may use its objects.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False) -> None:

@@ -24,6 +24,7 @@ class RealClock(Clock):
     """The time of day, for services that take it from nowhere else: to advance is to wait."""
 
     def __call__(self) -> float:
+        """Now."""
         return time.time()
 
     def advance(self, seconds: float) -> None:

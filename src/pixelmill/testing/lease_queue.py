@@ -2,7 +2,8 @@
 
 Needs pytest, anyio and hypothesis. The queue must take its time from ``clock``; for one that is a service elsewhere the
 clock is a :class:`pixelmill.testing.clock.RealClock`, and ``visibility_s`` a few seconds. What ``queue.traits`` says it
-can't do is not asked of it. :func:`lease_queue_machine` makes the state machine that drives a queue through random histories beside a model in memory.
+can't do is not asked of it. :func:`lease_queue_machine` makes the state machine that drives a queue through
+random histories beside a model in memory.
 """
 
 # A test's name is its sentence:
