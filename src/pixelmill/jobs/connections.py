@@ -5,7 +5,7 @@ The one place, beside ``rows.py``, where the two differ. It knows nothing of thr
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import time
 import zlib
 from collections.abc import Callable
@@ -59,9 +59,17 @@ def parse_url(url: str) -> URL:
         )
     if kind == "sqlite":
         return parsed
-    if importlib.util.find_spec("psycopg") is None:
+    if not _has_driver():
         raise MissingExtra('PostgreSQL needs its driver: pip install "pixelmill[fleet]"', extra="fleet")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _has_driver() -> bool:
+    try:
+        importlib.import_module("psycopg")
+    except ImportError:
+        return False
+    return True
 
 
 def make_engine(url: URL, synchronous: str, *, readers: int) -> Engine:
