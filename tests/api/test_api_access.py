@@ -209,6 +209,7 @@ def test_owners_see_only_what_is_theirs(guarded: LiveService, pictures: list[byt
                 f"/v1/jobs/{job['id']}/tasks",
                 f"/v1/jobs/{job['id']}/events",
                 f"/v1/jobs/{job['id']}/archive",
+                f"/v1/jobs/{job['id']}/montage",
                 f"/v1/tasks/{task['id']}",
                 f"/v1/tasks/{task['id']}/result",
                 f"/v1/tasks/{task['id']}/input",

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from service_process import ServiceProcess
 
-from pixelmill import Pipeline
-from pixelmill.client import AsyncClient, Client, Event, JobStatus, Progress, RetryPolicy, flows
+from pixelmill import Pipeline, probe
+from pixelmill.client import AsyncClient, Client, Event, JobStatus, Progress, RetryPolicy, Sheet, flows
 from pixelmill.errors import (
     ConfigError,
     ConnectionFailed,
     CorruptImage,
+    InvalidParameter,
     NotFound,
     ObjectNotFound,
     UnknownOperation,
@@ -86,6 +87,25 @@ def test_a_job_from_files_to_results(client: Client, images: list[Path], tmp_pat
     job.delete()
     with pytest.raises(NotFound):
         job.refresh()
+
+
+def test_a_contact_sheet_has_the_format_of_its_file_and_says_what_it_shows(
+    client: Client, images: list[Path], tmp_path: Path
+) -> None:
+    job = client.submit([*images, ("torn.jpg", images[1].read_bytes()[:300])], PIPELINE)
+    job.wait(60)
+    sheet = job.montage(tmp_path / "sheet.png", columns=4, labels=False)
+    assert sheet == Sheet(tmp_path / "sheet.png", cells=6, columns=4, rows=2, left_out=1)
+    info = probe(sheet.path.read_bytes())
+    assert (info.format, info.size) == ("png", (8 + 4 * 264, 8 + 2 * 264))
+    marked = client.montage(job.id, tmp_path / "sheet", format="webp,quality=50", failed="mark")
+    assert (marked.cells, marked.marked, marked.left_out) == (7, 1, 0)
+    assert probe(marked.path.read_bytes()).format == "webp"
+    with pytest.raises(InvalidParameter, match="cell_width"):
+        job.montage(tmp_path / "no.png", cell_width=3)
+    with pytest.raises(NotFound):
+        client.montage("job_that_never_was", tmp_path / "no.png")
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_a_download_resumes_and_leaves_nothing_half(client: Client, images: list[Path], tmp_path: Path) -> None:
@@ -220,6 +240,8 @@ async def test_the_asynchronous_client_does_the_same(url: str, images: list[Path
         assert [result.bytes async for result in job.results()] == expected
         assert len((await job.download(tmp_path / "out")).saved) == 6
         assert zipfile.is_zipfile(await job.archive(tmp_path / "all.zip"))
+        assert (await job.montage(tmp_path / "sheet.jpg", cell_width=32)).cells == len(images)
+        assert probe((tmp_path / "sheet.jpg").read_bytes()).format == "jpeg"
         assert job.id in {listed.id async for listed in client.jobs()}
         assert "canny" in {operation["name"] for operation in await client.operations()}
         await job.delete()

@@ -42,6 +42,7 @@ requests = st.builds(
     source_name=st.text(max_size=10),
     limits=st.builds(Limits, st.integers(1, 10**12), st.integers(1, 10**12), st.integers(1, 10**6)),
     timeout_s=st.floats(0.1, 1e6),
+    kind=st.sampled_from(("image", "sheet")),
 )
 
 

@@ -13,12 +13,12 @@ from pixelmill.api.body import collect, declared_length
 from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
 from pixelmill.api.naming import clean_name, content_disposition, result_name
+from pixelmill.api.negotiation import negotiated
 from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import Cancelled, RequestError
 from pixelmill.images.formats import WRITTEN, format_named
-from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
 
 MAX_DATA_HEADER = 4_000
@@ -28,7 +28,7 @@ FORM_OVERHEAD = 1_100_000
 
 routes = Routes("process")
 
-_IMAGES = {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()}
+IMAGES = {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()}
 _FORM = {
     "schema": {
         "type": "object",
@@ -36,7 +36,7 @@ _FORM = {
         "properties": {"file": {"type": "string", "format": "binary"}, "pipeline": {"type": "string"}},
     }
 }
-_HEADERS = {
+IMAGE_HEADERS = {
     "Server-Timing": {
         "description": "Milliseconds of decode, apply, encode, and queue (waiting, and the way to the pool and back)",
         "schema": {"type": "string"},
@@ -48,6 +48,8 @@ _HEADERS = {
         "schema": {"type": "string"},
     },
 }
+
+_VARY = {"description": "`Accept`, where it had a say in the format", "schema": {"type": "string"}}
 
 
 @routes.add(
@@ -61,10 +63,10 @@ _HEADERS = {
         200: {
             "description": "The image; JSON where the pipeline gives data only, or where JSON was asked for",
             "content": {
-                **_IMAGES,
+                **IMAGES,
                 "application/json": {"schema": {"$ref": f"#/components/schemas/{ProcessedBody.__name__}"}},
             },
-            "headers": _HEADERS,
+            "headers": {**IMAGE_HEADERS, "Vary": _VARY},
         }
     },
     parameters=(
@@ -72,17 +74,18 @@ _HEADERS = {
         parameter("data", "`1`: the outcome as JSON without the image", {"type": "string", "enum": ["0", "1"]}),
         parameter("name", "A name for messages and for the answer's file name", {"type": "string"}),
     ),
-    body={**_IMAGES, "application/octet-stream": dict(BINARY), "multipart/form-data": _FORM},
+    body={**IMAGES, "application/octet-stream": dict(BINARY), "multipart/form-data": _FORM},
 )
 async def process(call: Call) -> Response:
     """Send the image as the raw body, or in the field `file` of a multipart form.
 
     The answer is the image. Data that operations found out comes in `X-Pixelmill-Data`; with `?data=1` the answer is
     the outcome as JSON without the image, with `Accept: application/json` the same with the image in Base64. A
-    pipeline that gives data only answers JSON. When no worker comes free in time the answer is 429.
+    pipeline that gives data only answers JSON. With `format:auto` that has no `accept` of its own, the formats named in
+    `Accept` may be chosen, and the answer varies with it. When no worker comes free in time the answer is 429.
     """
     text = call.query("pipeline")
-    pipeline = Pipeline.parse(text) if text is not None else None
+    pipeline = call.pipeline(text) if text is not None else None
     name = clean_name(call.query("name") or "image")
     with call.edge.budget.share() as take:
         if call.is_form:
@@ -90,20 +93,25 @@ async def process(call: Call) -> Response:
             await form.read(call, take)
             body, name = form.file, form.name or name
             if form.pipeline is not None:
-                pipeline = Pipeline.parse(form.pipeline)
+                pipeline = call.pipeline(form.pipeline)
         else:
             body = await collect(call.chunks(), call.edge.limits.check_bytes, take, declared_length(call.request))
         if pipeline is None:
             raise RequestError("Which pipeline? Add ?pipeline=…, such as ?pipeline=grayscale/resize:256.")
         if not body:
             raise RequestError("The request has no image: send it as the body, or in the form's field 'file'.")
+        negotiation = negotiated(pipeline, call.header("accept"))
+        pipeline = negotiation or pipeline
         start = time.perf_counter()
-        result = await _while_connected(call, call.service.process(call.owner, pipeline, body, name))
+        result = await while_connected(call, call.service.process(call.owner, pipeline, body, name))
         wall_ms = (time.perf_counter() - start) * 1000
-    return _answer(call, result, name, wall_ms)
+    response = answer(call, result, name, wall_ms)
+    if negotiation is not None:
+        response.headers["vary"] = "Accept"
+    return response
 
 
-async def _while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
+async def while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
     """The result of ``work``; it is cancelled, and its slot free, when the client hangs up before it is done.
 
     Who gives up waiting usually asks again: without this, an overload would feed itself. The connection is watched only
@@ -161,7 +169,8 @@ class _Form:
                 )
 
 
-def _answer(call: Call, result: RunResult, name: str, wall_ms: float) -> Response:
+def answer(call: Call, result: RunResult, name: str, wall_ms: float) -> Response:
+    """The image with what is told beside it in headers, or JSON where that was asked for, or there is data only."""
     outcome = result.outcome
     timings = outcome.timings
     queue_ms = max(0.0, wall_ms - timings.total_ms)

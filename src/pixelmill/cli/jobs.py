@@ -16,7 +16,7 @@ from pixelmill.cli.state import Globals
 from pixelmill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pixelmill.client import Client, Job, JobStatus, TaskStatus
+    from pixelmill.client import Client, Job, JobStatus, Sheet, TaskStatus
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -187,6 +187,59 @@ def fetch(
     if done.failed:
         print_failures([Failure(task.name, task.state, _why(task)) for task in done.failed])
         raise typer.Exit(1)
+
+
+@app.command()
+def montage(
+    context: typer.Context,
+    job_id: IdArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write; its extension is the format.")],
+    columns: Annotated[int | None, typer.Option(help="Cells in a row; about square unless given.")] = None,
+    cell: Annotated[str, typer.Option(metavar="WxH", help="Size of a cell in pixels.")] = "256x256",
+    gap: Annotated[int | None, typer.Option(help="Pixels between cells, 8 unless given.")] = None,
+    background: Annotated[str | None, typer.Option(help="Color as hex RRGGBB, ffffff unless given.")] = None,
+    labels: Annotated[bool, typer.Option("--labels/--no-labels", help="Names of the sources below.")] = True,
+    font_size: Annotated[int | None, typer.Option(help="Pixels of the labels' font, 14 unless given.")] = None,
+    failed: Annotated[str, typer.Option(help="What gave no image: skip or mark.")] = "skip",
+    limit: Annotated[int | None, typer.Option(help="Most cells, in the order of the tasks.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="With options, such as jpeg,quality=90; by default the extension.")
+    ] = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Write a contact sheet: the results that are there now as thumbnails, with the names of their sources."""
+    width, height = _cell(cell)
+    layout = {
+        "columns": columns,
+        "cell_width": width,
+        "cell_height": height,
+        "gap": gap,
+        "background": background,
+        "labels": labels,
+        "font_size": font_size,
+        "failed": failed,
+        "limit": limit,
+    }
+    with _client(context, url, token) as client:
+        given = {"format": format_} if format_ else {}
+        sheet = client.montage(job_id, output, **layout, **given)
+    told = [f"{sheet.cells:,} cells in {sheet.columns:,}×{sheet.rows:,}"]
+    told += [f"{number:,} {what}" for number, what in _beside(sheet) if number]
+    print(f"written to {sheet.path}: {', '.join(told)}", file=sys.stderr)
+
+
+def _cell(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.isdecimal() and (height or width).isdecimal() and len(text) < 20):
+        raise ConfigError(f"--cell {text!r} is no size; write width and height in pixels, such as 256x192.")
+    return int(width), int(height or width)
+
+
+def _beside(sheet: Sheet) -> Iterator[tuple[int, str]]:
+    yield sheet.marked, "marked as without an image"
+    yield sheet.left_out, "left out"
+    yield sheet.unfinished, "not finished yet"
 
 
 @contextmanager

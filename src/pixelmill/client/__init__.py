@@ -15,6 +15,7 @@ from pixelmill.client.values import (
     Processed,
     Progress,
     Result,
+    Sheet,
     TaskStatus,
     Upload,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Progress",
     "Result",
     "RetryPolicy",
+    "Sheet",
     "TaskStatus",
     "Upload",
 ]

@@ -13,13 +13,14 @@ from pixelmill.client.effects import Clock, Flow, Parallel, Sleep, Write, send
 from pixelmill.client.naming import Names, extension
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Local, Remote, Source, local, pages, understand
-from pixelmill.client.values import Download, JobStatus, Processed, Progress, Result, TaskStatus, Upload
-from pixelmill.client.wire import Request, pipeline_text, post_json, read_processed, segment
+from pixelmill.client.values import Download, JobStatus, Processed, Progress, Result, Sheet, TaskStatus, Upload
+from pixelmill.client.wire import Request, pipeline_text, post_json, read_data, read_processed, segment
 from pixelmill.errors import ConnectionFailed
 
 PAGE = 1_000  # uploads or addresses in one request
 LIST_PAGE = 500
 TRANSFERS = 4  # uploads or downloads at once
+SHEET_S = 660.0  # a little more than the service gives itself
 FIRST_POLL_S, LONGEST_POLL_S = 0.05, 1.0
 
 OnProgress = Callable[[Progress], None]
@@ -185,6 +186,20 @@ def archive(job_id: str, path: Path, policy: RetryPolicy) -> Flow[Path]:
     """All results of a job as one ZIP file."""
     yield from send(Request("GET", f"/v1/jobs/{segment(job_id)}/archive"), policy, save_to=path)
     return path
+
+
+def montage(job_id: str, path: Path, policy: RetryPolicy, options: Mapping[str, Any]) -> Flow[Sheet]:
+    """A contact sheet of a job's results as one image file; its format is that of the path, unless the options say."""
+    wanted = {"format": path.suffix.removeprefix("."), **options}
+    params = {name: _word(value) for name, value in wanted.items() if value not in (None, "")}
+    # All results are read for it, so an answer that was lost is not asked for again.
+    request = Request("GET", f"/v1/jobs/{segment(job_id)}/montage", params=params, repeatable=False, answer_s=SHEET_S)
+    response = yield from send(request, policy, save_to=path)
+    return Sheet.read(path, (read_data(response) or {}).get("montage") or {})
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def download(

@@ -46,6 +46,13 @@ def headers_of(request: Request) -> Mapping[str, str]:
     return request.headers
 
 
+def timeout_of(request: Request) -> httpx.Timeout:
+    """The usual one, with more patience where the request asks for it."""
+    if request.answer_s is None:
+        return TIMEOUT
+    return httpx.Timeout(connect=TIMEOUT.connect, read=request.answer_s, write=TIMEOUT.write, pool=TIMEOUT.pool)
+
+
 def response_of(response: httpx.Response) -> Response:
     """A response that was read to its end."""
     return Response(response.status_code, {k.lower(): v for k, v in response.headers.items()}, response.content)

@@ -23,12 +23,13 @@ from pixelmill.client.http import (
     local_files,
     part_file,
     response_of,
+    timeout_of,
     translated,
 )
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Source
 from pixelmill.client.sse import EventStream
-from pixelmill.client.values import Download, Event, JobStatus, Processed, Progress, Result, TaskStatus
+from pixelmill.client.values import Download, Event, JobStatus, Processed, Progress, Result, Sheet, TaskStatus
 from pixelmill.client.wire import Request, Response, read_problem, segment
 from pixelmill.errors import ConnectionFailed
 
@@ -88,6 +89,14 @@ class Client:
     def jobs(self, *, state: str | None = None) -> Iterator[JobStatus]:
         """Jobs, newest first."""
         return map(JobStatus.read, self._list("/v1/jobs", state=state))
+
+    def montage(self, job_id: str, path: str | Path, **options: Any) -> Sheet:
+        """A contact sheet of a job's results as one image file, in the format of its extension.
+
+        ``options`` are those of the service: ``columns``, ``cell_width``, ``cell_height``, ``gap``, ``background``,
+        ``labels``, ``font_size``, ``failed``, ``limit``, and ``format`` (``"jpeg,quality=90"``).
+        """
+        return self._drive(flows.montage(job_id, Path(path), self._policy, options))
 
     def operations(self) -> list[Mapping[str, Any]]:
         """What can be done to an image: name, summary and the JSON schema of the parameters."""
@@ -150,6 +159,7 @@ class Client:
             params=dict(request.params) or None,
             headers=headers_of(request),
             content=_chunks(body) if isinstance(body, Path) else body,
+            timeout=timeout_of(request),
         )
 
     def _call(self, request: Request, save_to: Path | None) -> Response:
@@ -279,6 +289,10 @@ class Job:
     def archive(self, path: str | Path) -> Path:
         """All results as one ZIP file."""
         return self._drive(flows.archive(self.id, Path(path), self._policy))
+
+    def montage(self, path: str | Path, **options: Any) -> Sheet:
+        """A contact sheet of the results that are there now; see the client's ``montage``."""
+        return self._client.montage(self.id, path, **options)
 
     def _drive(self, flow: Flow[T]) -> T:
         return self._client._drive(flow)  # noqa: SLF001 -- see __init__

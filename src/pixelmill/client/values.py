@@ -81,8 +81,8 @@ class JobStatus:
 class TaskStatus:
     """One source through one pipeline.
 
-    ``outcome`` has ``format``, ``media_type``, ``size``, ``bytes`` (None for data only), ``data`` and ``timings``;
-    ``error`` has ``type`` (the slug of an error of the tree) and ``detail``. ``uri`` is None for uploads.
+    ``outcome`` has ``format``, ``media_type``, ``size``, ``frames``, ``bytes`` (None for data only), ``data`` and
+    ``timings``; ``error`` has ``type`` (the slug of an error of the tree) and ``detail``. ``uri`` is None for uploads.
     """
 
     id: str
@@ -182,3 +182,25 @@ class Download:
     saved: Sequence[Path]
     skipped: Sequence[Path]
     failed: Sequence[TaskStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A contact sheet that was written: how its ``cells`` stand, how many of them are ``marked`` as without an image.
+
+    ``left_out``: tasks that have ended and are not shown; ``unfinished``: tasks that may still give a result.
+    """
+
+    path: Path
+    cells: int = 0
+    columns: int = 0
+    rows: int = 0
+    marked: int = 0
+    left_out: int = 0
+    unfinished: int = 0
+
+    @classmethod
+    def read(cls, path: Path, record: Mapping[str, Any]) -> Sheet:
+        """From the data that come beside the image."""
+        names = ("cells", "columns", "rows", "marked", "left_out", "unfinished")
+        return cls(path, **{name: int(record.get(name, 0)) for name in names})

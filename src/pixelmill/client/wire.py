@@ -31,6 +31,7 @@ from pixelmill.errors import (
 class Request:
     """One HTTP request. A ``body`` that is a path is streamed from disk.
 
+    ``answer_s``: seconds that the answer may take to begin, where it is slower than others.
     ``repeatable``: sending it twice does no harm, so a connection that broke in the middle is no reason to give up.
     """
 
@@ -40,6 +41,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Path | None = None
     repeatable: bool = True
+    answer_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,13 @@ def read_processed(response: Response) -> Processed:
     if media_type == "application/json":
         record = response.json()
         return Processed(None, None, record.get("data", record) if isinstance(record, Mapping) else {}, timings)
+    return Processed(response.body, media_type, read_data(response), timings)
+
+
+def read_data(response: Response) -> Any:
+    """What came beside an image in a header; None where there is more of it than a header could hold."""
     header = response.headers.get(DATA_HEADER, "{}")
-    data = None if header == DATA_TOO_LARGE else json.loads(header)
-    return Processed(response.body, media_type, data, timings)
+    return None if header == DATA_TOO_LARGE else json.loads(header)
 
 
 def read_server_timing(header: str) -> dict[str, float]:

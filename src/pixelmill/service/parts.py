@@ -29,8 +29,10 @@ from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
 from pixelmill.metrics import Metrics
 from pixelmill.service.backends import make_database, make_queues
+from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.loops import Releaser
+from pixelmill.service.montage import Montages
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
@@ -82,13 +84,15 @@ class Parts:
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
         self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
+        self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
+        self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge)
         executor = Executor(self.store, config.source_roots)
         self.engine = LeasedEngine(
             self.queue, self.dispatcher, executor, self.recorder.emit, visibility_s=config.lease_s
         )
         self.parameters = ImageParameters(
-            self.store, self.uploads, config.source_roots, config.limits, shared=self.database.shared
+            self.store, self.uploads, config.source_roots, config.limits, config.fonts, shared=self.database.shared
         )
         self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()

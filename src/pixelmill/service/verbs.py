@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,14 @@ from pixelmill.errors import (
     IllegalTransition,
     LimitExceeded,
     NotFound,
-    PixelmillError,
     QueueFull,
     RequestError,
     ShuttingDown,
     StorageError,
 )
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
+from pixelmill.operations.montage import Montage
+from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
@@ -63,11 +64,6 @@ def check_page(count: int) -> None:
             value=count,
             maximum=MAX_PAGE,
         )
-
-
-def _measured(result: RunResult) -> dict[str, Any]:
-    body = result.outcome.bytes
-    return result.outcome.to_dict() | {"bytes": None if body is None else len(body)}
 
 
 class Service:
@@ -113,7 +109,7 @@ class Service:
         config = self.config
         config.limits.check_bytes(len(body))
         images: dict[str, bytes | Path] = {}
-        if pipeline.images():
+        if pipeline.images() or pipeline.font_references:
             async with self._parts.blobs:
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
                 images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
@@ -127,24 +123,7 @@ class Service:
             timeout_s=config.timeout_s,
         )
         self.metrics.bytes_received(len(body))
-        return await self._run(request)
-
-    async def _run(self, request: RunRequest) -> RunResult:
-        """On the first slot that comes free, counted."""
-        asked = time.perf_counter()
-        slot = await self._parts.dispatcher.acquire(Priority.INTERACTIVE, self.config.interactive_wait_s)
-        waited_s, began = time.perf_counter() - asked, time.perf_counter()
-        async with slot:
-            try:
-                result = await slot.run(request)
-            except PixelmillError:
-                self.metrics.image_processed(state=State.FAILED, target=slot.target, waited_s=waited_s)
-                raise
-        ran_s = time.perf_counter() - began
-        self.metrics.image_processed(
-            state=State.SUCCEEDED, target=slot.target, waited_s=waited_s, ran_s=ran_s, outcome=_measured(result)
-        )
-        return result
+        return await self._parts.interactive.run(request)
 
     # -- uploads ---------------------------------------------------------------------------------
 
@@ -221,7 +200,7 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
         )
-        async with self._parts.keep_blobs() if pipeline.images() else nullcontext():
+        async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
             job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
@@ -327,6 +306,13 @@ class Service:
     def archive(self, owner: str, job_id: str) -> AsyncIterator[bytes]:
         """A ZIP of all results of a job, streamed, with safe and distinct names; data as ``STEM.json``."""
         return self._parts.results.archive(owner, job_id)
+
+    async def montage(
+        self, owner: str, job_id: str, montage: Montage, output: Output, reserve: Callable[[int], None]
+    ) -> RunResult:
+        """A contact sheet of the results that are there now; see :meth:`Montages.make`."""
+        self._take_work()
+        return await self._parts.montages.make(owner, job_id, montage, output, reserve)
 
     # -- events ----------------------------------------------------------------------------------
 

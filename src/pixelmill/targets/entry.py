@@ -1,4 +1,4 @@
-"""What a pool process runs for each request: the pipeline over the source.
+"""What a pool process runs for each request: the pipeline over the source, or over the contact sheet it describes.
 
 Any function of the same signature can stand in its place (``LocalPool(entry="module:function")``, configuration only).
 """
@@ -10,6 +10,7 @@ from functools import lru_cache
 from pixelmill.operations.table import TABLE
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.run import run
+from pixelmill.pipelines.sheet import run_sheet
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
 
@@ -31,4 +32,7 @@ def _parse(text: str) -> Pipeline:
 
 def run_request(request: RunRequest) -> Outcome:
     """Run one request here and now; raises :class:`PixelmillError`."""
+    if request.kind == "sheet":
+        assert isinstance(request.source, bytes), "a sheet's document travels as bytes"
+        return run_sheet(_parse(request.pipeline), request.source, limits=request.limits, images=request.images)
     return run(_parse(request.pipeline), request.source, limits=request.limits, images=request.images)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
@@ -19,7 +19,8 @@ class RunRequest:
     """One source through one pipeline, with its bounds.
 
     ``pipeline`` is canonical JSON. ``source`` and ``images`` (by the reference that the pipeline uses) are
-    bytes, or a file that a process on this machine can read. ``source_name`` is shown in errors only.
+    bytes, or a file that a process on this machine can read. ``source_name`` is shown in errors only. Of the kind
+    ``sheet`` the source is the document of a contact sheet, and ``images`` are its thumbnails, as bytes.
     """
 
     id: str
@@ -29,6 +30,7 @@ class RunRequest:
     source_name: str = ""
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
+    kind: Literal["image", "sheet"] = "image"
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ def encode_request(request: RunRequest) -> list[Buffer]:
         "name": request.source_name,
         "limits": [limits.max_bytes, limits.max_pixels, limits.max_side],
         "timeout_s": request.timeout_s,
+        "kind": request.kind,
     }
     return encode_frame(record, bodies)
 
@@ -84,6 +85,7 @@ def decode_request(record: dict[str, Any], bodies: Sequence[bytes]) -> RunReques
         source_name=record["name"],
         limits=Limits(*record["limits"]),
         timeout_s=record["timeout_s"],
+        kind=record["kind"],
     )
 
 
