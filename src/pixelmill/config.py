@@ -224,6 +224,7 @@ TABLE: tuple[Setting, ...] = (
         "text",
         "sql:",
         "Queue of tasks: `sql:` (in the database), `azure:PREFIX`, `azure://HOST/PREFIX` or `sqs:PREFIX`.",
+        "--queue",
     ),
     Setting("azure_connection", "text", "", "Connection string of the account of Azure queues.", secret=True),
     Setting(

@@ -110,7 +110,7 @@ class Service:
         config.limits.check_bytes(len(body))
         images: dict[str, bytes | Path] = {}
         if pipeline.images() or pipeline.font_references:
-            async with self._parts.blobs:
+            async with self._parts.keep_blobs():
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
                 images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
