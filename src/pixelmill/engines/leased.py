@@ -19,7 +19,7 @@ from typing import Protocol
 
 from pixelmill.engines.executor import Execution, Slot
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
-from pixelmill.engines.reporter import Emit, Reporter
+from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
     CapacityError,
     JobError,
@@ -86,6 +86,7 @@ class LeasedEngine:
         visibility_s: float = VISIBILITY_S,
         prefetch: int = PREFETCH,
         poll_s: float = POLL_S,
+        linger_s: float = LINGER_S,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -95,7 +96,7 @@ class LeasedEngine:
         self._prefetch = prefetch
         self._poll_s = poll_s
         self._now = now
-        self._reporter = Reporter(queue, emit, self._settled)
+        self._reporter = Reporter(queue, emit, self._settled, linger_s=linger_s)
         self._wake = asyncio.Event()
         self._fetched: deque[_Held] = deque()
         self._held: dict[str, _Held] = {}  # by receipt
@@ -286,7 +287,7 @@ class LeasedEngine:
             if held.lease.deliveries > held.message.max_attempts:
                 slot.release()
                 reason = (
-                    f"The task was given out {held.message.max_attempts} times, and no worker lived to report its end."
+                    f"The task was given out {held.lease.deliveries - 1} times, and no worker lived to report its end."
                 )
                 await self._give_up(held, WorkerCrashed(reason))
                 return

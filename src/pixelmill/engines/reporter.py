@@ -49,10 +49,13 @@ class _Batch:
 class Reporter:
     """One batch collects while the one before is on its way. ``settled`` is told of each lease that is done with."""
 
-    def __init__(self, queue: LeaseQueue, emit: Emit, settled: Callable[[Lease], None]) -> None:
+    def __init__(
+        self, queue: LeaseQueue, emit: Emit, settled: Callable[[Lease], None], *, linger_s: float = LINGER_S
+    ) -> None:
         self._queue = queue
         self._emit = emit
         self._settled = settled
+        self._linger_s = linger_s
         self._next = _Batch()
         self._unsettled = 0
         self._something = asyncio.Event()
@@ -144,7 +147,7 @@ class Reporter:
 
     async def _linger(self) -> None:
         try:
-            async with asyncio.timeout(LINGER_S):
+            async with asyncio.timeout(self._linger_s):
                 await self._hurry.wait()
         except TimeoutError:
             pass

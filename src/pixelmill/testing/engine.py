@@ -161,7 +161,10 @@ class EngineConformance:
             assert (depth.waiting, depth.leased, depth.dead) == (0, 0, 0)
 
     async def test_no_more_tasks_run_than_there_are_slots(self) -> None:
-        script, slots = Script(), Slots(2)
+        async def meet(message: TaskMessage, attempt: int) -> None:
+            await script.until(lambda: script.most == 2)
+
+        script, slots = Script({"t0": meet, "t1": meet}), Slots(2)
         async with self.rig(script, slots) as rig:
             await rig.engine.start()
             await rig.submit([message_of(f"t{i}") for i in range(40)])
