@@ -142,6 +142,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "bytes": Kind("a size such as 1000000, 100MB, 2GB or 512MiB", _bytes, _show_bytes),
         "boolean": Kind("true or false", _boolean, lambda value: str(value).lower()),
         "text": Kind("text", str, str),
+        "url": Kind("an address", str, lambda value: re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", value)),
         "path": Kind("a path", _path, str),
         "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: _joined("paths", value)),
         "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
@@ -221,9 +222,10 @@ TABLE: tuple[Setting, ...] = (
     # Where work waits, and who takes it.
     Setting(
         "queue_url",
-        "text",
+        "url",
         "sql:",
-        "Queue of tasks: `sql:` (in the database), `azure:PREFIX`, `azure://HOST/PREFIX` or `sqs:PREFIX`.",
+        "Queue of tasks: `sql:` (in the database), `azure:PREFIX`, `azure://HOST/PREFIX`, `sqs:PREFIX`, or RabbitMQ: "
+        "`amqp://USER:PASSWORD@HOST/VHOST`.",
         "--queue",
     ),
     Setting("azure_connection", "text", "", "Connection string of the account of Azure queues.", secret=True),
@@ -240,6 +242,9 @@ TABLE: tuple[Setting, ...] = (
         "metrics_port", "integer", 0, "Loopback port of a worker's metrics; 0 is none.", "--metrics-port", high=65535
     ),
     # How work is run.
+    Setting(
+        "gate", "text", "auto", "When this machine takes tasks: auto, threshold[-CPU[-RAM]], lowest-cpu-CPU.", "--gate"
+    ),
     Setting("workers", "integer", 0, "Pool processes for batch work; 0 is one a core.", "--workers", high=1024),
     Setting("timeout", "seconds", 60.0, "Hard time limit of a task.", "--timeout", low=0.001),
     Setting("memory", "bytes", 10**9, "Memory limit of a pool process.", low=10**8),

@@ -59,7 +59,7 @@ class Hub:
             process.wait(10)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs"])
+@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs", "rabbitmq"])
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     settings: dict[str, Any] = {}
     prefix = f"t{secrets.token_hex(4)}"
@@ -79,6 +79,8 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         }.items():
             monkeypatch.setenv(name, value)
         settings["queue_url"] = f"sqs:{prefix}"
+    if request.param == "rabbitmq":
+        settings["queue_url"] = request.getfixturevalue("rabbitmq_url")
     hub = Hub(tmp_path / "data", **settings)
     await hub.service.start()
     try:

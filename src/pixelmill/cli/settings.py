@@ -51,6 +51,7 @@ def service_config(settings: Settings) -> ServiceConfig:
         data=settings["data"],
         database_url=settings["database_url"],
         queue_url=settings["queue_url"],
+        gate=settings["gate"],
         azure_connection=settings["azure_connection"],
         events_url=settings["events_url"],
         local_work=settings["local_work"],

@@ -13,8 +13,11 @@ def worker(
     context: typer.Context,
     data: Annotated[str | None, typer.Option(help="Folder of objects, shared with the service.")] = None,
     workers: Annotated[str | None, typer.Option(help="Pool processes; 0 is one a core.")] = None,
-    queue: Annotated[str | None, typer.Option(help="Queue: sql:, azure:PREFIX or sqs:PREFIX.")] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Queue: sql:, azure:PREFIX, sqs:PREFIX, or amqp://… (Celery).")
+    ] = None,
     events: Annotated[str | None, typer.Option(help="Where events go without a database: queue:.")] = None,
+    gate: Annotated[str | None, typer.Option(help="auto, threshold[-CPU[-RAM]] or lowest-cpu-CPU.")] = None,
     drain_s: Annotated[str | None, typer.Option(help="How long running tasks may take to end on SIGTERM.")] = None,
     metrics_port: Annotated[
         str | None, typer.Option(help="Port on loopback for /metrics and /healthz; 0 is none.")
@@ -40,6 +43,7 @@ def worker(
         workers=workers,
         queue_url=queue,
         events_url=events,
+        gate=gate,
         drain=drain_s,
         metrics_port=metrics_port,
         source_roots=source_root,

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class CeleryFeed:
     """
 
     def __init__(
-        self, broker: RabbitQueue, wake: Callable[[], None], unwanted: Callable[[Sequence[str]], Awaitable[None]]
+        self, broker: RabbitQueue, wake: Callable[[], None], unwanted: Callable[[Sequence[str]], Coroutine[Any, Any, None]]
     ) -> None:
         self.traits = broker.traits
         self.acks: Acks  # the worker, which is made after us
@@ -201,10 +201,10 @@ class CeleryFeed:
         else:
             self.acks.ack([held.handle])
 
-    def _spawn(self, work: Coroutine[Any, Any, None] | Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._work.add(task)  # type: ignore[arg-type] -- a coroutine becomes a task
-        task.add_done_callback(self._work.discard)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
 
     # -- pausing and ending --------------------------------------------------------------------------
 

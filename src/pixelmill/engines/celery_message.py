@@ -50,11 +50,11 @@ class Parcel:
         return headers
 
     @classmethod
-    def read(cls, headers: Mapping[str, Any] | None, body: object) -> Parcel:
+    def read(cls, headers: Mapping[str, Any] | None, body: str | bytes | memoryview) -> Parcel:
         """The inverse; raises :class:`JobError` for what others put into the queue."""
         try:
             known = headers or {}
-            text = body if isinstance(body, str) else bytes(body).decode()  # type: ignore[call-overload] -- a buffer
+            text = body if isinstance(body, str) else bytes(body).decode()
             ((argument,), *_) = json.loads(text)
             if known.get("task") != TASK or not isinstance(argument, str):
                 raise ValueError("it is no task of ours")  # noqa: TRY301 -- as what json.loads raises

@@ -306,7 +306,7 @@ def _consumer_class(worker: CeleryWorker) -> Any:
     from celery import bootsteps
     from celery.worker.consumer import Consumer
 
-    class Link(bootsteps.StartStopStep):  # type: ignore[misc] -- Celery has no types
+    class Link(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
         """The gate's step: it pauses and resumes consumption, and brings what was cancelled."""
 
         requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -318,10 +318,10 @@ def _consumer_class(worker: CeleryWorker) -> Any:
             del c
             worker.register(hub)
 
-    class LeanConsumer(Consumer):  # type: ignore[misc] -- Celery has no types
+    class LeanConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         """Hands over messages as they are."""
 
-        class Blueprint(Consumer.Blueprint):  # type: ignore[misc] -- Celery has no types
+        class Blueprint(Consumer.Blueprint):  # type: ignore[misc]  # Celery has no types
             """The steps."""
 
             default_steps = (

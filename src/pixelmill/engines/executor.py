@@ -70,11 +70,23 @@ class Execution(Protocol):
 
 
 class Executor:
-    """The executor over an object store. ``now`` gives seconds since the epoch."""
+    """The executor over an object store. ``now`` gives seconds since the epoch.
 
-    def __init__(self, store: ObjectStore, roots: Sequence[Path] = (), *, now: Callable[[], float] = time.time) -> None:
+    ``retried``: errors that cost an attempt although they can't be retried at once, such as a time limit: another
+    machine may be quicker.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        roots: Sequence[Path] = (),
+        *,
+        retried: tuple[type[PixelmillError], ...] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._roots = roots
+        self._lost: tuple[type[PixelmillError], ...] = (Cancelled, ShuttingDown, *retried)
         self._now = now
         self._storing = asyncio.Semaphore(MAX_STORING)
 
@@ -89,7 +101,7 @@ class Executor:
         try:
             result = await slot.run(await self._request(message))
         except PixelmillError as error:
-            if error.retryable or isinstance(error, Cancelled | ShuttingDown):
+            if error.retryable or isinstance(error, self._lost):
                 raise
             document = self._document("failed", attempt, started, error=error, slot=slot)
             body = None

@@ -1,6 +1,7 @@
 """Which database and which queue the configuration names; nothing is opened here.
 
-``queue_url``: ``sql:`` (in the database), ``azure:PREFIX``, ``azure://HOST/PREFIX``, ``sqs:PREFIX``.
+``queue_url``: ``sql:`` (in the database), ``azure:PREFIX``, ``azure://HOST/PREFIX``, ``sqs:PREFIX``, and for RabbitMQ,
+whose engine is Celery, ``amqp://USER:PASSWORD@HOST:PORT/VHOST``.
 """
 
 from __future__ import annotations
@@ -11,9 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixelmill.engines.azure import AzureTransport
+from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.cloud import CloudLeaseQueue, Transport
+from pixelmill.engines.engine import Engine
+from pixelmill.engines.executor import Executor
+from pixelmill.engines.leased import PREFETCH, LeasedEngine
+from pixelmill.engines.queue import LeaseQueue
+from pixelmill.engines.rabbit import Address, RabbitQueue
+from pixelmill.engines.reporter import Emit
 from pixelmill.engines.sqs import SqsTransport
-from pixelmill.errors import ConfigError
+from pixelmill.errors import ConfigError, TaskTimeout
+from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.gates import GatePolicy
 from pixelmill.jobs.database import Database
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.storage.store import ObjectStore
@@ -26,8 +36,8 @@ _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 class CloudQueues:
     """The queue of tasks, and that of the events of workers without a database."""
 
-    tasks: CloudLeaseQueue
-    events: CloudLeaseQueue
+    tasks: CloudLeaseQueue | RabbitQueue
+    events: CloudLeaseQueue | RabbitQueue
 
 
 def database_url(url: str, folder: Path) -> str:
@@ -46,6 +56,9 @@ def make_queues(config: ServiceConfig, store: ObjectStore) -> CloudQueues | None
     kind, _, rest = config.queue_url.partition(":")
     if kind == "sql" and not rest:
         return None
+    if kind in {"amqp", "amqps"}:
+        address = Address.parse(config.queue_url)
+        return CloudQueues(RabbitQueue(address), RabbitQueue(address.renamed(EVENTS), queues=("tasks",)))
     if kind not in _TRANSPORTS:
         raise _unclear()
     place, _, prefix = rest.removeprefix("//").partition("/") if rest.startswith("//") else ("", "", rest)
@@ -56,6 +69,30 @@ def make_queues(config: ServiceConfig, store: ObjectStore) -> CloudQueues | None
         CloudLeaseQueue(make(config, place), prefix, store=store),
         CloudLeaseQueue(make(config, place), f"{prefix}-{EVENTS}", queues=("tasks",), store=store),
     )
+
+
+def make_engine(
+    config: ServiceConfig,
+    queue: LeaseQueue,
+    queues: CloudQueues | None,
+    dispatcher: Dispatcher,
+    executor: Executor,
+    emit: Emit,
+    *,
+    slots: int,
+    prefetch: int = PREFETCH,
+    gate: GatePolicy | None = None,
+) -> Engine:
+    """Celery's for RabbitMQ; for every other queue the leased one."""
+    if queues is not None and isinstance(queues.tasks, RabbitQueue):
+        return CeleryEngine(queues.tasks, dispatcher, executor, emit, prefetch=2 * slots, gate=gate)
+    return LeasedEngine(queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch)
+
+
+def make_executor(config: ServiceConfig, store: ObjectStore) -> Executor:
+    """With RabbitMQ a hard time limit costs an attempt, for machines of a fleet are not alike."""
+    fleet = config.queue_url.startswith("amqp")
+    return Executor(store, config.source_roots, retried=(TaskTimeout,) if fleet else ())
 
 
 def _azure(config: ServiceConfig, host: str) -> Transport:
@@ -79,7 +116,7 @@ _TRANSPORTS: Mapping[str, Callable[[ServiceConfig, str], Transport]] = {"azure":
 
 def _unclear() -> ConfigError:
     return ConfigError(
-        "queue_url is sql:, azure:PREFIX, azure://HOST/PREFIX or sqs:PREFIX, where PREFIX has up to 40 of a-z, 0-9 and "
+        "queue_url is sql:, azure:PREFIX, azure://HOST/PREFIX, sqs:PREFIX or amqp://HOST/VHOST; PREFIX has up to 40 of a-z, 0-9 and "
         "'-'. Set it with PIXELMILL_QUEUE_URL; see docs/configuration.md.",
         setting="queue_url",
     )

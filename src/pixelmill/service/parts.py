@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from pixelmill import __version__
-from pixelmill.engines.executor import Executor
-from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
@@ -28,7 +26,7 @@ from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
 from pixelmill.metrics import Metrics
-from pixelmill.service.backends import make_database, make_queues
+from pixelmill.service.backends import make_database, make_engine, make_executor, make_queues
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.loops import Releaser
@@ -87,9 +85,14 @@ class Parts:
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge)
-        executor = Executor(self.store, config.source_roots)
-        self.engine = LeasedEngine(
-            self.queue, self.dispatcher, executor, self.recorder.emit, visibility_s=config.lease_s
+        self.engine = make_engine(
+            config,
+            self.queue,
+            self.cloud,
+            self.dispatcher,
+            make_executor(config, self.store),
+            self.recorder.emit,
+            slots=workers - INTERACTIVE_SLOTS,
         )
         self.parameters = ImageParameters(
             self.store, self.uploads, config.source_roots, config.limits, config.fonts, shared=self.database.shared

@@ -22,7 +22,8 @@ class ServiceConfig:
 
     data: Path
     database_url: str = field(default="", repr=False)
-    queue_url: str = "sql:"
+    queue_url: str = field(default="sql:", repr=False)
+    gate: str = "auto"
     azure_connection: str = field(default="", repr=False)
     events_url: str = ""
     local_work: bool = True

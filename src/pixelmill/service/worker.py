@@ -17,18 +17,19 @@ from typing import Any
 
 from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventSink, QueueSink
-from pixelmill.engines.executor import Executor
-from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.gates import gate_named
+from pixelmill.fleet.load import LoadHistory, LoadMonitor
+from pixelmill.fleet.samplers import sampler_for
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.store import JobStore
 from pixelmill.metrics import Metrics
-from pixelmill.service.backends import make_database, make_queues
+from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
 from pixelmill.service.exporter import Exporter
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
@@ -73,17 +74,27 @@ class Worker:
         store = FolderStore(config.data / "objects", fsync=config.synchronous == "FULL")
         stack.callback(store.close)
         await store.check()
-        queue, sink = await self._queue(store)
+        queues = make_queues(config, store)
+        queue, sink = await self._queue(queues)
         await self.pool.start()
         stack.push_async_callback(self.pool.stop)
-        engine = LeasedEngine(
+        # Nobody waits here in person: no slot is kept free.
+        dispatcher = Dispatcher([self.pool], reserved=0, max_waiting=config.max_waiting)
+        gate = gate_named(config.gate)
+        engine = make_engine(
+            config,
             queue,
-            Dispatcher([self.pool], max_waiting=config.max_waiting),
-            Executor(store, config.source_roots),
+            queues,
+            dispatcher,
+            make_executor(config, store),
             sink.emit,
-            visibility_s=config.lease_s,
+            slots=self.pool.load().capacity,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
+            gate=gate,
         )
+        monitor = LoadMonitor(sampler_for(self.pool.processes), LoadHistory(), gate.observe)
+        sampling = asyncio.create_task(monitor.run(), name="load")
+        stack.callback(sampling.cancel)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
         if config.metrics_port:
@@ -92,10 +103,9 @@ class Worker:
             stack.push_async_callback(exporter.stop)
         logs.event("worker.started", version=__version__, worker=self.name, pid=os.getpid())
 
-    async def _queue(self, store: FolderStore) -> tuple[LeaseQueue, EventSink]:
+    async def _queue(self, queues: CloudQueues | None) -> tuple[LeaseQueue, EventSink]:
         """The queue, open, and where events go."""
         config = self.config
-        queues = make_queues(config, store)
         if queues is None:
             database = make_database(config)
             await database.open()
