@@ -63,7 +63,10 @@ class CeleryFeed:
     """
 
     def __init__(
-        self, broker: RabbitQueue, wake: Callable[[], None], unwanted: Callable[[Sequence[str]], Coroutine[Any, Any, None]]
+        self,
+        broker: RabbitQueue,
+        wake: Callable[[], None],
+        unwanted: Callable[[Sequence[str]], Coroutine[Any, Any, None]],
     ) -> None:
         self.traits = broker.traits
         self.acks: Acks  # the worker, which is made after us

@@ -31,7 +31,6 @@ from pixelmill.errors import (
     MissingExtra,
     PixelmillError,
     StorageDenied,
-    StorageError,
     StorageUnavailable,
 )
 
@@ -134,6 +133,7 @@ class RabbitQueue:
         self._dead = address.queue(DEAD)
         self._now = now
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="pixelmill-rabbit")
+        self._closed = False
         # All below belong to that thread.
         self._connection: Any = None
         self._channel: Any = None
@@ -148,8 +148,10 @@ class RabbitQueue:
 
     async def close(self) -> None:
         """End the connection; what was received and not settled goes back."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._drop)
-        self._threads.shutdown(wait=False)
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._drop)
+            self._threads.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -456,11 +458,6 @@ class RabbitQueue:
         return await self._call(
             lambda channel: max(channel.queue_declare(q, passive=True).consumer_count for q in self._queues)
         )
-
-
-def unavailable(error: PixelmillError) -> bool:
-    """Whether it is the broker that is away, and not a mistake of ours."""
-    return isinstance(error, StorageError)
 
 
 def _unclear() -> ConfigError:

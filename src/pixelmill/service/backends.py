@@ -116,7 +116,7 @@ _TRANSPORTS: Mapping[str, Callable[[ServiceConfig, str], Transport]] = {"azure":
 
 def _unclear() -> ConfigError:
     return ConfigError(
-        "queue_url is sql:, azure:PREFIX, azure://HOST/PREFIX, sqs:PREFIX or amqp://HOST/VHOST; PREFIX has up to 40 of a-z, 0-9 and "
-        "'-'. Set it with PIXELMILL_QUEUE_URL; see docs/configuration.md.",
+        "queue_url is sql:, azure:PREFIX, azure://HOST/PREFIX, sqs:PREFIX or amqp://HOST/VHOST; PREFIX has up to 40 of "
+        "a-z, 0-9 and '-'. Set it with PIXELMILL_QUEUE_URL; see docs/configuration.md.",
         setting="queue_url",
     )
