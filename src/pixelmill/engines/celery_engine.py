@@ -33,9 +33,10 @@ FOLLOW_S = 10.0
 class CeleryEngine:
     """See :class:`pixelmill.engines.engine.Engine`. One in a process at a time; belongs to one event loop.
 
-    ``prefetch``: messages of each priority that this worker holds, those that run included: twice its slots keep them
-    busy. ``gate``: while it is shut this worker consumes nothing, unless nobody else does. ``consumer_priority``: below
-    0 for overflow, which is given tasks only while workers of a higher one take none.
+    ``prefetch``: messages of each priority that this worker holds, those that run included: twice its slots, and no
+    fewer than a few more, keep them busy and events in batches. ``gate``: while it is shut this worker consumes
+    nothing, unless nobody else does. ``consumer_priority``: below 0 for overflow (a dispatcher whose target is
+    serverless), which is given tasks only while workers of a higher one take none.
     """
 
     def __init__(

@@ -85,7 +85,7 @@ def make_engine(
 ) -> Engine:
     """Celery's for RabbitMQ; for every other queue the leased one."""
     if queues is not None and isinstance(queues.tasks, RabbitQueue):
-        return CeleryEngine(queues.tasks, dispatcher, executor, emit, prefetch=2 * slots, gate=gate)
+        return CeleryEngine(queues.tasks, dispatcher, executor, emit, prefetch=slots + max(slots, 4), gate=gate)
     return LeasedEngine(queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch)
 
 
