@@ -37,6 +37,7 @@ class Row:
 COMMANDS: tuple[Row, ...] = (
     Row("run", "pixelmill.cli.run", "run", "Run a pipeline over files here and now, on all cores, without a service."),
     Row("serve", "pixelmill.cli.serve", "serve", "Start the service: REST, jobs, pages."),
+    Row("node", "pixelmill.cli.node", "node", "Work for a hub (--join), or be a stateless container."),
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),

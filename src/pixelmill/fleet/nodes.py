@@ -150,7 +150,7 @@ class Nodes:
         """Raise :class:`ValueError` unless it is a hello of our own version, and there is room."""
         said = record.get("hello")
         if not isinstance(said, dict):
-            raise ValueError("The first message must be a hello.")
+            raise ValueError("The first message must be a hello.")  # noqa: TRY004 - a wrong value on the wire
         protocol, version = said.get("protocol"), said.get("version")
         if protocol != PROTOCOL or version != __version__:
             raise ValueError(

@@ -14,7 +14,8 @@ class ServiceConfig:
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work.
     ``max_queued``: tasks that may wait, all owners together. ``synchronous``: SQLite's, ``NORMAL`` survives the death
-    of the process, ``FULL`` that of the machine.
+    of the process, ``FULL`` that of the machine. ``gate``: rule for the own pool, ``joined_gate`` for nodes that
+    ask for none (``fleet/gates.py``).
     """
 
     data: Path
@@ -32,3 +33,5 @@ class ServiceConfig:
     retention_s: float = 7 * 24 * 3600.0
     drain_s: float = 30.0
     synchronous: str = "NORMAL"
+    gate: str = "auto"
+    joined_gate: str = "threshold"

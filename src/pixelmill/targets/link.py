@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -123,7 +124,8 @@ class Link:
     async def flush(self) -> None:
         """Return when everything was handed to the connection, or that has ended."""
         idle = asyncio.ensure_future(self._idle.wait())
-        await asyncio.wait({idle, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {idle, self._ended}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         idle.cancel()
 
     # -- life ------------------------------------------------------------------------------------
@@ -131,7 +133,9 @@ class Link:
     async def run(self, peer: Peer) -> str:
         """Send and receive until the link ends; the reason. The pipe is left to the caller."""
         self._heard = self._loop.time()
-        parts = [asyncio.create_task(self._guarded(part)) for part in (self._send(), self._receive(peer), self._watch())]
+        parts = [
+            asyncio.create_task(self._guarded(part)) for part in (self._send(), self._receive(peer), self._watch())
+        ]
         try:
             return await asyncio.shield(self._ended)
         finally:
@@ -150,7 +154,7 @@ class Link:
             self.end(str(error))
         except TimeoutError:
             self.end(f"it took nothing for {STALL_S:g} s")
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
             self.end(f"it sent what is no message of this protocol ({error})")
 
     async def _send(self) -> None:
@@ -276,5 +280,12 @@ def decode_control(message: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("a control record nested too deeply") from None
     if not isinstance(record, dict):
-        raise ValueError("a control record that is no object")
+        raise ValueError("a control record that is no object")  # noqa: TRY004 - a wrong value on the wire
     return record
+
+
+def bound_unsent(transport: asyncio.BaseTransport) -> None:
+    """At most two pieces wait in the kernel to be sent (Linux)."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 2 * PIECE)

@@ -225,7 +225,7 @@ class JoinedNode:
     def frame(self, stream: int, record: Any, body: bytes) -> None:
         """The answer of a task."""
         if not isinstance(record, dict):
-            raise ValueError("an answer that is no object")
+            raise ValueError("an answer that is no object")  # noqa: TRY004 - a wrong value on the wire
         self._running[stream].set_result((record, body))
 
 
