@@ -16,10 +16,11 @@ import numpy as np
 import psutil
 import pytest
 from cli_tools import Cli, clean_environment, command, picture
+from PIL import Image as Pillow
 
 from pixelmill import Pipeline, __version__, probe
 from pixelmill.cli import COMMANDS
-from pixelmill.cli.doctor import NEEDED
+from pixelmill.cli.doctor import EXTRAS, NEEDED
 from pixelmill.cli.operations import usage
 from pixelmill.cli.samples import SAMPLES, draw_all
 from pixelmill.client import Client
@@ -98,6 +99,20 @@ def test_the_example_of_every_operation_can_be_read(name: str) -> None:
     assert Pipeline.parse(usage(operation_named(name))).operations
 
 
+def test_inspect_tells_which_metadata_there_is(cli: Cli, tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif.update({271: "Maker", 272: "Model X", 315: "Joan"})
+    exif.get_ifd(0x8825).update({1: "N"})
+    file = tmp_path / "a.jpg"
+    Pillow.new("RGB", (8, 6)).save(file, exif=exif.tobytes())
+    told = json.loads(cli("inspect", "--json", file).stdout)["metadata"]
+    assert told == {"exif": told["exif"], "gps": True, "camera": "Maker Model X", "artist": "Joan"}
+    assert "exif gps" in cli("inspect", file).stdout.decode()
+    listed = cli("inspect", "--metadata", file).stdout.decode()
+    for text in ("Maker Model X", "Joan", "gps", f"{told['exif']:,} bytes"):
+        assert text in listed
+
+
 def test_inspect_reads_headers_and_names_what_is_no_image(cli: Cli, pictures: Path) -> None:
     done = cli("inspect", pictures / "a.jpg", pictures / "notes.txt", pictures / "absent.png")
     assert done.returncode == 1
@@ -143,6 +158,13 @@ def test_doctor_checks_what_the_package_depends_on() -> None:
     assert names - {"python-multipart"} <= {name for name, _ in NEEDED} | {"python-multipart"}
     for name, least in NEEDED:
         assert any(re.match(rf"{name}(\[.*\])?>={re.escape(least)}\b", line) for line in declared), name
+
+
+def test_doctor_knows_every_extra_and_what_it_brings() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(EXTRAS) == set(declared)
+    for name, packages in EXTRAS.items():
+        assert set(packages) <= {re.split(r"[\[<>=]", line)[0] for line in declared[name]}
 
 
 # -- tokens --------------------------------------------------------------------------------------

@@ -26,6 +26,15 @@ from pixelmill.images.formats import FORMATS, WRITTEN, describe, format_named, f
         (b"\0\0\0\x20ftypmif1\0\0\0\0mif1avifmiaf", "avif"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
         (b"\xff\x4f\xff\x51", "jpeg2000"),
+        (b"\xff\x0a\x00", "jxl"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
+        (b"\0\0\0\x18ftypheic\0\0", "heic"),
+        (b"\0\0\0\x18ftypheix\0\0", "heic"),
+        (b"\0\0\0\x20ftypmif1\0\0\0\0mif1heicmiaf", "heic"),
+        (b"\0\0\0\x20ftypmsf1\0\0\0\0msf1hevcheic", "heic"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0mif1heic", "avif"),
+        (b"<svg xmlns='x'/>", "svg"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg/>", "svg"),
     ],
 )
 def test_the_first_bytes_tell_the_format(head: bytes, name: str) -> None:
@@ -42,14 +51,14 @@ def test_a_riff_file_that_is_no_webp_is_none() -> None:
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (b"\0\0\0\x18ftypheic\0\0", "HEIC"),
+        (b"\0\0\0\x18ftyphevc\0\0", "HEIF"),
+        (b"\0\0\0\x18ftypmif1\0\0", "HEIF"),
         (b"\0\0\0\x18ftypisom\0\0", "ISO media"),
         (b"%PDF-1.7", "PDF"),
-        (b"<svg xmlns='x'/>", "SVG"),
-        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg/>", "SVG"),
+        (b"<?xml version='1.0'?><a/>", "XML"),
+        (b"\x1f\x8b\x08", "SVGZ"),
         (b"<!DOCTYPE html><p>404", "HTML"),
         (b"8BPS\0\x01", "Photoshop"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"PK\x03\x04", "ZIP"),
     ],
 )

@@ -17,7 +17,20 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from pixelmill import __version__, logs
-from pixelmill.api import events, health, jobs, join, load, montage, nodes, operations, process, tasks, uploads
+from pixelmill.api import (
+    events,
+    health,
+    jobs,
+    join,
+    load,
+    montage,
+    nodes,
+    operations,
+    presets,
+    process,
+    tasks,
+    uploads,
+)
 from pixelmill.api.auth import check_address
 from pixelmill.api.edge import Edge
 from pixelmill.api.middleware import EdgeMiddleware
@@ -30,7 +43,7 @@ from pixelmill.service import Service
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
-RESOURCES = (process, uploads, jobs, montage, tasks, events, operations, nodes, load, health)
+RESOURCES = (process, uploads, jobs, montage, tasks, events, operations, presets, nodes, load, health)
 # What a node without a hub serves.
 CONTAINER = (process, operations, load, health)
 

@@ -40,6 +40,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("node", "pixelmill.cli.node", "node", "Work for a hub (--join), or be a stateless container."),
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
+    Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
     Row(

@@ -38,7 +38,13 @@ NEEDED = (
     ("rich", "14"),
 )
 """Distributions and the least version; a test keeps this equal to pyproject.toml."""
-EXTRAS = {"bench": ("pyvips", "scikit-image")}
+EXTRAS = {
+    "jxl": ("imagecodecs", "pylibjxl"),
+    "heic": ("pillow-heif",),
+    "svg": ("pyvips", "pyvips-binary"),
+    "bench": ("pyvips", "scikit-image"),
+}
+"""What each extra brings; a test keeps its names equal to pyproject.toml."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- looked at, not written to
 LEAST_DISK = 2_000_000_000
 LEAST_SHM = 64_000_000
@@ -117,7 +123,7 @@ def _extra(name: str, packages: tuple[str, ...]) -> Finding:
             f"extra [{name}]",
             "note",
             f"not installed ({', '.join(missing)})",
-            f"install it with the extra: pip install '.[{name}]' in a checkout",
+            f"pip install 'pixelmill[{name}]', or '.[{name}]' in a checkout",
         )
     return Finding(f"extra [{name}]", "ok", ", ".join(packages))
 

@@ -16,6 +16,7 @@ _EXTENSIONS = {
     "image/gif": ".gif",
     "image/tiff": ".tiff",
     "image/avif": ".avif",
+    "image/jxl": ".jxl",
     "image/bmp": ".bmp",
 }
 

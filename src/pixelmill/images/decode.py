@@ -13,7 +13,18 @@ import cv2
 from numpy.typing import NDArray
 
 from pixelmill.errors import OutOfMemory
-from pixelmill.images import decode_jpeg, decode_pillow, decode_png, decode_tiff, decode_webp, icons, netpbm
+from pixelmill.images import (
+    decode_jpeg,
+    decode_jxl,
+    decode_pillow,
+    decode_png,
+    decode_tiff,
+    decode_webp,
+    heic,
+    icons,
+    netpbm,
+    svg,
+)
 from pixelmill.images.formats import Data
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
@@ -28,6 +39,8 @@ _READERS: Mapping[str, _Reader] = {
     "png": decode_png.read,
     "webp": decode_webp.read,
     "avif": decode_pillow.read,
+    "jxl": decode_jxl.read,
+    "heic": heic.read,
     "tiff": decode_tiff.read,
     "gif": decode_pillow.read,
     "bmp": decode_pillow.read,
@@ -35,6 +48,7 @@ _READERS: Mapping[str, _Reader] = {
     "ico": icons.read,
     "qoi": decode_pillow.read,
     "jpeg2000": decode_pillow.read,
+    "svg": svg.read,
 }
 _DEFAULT_LIMITS = Limits()
 
@@ -46,21 +60,26 @@ def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS
         data: the file's bytes.
         need: what is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 where that covers ``need.least`` (see
             ``scales.extent`` for what such an image covers), and without color where ``need.color`` is False and the
-            file codes luma apart, in sRGB. More than needed may come: another format comes whole, and color
-            where it needs converting to sRGB.
+            file codes luma apart, in sRGB. With ``need.icc`` samples of gray and RGB keep their profile. More than
+            needed may come: another format comes whole, and color where it needs converting to sRGB.
         limits: checked on the header, before pixels are allocated.
 
     Returns:
-        gray, RGB or RGBA (gray with alpha too) of ``uint8``; of ``uint16`` from a file with 16 bits, of ``float32``
-        from a TIFF of such, which keep a profile other than sRGB in ``icc``. Pixels are contiguous.
+        gray, RGB or RGBA (gray with alpha too) of ``uint8``; of ``uint16`` from a file with 9 to 16 bits (AVIF gives
+        8), of ``float32`` from a TIFF or JPEG XL of such, which keep a profile other than sRGB in ``icc``.
+        Pixels are contiguous.
 
     Raises:
-        UnsupportedFormat: not an image, or of a kind that is not read.
+        UnsupportedFormat: not an image, of a kind that is not read, or one that needs an extra (named).
         CorruptImage: truncated or damaged; a part of a picture is never returned.
         LimitExceeded: the header names more than allowed.
         OutOfMemory: the pixels could not be allocated.
     """
-    header = read_header(data, limits)
+    return pixels_of(data, read_header(data, limits), need)
+
+
+def pixels_of(data: Data, header: Header, need: Need) -> Image:
+    """The picture that a header of these bytes tells of: :func:`decode` behind the limits."""
     info = header.info
     try:
         pixels, icc = _READERS[info.format](data, header, need)

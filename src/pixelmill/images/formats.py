@@ -3,6 +3,8 @@
 A name, an extension or a declared media type is never trusted: :func:`sniff` and :func:`identify` look at the bytes.
 What is known but not read (yet) is named in the refusal. This module decodes nothing.
 
+SVG is text: no byte stands at a fixed place, so :func:`is_svg` reads over what may stand before its root.
+
 Adding a format: one entry in ``FORMATS``, a header reader in ``probe.py``, a pixel reader in ``decode.py``, a writer in
 ``encode.py`` with its options in ``encoders.py``.
 """
@@ -10,6 +12,7 @@ Adding a format: one entry in ``FORMATS``, a header reader in ``probe.py``, a pi
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -45,6 +48,11 @@ class Format:
     """Whether a profile can be embedded; without, results are brought to sRGB."""
 
     written: bool = True
+    extra: str | None = None
+    """The extra that brings the library that reads and writes it; None where the base install does."""
+
+    animated: bool = False
+    """Whether a file of it can be an animation, and is written as one."""
 
     @property
     def extension(self) -> str:
@@ -53,6 +61,8 @@ class Format:
 
     def matches(self, data: Data) -> bool:
         """Whether ``data`` starts as this format does."""
+        if not self.signatures:
+            return is_svg(data)
         return any(_matches(signature, data) for signature in self.signatures)
 
 
@@ -73,6 +83,7 @@ PNG = Format(
     max_side=1_000_000,
     alpha=True,
     deep=True,
+    animated=True,
 )
 WEBP = Format(
     name="webp",
@@ -82,6 +93,7 @@ WEBP = Format(
     max_side=16_383,
     alpha=True,
     deep=False,
+    animated=True,
 )
 
 AVIF = Format(
@@ -100,6 +112,7 @@ AVIF = Format(
     max_side=16_384,
     alpha=True,
     deep=False,
+    animated=True,
 )
 GIF = Format(
     name="gif",
@@ -110,6 +123,7 @@ GIF = Format(
     alpha=True,
     deep=False,
     icc=False,
+    animated=True,
 )
 BMP = Format(
     name="bmp",
@@ -170,9 +184,66 @@ JPEG2000 = Format(
     deep=False,
     written=False,
 )
+JXL = Format(
+    name="jxl",
+    media_type="image/jxl",
+    extensions=(".jxl",),
+    signatures=(((0, b"\xff\x0a"),), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"),)),
+    max_side=1_000_000,
+    alpha=True,
+    deep=False,
+    icc=False,
+    extra="jxl",
+)
+HEIC = Format(
+    name="heic",
+    media_type="image/heic",
+    extensions=(".heic", ".heif", ".hif"),
+    signatures=tuple(
+        ((4, b"ftyp" + brand), *compatible)
+        for brand, compatible in (
+            (b"heic", ()),
+            (b"heix", ()),
+            *(
+                (brand, ((at, coding),))
+                for brand in (b"mif1", b"msf1")
+                for at in range(16, 40, 4)
+                for coding in (b"heic", b"heix")
+            ),
+        )
+    ),
+    max_side=16_384,
+    alpha=True,
+    deep=False,
+    written=False,
+    extra="heic",
+)
+SVG = Format(
+    name="svg",
+    media_type="image/svg+xml",
+    extensions=(".svg",),
+    signatures=(),
+    max_side=32_767,
+    alpha=True,
+    deep=False,
+    icc=False,
+    written=False,
+    extra="svg",
+)
+
+UNDECIDED = Format(
+    name="auto",
+    media_type="application/octet-stream",
+    extensions=("",),
+    signatures=(),
+    max_side=1_000_000,
+    alpha=True,
+    deep=False,
+)
+"""Stands in plans for the format that ``format:auto`` will choose, and nowhere else."""
 
 FORMATS: Mapping[str, Format] = {
-    fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, TIFF, GIF, BMP, PNM, ICO, QOI, JPEG2000)
+    fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, JXL, HEIC, TIFF, GIF, BMP, PNM, ICO, QOI, JPEG2000, SVG)
 }
 """Every format that is read, by name."""
 
@@ -186,21 +257,19 @@ ALIASES: Mapping[str, str] = {
     "apng": "png",
     "tif": "tiff",
     "jp2": "jpeg2000",
+    "jpegxl": "jxl",
+    "heif": "heic",
 }
 
 # First match wins: the specific stands before the general.
 _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
     (
-        "HEIC",
-        tuple(
-            ((4, b"ftyp" + brand),)
-            for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-        ),
+        "a HEIF file of a coding other than HEVC, or a sequence",
+        tuple(((4, b"ftyp" + brand),) for brand in (b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")),
     ),
     ("an ISO media file (MP4, MOV or the like)", (((4, b"ftyp"),),)),
     ("PDF", (((0, b"%PDF"),),)),
     ("PostScript", (((0, b"%!PS"),), ((0, b"\xc5\xd0\xd3\xc6"),))),
-    ("JPEG XL", (((0, b"\xff\x0a"),), ((0, b"\0\0\0\x0cJXL \r\n\x87\n"),))),
     ("Photoshop (PSD)", (((0, b"8BPS"),),)),
     ("OpenEXR", (((0, b"v/1\x01"),),)),
     ("Radiance HDR", (((0, b"#?RADIANCE"),), ((0, b"#?RGBE"),))),
@@ -212,12 +281,50 @@ _NOT_READ: tuple[tuple[str, tuple[Signature, ...]], ...] = (
     ("FLI or FLC", (((4, b"\x11\xaf"),), ((4, b"\x12\xaf"),))),
     ("BLP", (((0, b"BLP1"),), ((0, b"BLP2"),))),
     ("a ZIP archive", (((0, b"PK\x03\x04"),),)),
-    ("a gzip archive", (((0, b"\x1f\x8b"),),)),
+    ("a gzip archive (such as SVGZ: unpack it first)", (((0, b"\x1f\x8b"),),)),
 )
 
 
 def _matches(signature: Signature, data: Data) -> bool:
     return all(bytes(data[at : at + len(magic)]) == magic for at, magic in signature)
+
+
+_HEAD = 4_096
+"""Bytes in which the root of an SVG must start."""
+_BLANKS = re.compile(r"\s*")
+_ROOT = re.compile(r"<(?:[A-Za-z_][\w.-]*:)?svg[\s/>]")
+# What may stand before the root, and how it ends; a document type with brackets ends behind these.
+_PROLOG = (
+    (re.compile(r"<\?"), re.compile(r"\?>")),
+    (re.compile(r"<!--"), re.compile(r"-->")),
+    (re.compile(r"<!DOCTYPE[^>\[]*\["), re.compile(r"\]\s*>")),
+    (re.compile(r"<!DOCTYPE"), re.compile(r">")),
+)
+
+
+def is_svg(data: Data) -> bool:
+    """Whether the root of an XML document is ``svg``, as far as its first 4 kB tell.
+
+    Declarations, comments and a document type (which may hold entities in brackets) are skipped. Every step goes on
+    where the last one ended, so the time is linear whatever the bytes are.
+    """
+    text = _head(data)
+    at = 0
+    while True:
+        at = _BLANKS.match(text, at).end()  # type: ignore[union-attr] # matches nothing too
+        ends = next((ends for start, ends in _PROLOG if start.match(text, at)), None)
+        if ends is None:
+            return _ROOT.match(text, at) is not None
+        end = ends.search(text, at)
+        if end is None:
+            return False
+        at = end.end()
+
+
+def _head(data: Data) -> str:
+    head = bytes(data[:_HEAD])
+    wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return head.decode("utf-16" if wide else "utf-8-sig", errors="replace")
 
 
 def sniff(data: Data) -> Format | None:
@@ -253,8 +360,6 @@ def describe(data: Data) -> str | None:
         if any(_matches(signature, data) for signature in signatures):
             return kind
     head = bytes(data[:512]).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head):
-        return "SVG"
     if head.startswith((b"<!doctype html", b"<html")):
         return "an HTML page"
     if head.startswith(b"<?xml"):
@@ -287,6 +392,11 @@ def _named(name: str, known: Mapping[str, Format]) -> Format:
         operation=name,
         nearest=nearest,
     )
+
+
+def is_animation(fmt: str, frames: int) -> bool:
+    """Whether a file of that format and number of frames is an animation: pages of a TIFF are none."""
+    return frames > 1 and fmt in FORMATS and FORMATS[fmt].animated
 
 
 def format_of_name(path: str | PurePath) -> Format | None:

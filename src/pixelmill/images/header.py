@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pixelmill.errors import CorruptImage
+from pixelmill.errors import CorruptImage, NotApplicable
 from pixelmill.images.exif import SWAPS_SIDES
 from pixelmill.images.image import ImageInfo, Size
 
@@ -107,16 +107,68 @@ class TiffFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class JxlFacts:
+    """Of a JPEG XL: the profile of its samples, None for sRGB.
+
+    ``embedded`` says that the profile is in the file, where only the library reads it; ``associated``, that color is
+    multiplied by alpha.
+    """
+
+    profile: bytes | None
+    embedded: bool
+    associated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HeicFacts:
+    """Of a HEIC: the profile of its samples, embedded or made of the numbers that name one; None for sRGB."""
+
+    profile: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class SvgFacts:
+    """Of an SVG: its width and height in CSS pixels, before rounding."""
+
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The public facts, and the codec's own."""
 
     info: ImageInfo
-    facts: JpegFacts | PngFacts | WebpFacts | PillowFacts | IconFacts | TiffFacts | NetpbmFacts
+    facts: (
+        JpegFacts
+        | PngFacts
+        | WebpFacts
+        | PillowFacts
+        | IconFacts
+        | TiffFacts
+        | NetpbmFacts
+        | JxlFacts
+        | HeicFacts
+        | SvgFacts
+    )
 
 
 def oriented(stored: Size, orientation: int) -> Size:
     """The size after the orientation is applied."""
     return Size(stored.height, stored.width) if orientation in SWAPS_SIDES else stored
+
+
+def no_such_frame(format_name: str, frame: int, count: int) -> NotApplicable:
+    """What is raised where a frame, page or picture is asked for that is not there."""
+    held = "one picture that can be taken" if count == 1 else f"{count:,} of them"
+    last = "" if count == 1 else f", frame:{count - 1} the last"
+    return NotApplicable(
+        f"There is no frame {frame:,}: the source ({format_name}) has {held}. They count from 0: frame:0 is the "
+        f"first{last}.",
+        operation="frame",
+        frame=frame,
+        frames=count,
+    )
 
 
 def corrupt(format_name: str, why: str) -> NoReturn:

@@ -47,3 +47,30 @@ def color_of_hex(text: str) -> tuple[int, int, int]:
     """Red, green and blue of ``RRGGBB``."""
     red, green, blue = bytes.fromhex(text)
     return red, green, blue
+
+
+def straight(pixels: NDArray[Any]) -> NDArray[Any]:
+    """RGBA with color that was multiplied by alpha as straight alpha; clear pixels are black.
+
+    >>> straight(np.array([[[64, 0, 128, 128]]], np.uint8)).tolist()
+    [[[128, 0, 255, 128]]]
+    """
+    integer = pixels.dtype.kind == "u"
+    full = float(np.iinfo(pixels.dtype).max) if integer else 1.0
+    alpha = pixels[..., 3:].astype(np.float64)
+    color = np.divide(pixels[..., :3] * full, alpha, out=np.zeros(pixels[..., :3].shape), where=alpha > 0)
+    color = np.minimum(np.rint(color) if integer else color, full)
+    return np.dstack((color.astype(pixels.dtype), pixels[..., 3]))
+
+
+def spread_gray(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Gray with alpha, ``H×W×2``, as RGBA; and ``H×W×1`` as ``H×W``."""
+    return pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., (0, 0, 0, 1)])
+
+
+def stretch(pixels: NDArray[Any], depth: int) -> NDArray[Any]:
+    """Integers of ``depth`` bits (1 to 15) as ones that fill ``uint8`` (up to 8 bits) or ``uint16``, rounded."""
+    target = np.uint8 if depth <= 8 else np.uint16
+    full, most = int(np.iinfo(target).max), (1 << depth) - 1
+    scaled = (np.minimum(pixels, most).astype(np.uint32) * full + most // 2) // most
+    return scaled.astype(target)

@@ -14,10 +14,8 @@ from pixelmill.targets.target import Target
 EXTRAS: Mapping[str, str] = {
     "fleet": "celery",
     "heic": "pillow-heif",
-    "tiles": "pyvips",
-    "mpi": "mpi4py",
-    "ml": "onnxruntime",
-    "caption": "torch",
+    "jxl": "imagecodecs",
+    "svg": "pyvips",
 }
 """One package that tells whether an extra is installed."""
 LIBRARIES = ("opencv-python-headless", "numpy", "pillow", "simplejpeg")

@@ -85,7 +85,7 @@ class Parts:
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
         executor = Executor(self.store, config.source_roots)
         self.engine = LeasedEngine(self.queue, self.dispatcher, executor, self.recorder.emit)
-        self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
+        self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits, config.fonts)
         self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()
 

@@ -12,15 +12,16 @@ from pixelmill.images.limits import Limits
 class ServiceConfig:
     """What a service needs to know. Times are seconds, sizes bytes.
 
-    ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work.
-    ``max_queued``: tasks that may wait, all owners together. ``synchronous``: SQLite's, ``NORMAL`` survives the death
-    of the process, ``FULL`` that of the machine. ``gate``: rule for the own pool, ``joined_gate`` for nodes that
-    ask for none (``fleet/gates.py``).
+    ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
+    the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
+    ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine. ``gate``: the
+    rule for the own pool, ``joined_gate`` for nodes that ask for none (``fleet/gates.py``).
     """
 
     data: Path
     workers: int = 0
     source_roots: tuple[Path, ...] = ()
+    fonts: Path | None = None
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     memory_bytes: int = 1_000_000_000

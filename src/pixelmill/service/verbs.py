@@ -111,7 +111,7 @@ class Service:
         config = self.config
         config.limits.check_bytes(len(body))
         images: dict[str, bytes | Path] = {}
-        if pipeline.images():
+        if pipeline.images() or pipeline.font_references:
             async with self._parts.blobs:
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
                 images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
@@ -202,7 +202,7 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
         )
-        async with self._parts.blobs if pipeline.images() else nullcontext():
+        async with self._parts.blobs if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
             job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)

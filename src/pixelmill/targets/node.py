@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -100,6 +101,7 @@ class JoinedNode:
         self.draining = False
         self._on_load, self._on_drain = on_load, on_drain
         self._running: dict[int, asyncio.Future[tuple[Any, bytes]]] = {}
+        self._line: deque[asyncio.Future[None]] = deque()
         self._last = 0
         self._load = TargetLoad(0, hello.capacity)
         self._ended: PixelmillError | None = None
@@ -133,6 +135,7 @@ class JoinedNode:
         if self.draining:
             raise TargetUnavailable(f"The node {self.name} is leaving, and takes no new tasks.", node=self.name)
         self._check_size(request)
+        await self._room()
         self._last += 1
         number = self._last
         answer = self._running[number] = asyncio.get_running_loop().create_future()
@@ -152,8 +155,31 @@ class JoinedNode:
             raise
         finally:
             del self._running[number]
+            self._next_in_line()
             for timer in timers:
                 timer.cancel()
+
+    async def _room(self) -> None:
+        """Wait until fewer tasks run there than it can run; raises what ``give_up`` says."""
+        while len(self._running) >= self._load.capacity:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._line.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._next_in_line()
+                raise
+            finally:
+                if turn in self._line:
+                    self._line.remove(turn)
+
+    def _next_in_line(self) -> None:
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
     def _check_size(self, request: RunRequest) -> None:
         size = sum(len(part) for part in (request.source, *request.images.values()) if isinstance(part, bytes))
@@ -198,6 +224,9 @@ class JoinedNode:
         waiting = [answer for answer in self._running.values() if not answer.done()]
         for answer in waiting:
             answer.set_exception(_again(running))
+        for turn in self._line:
+            if not turn.done():
+                turn.set_exception(_again(later))
         return len(waiting)
 
     # -- what the node says ----------------------------------------------------------------------

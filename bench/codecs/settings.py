@@ -1,15 +1,18 @@
-"""Compares decoders and encoders for each format, in CPU milliseconds.
+"""What scales, compression and effort cost, format by format, in CPU milliseconds.
 
-    python bench/image_codecs.py [--images FOLDER] [--rounds 7]
+    python bench/codecs/settings.py [--images FOLDER] [--rounds 7] [--only jxl]
 
 Candidates take turns over every picture (so a disturbance hits all alike); a cell is the median over rounds, averaged
 over pictures. One thread. Without ``--images`` the photographs of scikit-image are used. These figures are why
-``images/`` uses the library it uses for each format, and only the JPEG scales of ``images/scales.py``.
+``images/scales.py`` knows only some of the JPEG scales, and for the defaults of ``images/encoders.py``. Which library
+is used for what is told by ``run.py``, beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import io
 import statistics
 import time
@@ -206,11 +209,91 @@ def further(fmt: str, photos: list[bytes], rounds: int) -> None:
     compare(f"Encode a {fmt} ({sum(map(len, files)) // 1000:,} kB in all)", encodes, max(1, rounds // 3))
 
 
+def psnr(left: Any, right: Any) -> float:
+    """Peak signal to noise in dB of 8-bit pixels."""
+    error = float(np.mean((left.astype(float) - right) ** 2))
+    return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+
+
+def jxl(photos: list[bytes], rounds: int) -> None:
+    """The packages that bring libjxl: CPU time, size and fidelity; pillow-jxl-plugin (GPL) where it is installed."""
+    import imagecodecs
+    import pylibjxl
+
+    codec = pylibjxl.JXL(threads=1, pool_size=1)
+    pixels = [decode(data, Need(least=Size(600, 400))).pixels for data in photos]
+
+    def encoders(rgb: Any, distance: float, effort: int) -> Mapping[str, Run]:
+        lossless = distance == 0
+        options: dict[str, Any] = {"distance": distance, "lossless": lossless, "effort": effort}
+        found: dict[str, Run] = {
+            "pixelmill": partial(encode, Image(rgb), "jxl", options),
+            "imagecodecs": partial(imagecodecs.jpegxl_encode, rgb, **options, numthreads=1),
+            "pylibjxl": partial(codec.encode, rgb, **options),
+        }
+        with contextlib.suppress(ImportError):
+            importlib.import_module("pillow_jxl")
+            quality = {"quality": 100 - (distance - 0.1) / 0.09, "lossless": lossless, "effort": effort}
+            found["pillow-jxl-plugin"] = partial(pillow_encode, rgb, "JXL", **quality, num_threads=0)
+        return found
+
+    for distance, effort in ((1.45, 1), (1.45, 4), (1.45, 7), (0.0, 1), (0.0, 4)):
+        cases = [encoders(rgb, distance, effort) for rgb in pixels]
+        compare(f"Encode a jxl, distance {distance}, effort {effort}", cases, max(1, rounds // 3))
+        for name in cases[0]:
+            files = [case[name]() for case in cases]
+            nearness = statistics.mean(psnr(decode(data).pixels, rgb) for data, rgb in zip(files, pixels, strict=True))
+            print(f"{name}: {sum(map(len, files)) // 1000:,} kB in all, PSNR {nearness:.1f} dB")
+    files = [encode(Image(rgb), "jxl") for rgb in pixels]
+    decoders: list[Mapping[str, Run]] = [
+        {
+            "pixelmill": partial(decode, data),
+            "imagecodecs": partial(imagecodecs.jpegxl_decode, data, numthreads=1),
+            "pylibjxl": partial(codec.decode, data),
+        }
+        for data in files
+    ]
+    compare("Decode a jxl", decoders, rounds)
+    probes: list[Mapping[str, Run]] = [
+        {
+            "pixelmill probe, 200 times": partial(repeat, probe, data),
+            "pylibjxl probe, 200 times": partial(repeat, pylibjxl.probe, data),
+        }
+        for data in files
+    ]
+    compare("Probe a jxl (200 times)", probes, rounds)
+
+
+def heic(photos: list[bytes], rounds: int) -> None:
+    """HEIC by pillow-heif, as it is and as we use it."""
+    import pillow_heif
+
+    def written(rgb: Any) -> bytes:
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(Pil.fromarray(rgb)).save(buffer, quality=70)
+        return buffer.getvalue()
+
+    def plain(data: bytes) -> Any:
+        return np.asarray(pillow_heif.open_heif(data))
+
+    files = [written(decode(data).pixels) for data in photos]
+    cases: list[Mapping[str, Run]] = [
+        {
+            "pixelmill": partial(decode, data),
+            "pillow-heif": partial(plain, data),
+            "pixelmill probe, 200 times": partial(repeat, probe, data),
+        }
+        for data in files
+    ]
+    compare("Decode a heic", cases, rounds)
+
+
 def main() -> None:
     """Print every table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--images", type=Path, help="a folder of JPEG photographs")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", choices=["jxl", "heic"], help="one of the formats that extras bring")
     chosen = parser.parse_args()
     cv2.setNumThreads(1)
     photos = photographs(chosen.images)
@@ -218,11 +301,17 @@ def main() -> None:
         f"{len(photos)} photographs, {chosen.rounds} rounds; "
         f"cv2 {cv2.__version__}, simplejpeg {simplejpeg.__version__}, Pillow {PIL.__version__}"
     )
+    rarer = {"jxl": jxl, "heic": heic}
+    if chosen.only:
+        rarer[chosen.only](photos, chosen.rounds)
+        return
     jpeg(photos, chosen.rounds)
     other("png", photos, chosen.rounds)
     other("webp", photos, chosen.rounds)
     for fmt in ("avif", "tiff", "gif", "bmp"):
         further(fmt, photos, chosen.rounds)
+    for run in rarer.values():
+        run(photos, chosen.rounds)
 
 
 if __name__ == "__main__":
