@@ -211,6 +211,34 @@ TABLE: tuple[Setting, ...] = (
         "SQLite's durability: NORMAL survives a crash of the program, FULL also a loss of power.",
         choices=("NORMAL", "FULL"),
     ),
+    Setting(
+        "database_url",
+        "text",
+        "",
+        "Database of jobs and state: `postgresql://USER:PASSWORD@HOST/DATABASE`; empty is SQLite in the data folder.",
+        secret=True,
+    ),
+    # Where work waits, and who takes it.
+    Setting(
+        "queue_url",
+        "text",
+        "sql:",
+        "Queue of tasks: `sql:` (in the database), `azure:PREFIX`, `azure://HOST/PREFIX` or `sqs:PREFIX`.",
+        "--queue",
+    ),
+    Setting("azure_connection", "text", "", "Connection string of the account of Azure queues.", secret=True),
+    Setting(
+        "events_url",
+        "text",
+        "",
+        "Where workers without a database send events: `queue:` (the default) is a queue beside those of tasks.",
+        "--events",
+    ),
+    Setting("local_work", "boolean", True, "Run queued tasks in the service too; false leaves them to workers."),
+    Setting("lease", "seconds", 60.0, "How long a task stays with a worker that died.", low=1, high=43_200),
+    Setting(
+        "metrics_port", "integer", 0, "Loopback port of a worker's metrics; 0 is none.", "--metrics-port", high=65535
+    ),
     # How work is run.
     Setting("workers", "integer", 0, "Pool processes for batch work; 0 is one a core.", "--workers", high=1024),
     Setting("timeout", "seconds", 60.0, "Hard time limit of a task.", "--timeout", low=0.001),

@@ -186,6 +186,11 @@ class Metrics:
         self._child("pixelmill_queue_dead").set(depth.dead)
         self._child("pixelmill_queue_oldest_seconds").set(depth.oldest_s)
 
+    def set_slots(self, target: str, total: int, busy: int) -> None:
+        """How many tasks a target can run, and runs; for a process that has only that one."""
+        self._child("pixelmill_slots", target).set(total)
+        self._child("pixelmill_slots_busy", target).set(busy)
+
     def set_targets(self, targets: Iterable[Mapping[str, Any]]) -> None:
         """Slots and gates of all targets (``Dispatcher.snapshot()["targets"]``); those that are gone leave."""
         self._clear("pixelmill_slots", "pixelmill_slots_busy", "pixelmill_gate_open")

@@ -38,6 +38,12 @@ COMMANDS: tuple[Row, ...] = (
     Row("run", "pixelmill.cli.run", "run", "Run a pipeline over files here and now, on all cores, without a service."),
     Row("serve", "pixelmill.cli.serve", "serve", "Start the service: REST, jobs, pages."),
     Row("node", "pixelmill.cli.node", "node", "Work for a hub (--join), or be a stateless container."),
+    Row(
+        "worker",
+        "pixelmill.cli.worker",
+        "worker",
+        "Run queued tasks of a service on this machine.",
+    ),
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
     Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),

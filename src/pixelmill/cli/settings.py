@@ -49,6 +49,13 @@ def service_config(settings: Settings) -> ServiceConfig:
 
     return ServiceConfig(
         data=settings["data"],
+        database_url=settings["database_url"],
+        queue_url=settings["queue_url"],
+        azure_connection=settings["azure_connection"],
+        events_url=settings["events_url"],
+        local_work=settings["local_work"],
+        lease_s=settings["lease"],
+        metrics_port=settings["metrics_port"],
         workers=settings["workers"],
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
