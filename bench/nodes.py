@@ -50,6 +50,7 @@ class Fleet:
 
     def __init__(self, service: PrivateService) -> None:
         self.url = f"http://127.0.0.1:{service.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=120)  # a new one a question would cost more than a task
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, core: int) -> None:
@@ -69,26 +70,24 @@ class Fleet:
 
     def described(self) -> dict[str, Any]:
         """What the hub says of each machine."""
-        return {node["name"]: node for node in httpx.get(f"{self.url}/v1/nodes", timeout=30).json()["items"]}
+        return {node["name"]: node for node in self.client.get("/v1/nodes").json()["items"]}
 
     def submit(self, count: int) -> str:
         """A job of so many tasks."""
         source = pictures()
         files = [("files", (f"{n}.jpg", source[n % 8], "image/jpeg")) for n in range(count)]
-        answer = httpx.post(f"{self.url}/v1/jobs", data={"pipeline": PIPELINE}, files=files, timeout=60)
+        answer = self.client.post("/v1/jobs", data={"pipeline": PIPELINE}, files=files)
         return str(answer.raise_for_status().json()["id"])
 
     def tasks(self, job: str) -> list[dict[str, Any]]:
         """Its tasks (up to 1,000)."""
-        items: list[dict[str, Any]] = httpx.get(f"{self.url}/v1/jobs/{job}/tasks", params={"limit": 1000}).json()[
-            "items"
-        ]
+        items: list[dict[str, Any]] = self.client.get(f"/v1/jobs/{job}/tasks", params={"limit": 1000}).json()["items"]
         return items
 
     def wait(self, job: str) -> list[dict[str, Any]]:
         """Its tasks, when all have ended."""
-        while httpx.get(f"{self.url}/v1/jobs/{job}").json()["state"] in {"queued", "running"}:
-            time.sleep(0.05)
+        while self.client.get(f"/v1/jobs/{job}").json()["state"] in {"queued", "running"}:
+            time.sleep(0.25)
         tasks = self.tasks(job)
         assert all(task["state"] == "succeeded" for task in tasks), "a task failed"
         return tasks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -23,6 +24,7 @@ from pixelmill.targets.link import LinkEnded, bound_unsent
 PATH = "/v1/nodes/join"
 SCOPE: Scope = "node"
 _ABORT = "pixelmill.abort"
+CLOSE_S = 2.0
 
 
 async def join(websocket: WebSocket) -> None:
@@ -52,6 +54,7 @@ class _SocketPipe:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._abort: Callable[[], None] = websocket.scope["extensions"][_ABORT]
+        self._is_closing = False
 
     async def send(self, message: bytes) -> None:
         try:
@@ -69,15 +72,15 @@ class _SocketPipe:
         return data
 
     async def close(self, reason: str) -> None:
-        try:
+        with suppress(WebSocketDisconnect, RuntimeError, OSError):  # it is closed already
             await self._websocket.close(1000, reason.encode()[:120].decode(errors="ignore"))
-            while (await self._websocket.receive())["type"] != "websocket.disconnect":
-                pass
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            pass  # it is closed already
+            # What was written may still be on its way; who does not take it is cut off.
+            self._is_closing = True
+            asyncio.get_running_loop().call_later(CLOSE_S, self._abort)
 
     def abort(self) -> None:
-        self._abort()
+        if not self._is_closing:
+            self._abort()
 
 
 class NodeSocket(WebSocketsSansIOProtocol):

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
 
@@ -108,8 +109,7 @@ class Nodes:
     async def close(self) -> None:
         """End all connections: nodes are told, and will look for this hub again."""
         self._closed = True
-        for member in list(self._members.values()):
-            await member.node.stop()
+        await asyncio.gather(*(member.node.stop() for member in self.members()))
         if self._open:
             await asyncio.wait([asyncio.ensure_future(self._all_gone.wait())], timeout=HELLO_S + CLOSE_S)
 
@@ -207,11 +207,10 @@ class Nodes:
         finally:
             watch.cancel()
             self._gone(member)
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await pipe.close(member.node.link.ended or "")
-        except TimeoutError:
-            pass  # nobody there to agree; it is aborted
+        if not member.node.link.dead:
+            with suppress(TimeoutError):  # nobody there to agree; it is aborted
+                async with asyncio.timeout(CLOSE_S):
+                    await pipe.close(member.node.link.ended or "")
 
     async def _keep_asking(self, member: Member, allowed: Callable[[], Awaitable[object]]) -> None:
         while True:

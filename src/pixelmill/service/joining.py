@@ -40,7 +40,8 @@ FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 5.0
 STEADY_S = 10.0
 """A connection that lasted so long was a good one: after it the pauses begin anew."""
-MAX_TASKS = 2_048
+SPARE_TASKS = 8
+"""What may arrive beyond a few times the capacity, while tasks that were cancelled come to their end."""
 RECENT_SAMPLES = 60
 
 
@@ -158,9 +159,10 @@ class NodeAgent:
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
                 await session.end()
-                with suppress(TimeoutError, LinkEnded):
-                    async with asyncio.timeout(CLOSE_S):
-                        await pipe.close(session.link.ended or "")
+                if not session.link.dead:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(CLOSE_S):
+                            await pipe.close(session.link.ended or "")
 
     async def _introduced(self, pipe: HubConnection) -> str:
         """Say hello; the name that the hub gives us."""
@@ -295,8 +297,8 @@ class _Session:
     def wants(self, stream: int) -> bool:
         """Tasks are numbered upward: what was seen before and is not on its way is a duplicate, or was cancelled."""
         if stream > self._newest:
-            if len(self._arriving) + len(self._running) >= MAX_TASKS:
-                raise ValueError(f"more than {MAX_TASKS:,} tasks at once")
+            if len(self._arriving) + len(self._running) >= 4 * self._pool.load().capacity + SPARE_TASKS:
+                raise ValueError("far more tasks at once than were asked for")
             self._newest = stream
             self._arriving.add(stream)
         return stream in self._arriving

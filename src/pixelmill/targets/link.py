@@ -88,6 +88,7 @@ class Link:
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._heard = self._loop.time()
         self.latency_s: float | None = None
+        self.dead = False
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -112,7 +113,7 @@ class Link:
         self._readers.pop(number, None)
 
     def end(self, reason: str) -> None:
-        """End the link; the first reason stands."""
+        """End the link; the first reason stands. ``dead`` tells whether the other side could still be told."""
         if not self._ended.done():
             self._ended.set_result(reason)
 
@@ -151,8 +152,10 @@ class Link:
         try:
             await part
         except LinkEnded as error:
+            self.dead = True
             self.end(str(error))
         except TimeoutError:
+            self.dead = True
             self.end(f"it took nothing for {STALL_S:g} s")
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
             self.end(f"it sent what is no message of this protocol ({error})")

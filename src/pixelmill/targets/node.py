@@ -11,6 +11,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ PROTOCOL = 1
 GRACE_S = 15.0
 """What a node may need beyond a task's time limit, for the way and the line in front of its pool."""
 MAX_CAPACITY = 1_024
+FLUSH_S = 2.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
@@ -115,7 +117,9 @@ class JoinedNode:
         """Running tasks raise :class:`Cancelled`; the node is told to go on without this hub."""
         self.give_up(Cancelled("The service stopped while the task ran."), ShuttingDown("The service is stopping."))
         self.link.post({"bye": "the hub is stopping"})
-        await self.link.flush()
+        with suppress(TimeoutError):  # it takes nothing; then it is not told
+            async with asyncio.timeout(FLUSH_S):
+                await self.link.flush()
         self.link.end("the hub is stopping")
 
     def load(self) -> TargetLoad:
@@ -130,12 +134,10 @@ class JoinedNode:
         :class:`TargetUnavailable` where the node was lost or has begun to drain before the task was sent.
         """
         request = await _in_memory(request)
-        if self._ended is not None:
-            raise _again(self._ended)
-        if self.draining:
-            raise TargetUnavailable(f"The node {self.name} is leaving, and takes no new tasks.", node=self.name)
+        self._check_open()
         self._check_size(request)
         await self._room()
+        self._check_open()
         self._last += 1
         number = self._last
         answer = self._running[number] = asyncio.get_running_loop().create_future()
@@ -150,14 +152,20 @@ class JoinedNode:
             return self._result(*await answer)
         except BaseException:
             if not answer.done() or answer.cancelled() or answer.exception() is not None:
-                self.link.drop(number)
                 self.link.post({"cancel": number})
             raise
         finally:
+            self.link.drop(number)  # it may have been answered before all of it was sent
             del self._running[number]
             self._next_in_line()
             for timer in timers:
                 timer.cancel()
+
+    def _check_open(self) -> None:
+        if self._ended is not None:
+            raise _again(self._ended)
+        if self.draining:
+            raise TargetUnavailable(f"The node {self.name} is leaving, and takes no new tasks.", node=self.name)
 
     async def _room(self) -> None:
         """Wait until fewer tasks run there than it can run; raises what ``give_up`` says."""
@@ -237,6 +245,8 @@ class JoinedNode:
             healthy, reason = bool(record["healthy"]), str(record["reason"])[:500]
             capacity = min(MAX_CAPACITY, max(1, int(record["capacity"])))
             self._load = TargetLoad(0, capacity, int(record["restarts"]), healthy, reason)
+            for _ in range(capacity - len(self._running)):
+                self._next_in_line()
             self._on_load(record)
         elif "drain" in record:
             self.draining = True
