@@ -247,6 +247,13 @@ TABLE: tuple[Setting, ...] = (
     Setting("max_attempts", "integer", 3, "Attempts of a task that is lost with its process.", low=1, high=100),
     Setting("interactive_wait", "seconds", 10.0, "How long a synchronous request waits for a free slot."),
     Setting("drain", "seconds", 30.0, "How long running tasks may take to end when the service stops."),
+    # Where work is run.
+    Setting(
+        "gate", "text", "auto", "When this machine takes tasks: auto, threshold[-CPU[-RAM]], lowest-cpu-CPU.", "--gate"
+    ),
+    Setting("joined_gate", "text", "threshold", "The gate of joined nodes that ask for none."),
+    Setting("join", "text", "", "Hub that `pixelmill node` joins.", "--join"),
+    Setting("node_name", "text", "", "Name of this node (default: the host's).", "--name"),
     # What is refused.
     Setting("max_bytes", "bytes", 10**8, "Largest image file.", low=1),
     Setting("max_pixels", "integer", 10**8, "Most pixels of an image, all frames counted.", low=1),
@@ -255,7 +262,14 @@ TABLE: tuple[Setting, ...] = (
     Setting("max_queued", "integer", 5_000_000, "Most tasks that wait in the queue, all owners together.", low=1),
     # How the client commands reach a service.
     Setting("url", "text", "http://127.0.0.1:8080", "Service that `pixelmill jobs` talks to.", "--url"),
-    Setting("token", "text", "", "Token that `pixelmill jobs` shows to the service.", "--token", secret=True),
+    Setting(
+        "token",
+        "text",
+        "",
+        "Token that `jobs` and `node --join` show, and that `node` alone asks for.",
+        "--token",
+        secret=True,
+    ),
 )
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in TABLE})
 

@@ -54,6 +54,16 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_queue_oldest_seconds": Series(Gauge, (), "Age of the oldest task that waits."),
     "pixelmill_slots": Series(Gauge, ("target",), "Tasks that a target can run at once."),
     "pixelmill_slots_busy": Series(Gauge, ("target",), "Tasks that a target runs now."),
+    "pixelmill_gate_open": Series(Gauge, ("target",), "1 where the target's gate is open, 0 where it is shut."),
+    "pixelmill_node_cpu_percent": Series(
+        Gauge, ("node", "part"), "CPU of a machine: all of it (host), and what is ours (own)."
+    ),
+    "pixelmill_node_ram_percent": Series(
+        Gauge, ("node", "part"), "Memory of a machine: all of it (host), and what is ours (own)."
+    ),
+    "pixelmill_node_latency_seconds": Series(Gauge, ("node",), "From a heartbeat to its echo."),
+    "pixelmill_nodes_joined": Series(Gauge, (), "Nodes that have joined and are here."),
+    "pixelmill_nodes_lost": Series(Gauge, (), "Nodes lost since this process started."),
     "pixelmill_pool_restarts_total": Series(
         Counter, ("reason",), "Pool processes replaced: died, task-timeout, out-of-memory, cancelled, recycled."
     ),
@@ -177,9 +187,35 @@ class Metrics:
         self._child("pixelmill_queue_oldest_seconds").set(depth.oldest_s)
 
     def set_slots(self, target: str, total: int, busy: int) -> None:
-        """How many tasks a target can run, and runs."""
+        """How many tasks a target can run, and runs; for a process that has only that one."""
         self._child("pixelmill_slots", target).set(total)
         self._child("pixelmill_slots_busy", target).set(busy)
+
+    def set_targets(self, targets: Iterable[Mapping[str, Any]]) -> None:
+        """Slots and gates of all targets (``Dispatcher.snapshot()["targets"]``); those that are gone leave."""
+        self._clear("pixelmill_slots", "pixelmill_slots_busy", "pixelmill_gate_open")
+        for target in targets:
+            name = target["name"]
+            self._child("pixelmill_slots", name).set(target["capacity"])
+            self._child("pixelmill_slots_busy", name).set(target["running"])
+            self._child("pixelmill_gate_open", name).set(int(target["gate"]["open"]))
+
+    def set_nodes(
+        self, loads: Mapping[str, Mapping[str, float] | None], latencies: Mapping[str, float | None], lost: int
+    ) -> None:
+        """The last load sample of each machine, the latency of each joined node, and how many were lost so far."""
+        self._clear("pixelmill_node_cpu_percent", "pixelmill_node_ram_percent", "pixelmill_node_latency_seconds")
+        for node, load in loads.items():
+            if load is None:
+                continue
+            for part in ("host", "own"):
+                self._child("pixelmill_node_cpu_percent", node, part).set(load[f"{part}_cpu"])
+                self._child("pixelmill_node_ram_percent", node, part).set(load[f"{part}_ram"])
+        for node, latency in latencies.items():
+            if latency is not None:
+                self._child("pixelmill_node_latency_seconds", node).set(latency)
+        self._child("pixelmill_nodes_joined").set(len(latencies))
+        self._child("pixelmill_nodes_lost").set(lost)
 
     def before_render(self, refresh: Callable[[], object]) -> None:
         """Call ``refresh`` before each rendering: it sets the gauges that cost nothing to read. It must not block."""
@@ -220,6 +256,11 @@ class Metrics:
             child("pixelmill_source_megapixels_total").inc(size[0] * size[1] / 1e6)
         if made := outcome.get("bytes"):
             child("pixelmill_result_bytes_total").inc(made)
+
+    def _clear(self, *names: str) -> None:
+        for name in names:
+            self._series[name].clear()
+            self._children[name].clear()
 
     def _made(self, name: str, series: Series) -> Any:
         if series.kind is Histogram:

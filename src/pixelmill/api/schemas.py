@@ -223,10 +223,22 @@ class PresetList(Answer):
 
 
 class NodeList(Answer):
-    """Machines that run tasks: load now, targets and slots, samples of the last hour."""
+    """Machines that run tasks: this one, then joined nodes; load now, slots, gate, samples of the last hour."""
 
     items: list[dict[str, Any]]
     next: None
+
+
+class LoadBody(Answer):
+    """Slots of the own pool, what waits for them, percentages of CPU and RAM (null before the first sample), gate."""
+
+    running: int
+    capacity: int
+    waiting: int
+    cpu: float | None
+    ram: float | None
+    gate: dict[str, Any]
+    draining: bool
 
 
 class ReadyBody(Answer):

@@ -37,6 +37,7 @@ class Row:
 COMMANDS: tuple[Row, ...] = (
     Row("run", "pixelmill.cli.run", "run", "Run a pipeline over files here and now, on all cores, without a service."),
     Row("serve", "pixelmill.cli.serve", "serve", "Start the service: REST, jobs, pages."),
+    Row("node", "pixelmill.cli.node", "node", "Work for a hub (--join), or be a stateless container."),
     Row(
         "worker",
         "pixelmill.cli.worker",

@@ -29,6 +29,7 @@ NEEDED = (
     ("obstore", "0.12"),
     ("fastapi", "0.128"),
     ("uvicorn", "0.38"),
+    ("websockets", "15"),
     ("sqlalchemy", "2.0.40"),
     ("alembic", "1.16"),
     ("httpx", "0.28"),

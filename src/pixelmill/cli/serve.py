@@ -21,6 +21,9 @@ def serve(
     insecure: Annotated[bool | None, typer.Option("--insecure", help="Serve other addresses without tokens.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="When this machine takes tasks: auto, threshold[-CPU-RAM], lowest-cpu-CPU.")
+    ] = None,
     timeout: Annotated[str | None, typer.Option(help="Time limit of a task, such as 90s.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
@@ -43,6 +46,7 @@ def serve(
         log_level=log_level,
         log_format=log_format,
         timeout=timeout,
+        gate=gate,
     )
     from pixelmill import logs
     from pixelmill.api.server import run

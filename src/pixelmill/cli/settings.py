@@ -71,6 +71,8 @@ def service_config(settings: Settings) -> ServiceConfig:
         retention_s=settings["retention"],
         drain_s=settings["drain"],
         synchronous=settings["synchronous"],
+        gate=settings["gate"],
+        joined_gate=settings["joined_gate"],
     )
 
 

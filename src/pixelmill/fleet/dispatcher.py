@@ -110,6 +110,10 @@ class Dispatcher:
             self._leaving.append(place)
         self._grant()  # with that place gone overflow may take what waits
 
+    def names(self) -> list[str]:
+        """The names that are taken."""
+        return list(self._places)
+
     def note_queued(self, since: Mapping[Priority, float]) -> None:
         """Tell since when (``time.monotonic``) the oldest task of each class waits in queues outside."""
         self._queued = since

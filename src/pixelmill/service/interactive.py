@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
-from pixelmill.errors import PixelmillError
+from pixelmill.errors import NodeLost, PixelmillError, TargetUnavailable
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.jobs.model import Priority, State
 from pixelmill.metrics import Metrics
 from pixelmill.targets.target import RunRequest, RunResult
+
+TRIES = 3
+"""Machines that one request may be lost with."""
 
 
 class Interactive:
@@ -19,13 +23,24 @@ class Interactive:
         self._dispatcher, self._metrics, self._wait_s = dispatcher, metrics, wait_s
 
     async def run(self, request: RunRequest) -> RunResult:
-        """The result; raises :class:`Busy` where no slot comes free in time, and what the run raises."""
+        """The result; raises :class:`Busy` where no slot comes free in time, and what the run raises.
+
+        Where a machine went away under it, or did not take it, another one does it.
+        """
+        for _ in range(TRIES - 1):
+            with suppress(NodeLost, TargetUnavailable):
+                return await self._run(request)
+        return await self._run(request)
+
+    async def _run(self, request: RunRequest) -> RunResult:
         asked = time.perf_counter()
         slot = await self._dispatcher.acquire(Priority.INTERACTIVE, self._wait_s)
         waited_s, began = time.perf_counter() - asked, time.perf_counter()
         async with slot:
             try:
                 result = await slot.run(request)
+            except (NodeLost, TargetUnavailable):
+                raise  # it has not ended
             except PixelmillError:
                 self._metrics.image_processed(state=State.FAILED, target=slot.target, waited_s=waited_s)
                 raise

@@ -19,7 +19,9 @@ from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory
+from pixelmill.fleet.nodes import Nodes
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
@@ -83,7 +85,16 @@ class Parts:
         workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
-        self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
+        self.gate = gate_named(config.gate)
+        self.dispatcher = Dispatcher(
+            [self.pool],
+            reserved=INTERACTIVE_SLOTS,
+            max_waiting=config.max_waiting,
+            gates={self.pool.name: self.gate},
+        )
+        self.nodes = Nodes(
+            self.dispatcher, gate=config.joined_gate, max_reply=config.memory_bytes, taken=(socket.gethostname(),)
+        )
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge)
@@ -120,8 +131,13 @@ class Parts:
         return await asyncio.get_running_loop().run_in_executor(self._search, function, sources)
 
     def _set_slots(self) -> None:
-        load = self.pool.load()
-        self.metrics.set_slots(self.pool.name, load.capacity, load.running)
+        self.metrics.set_targets(self.dispatcher.snapshot()["targets"])
+        self.metrics.set_nodes(
+            {socket.gethostname(): self.load.last()}
+            | {member.node.name: member.history.last() for member in self.nodes.members()},
+            {member.node.name: member.node.link.latency_s for member in self.nodes.members()},
+            self.nodes.lost,
+        )
 
 
 def _holder() -> str:

@@ -17,7 +17,8 @@ class ServiceConfig:
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
-    another one.
+    another one. ``gate``: the rule for the own pool, ``joined_gate`` for nodes that ask for none
+    (``fleet/gates.py``).
     """
 
     data: Path
@@ -43,3 +44,5 @@ class ServiceConfig:
     retention_s: float = 7 * 24 * 3600.0
     drain_s: float = 30.0
     synchronous: str = "NORMAL"
+    gate: str = "auto"
+    joined_gate: str = "threshold"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,10 +27,12 @@ from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priori
 from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service.about import load_now
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
 from pixelmill.storage.sources import SourceFile, expand_sources
+from pixelmill.targets.link import Pipe
 from pixelmill.targets.target import RunRequest, RunResult
 
 HEARTBEAT_S = 15.0
@@ -374,8 +376,17 @@ class Service:
     # -- state of the machine --------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Mapping[str, Any]]:
-        """Each node: load now, its targets and slots, and samples of its last hour."""
-        return [self._wiring.node()]
+        """This machine, and each joined node: load now, slots, gate, and samples of the last hour."""
+        return self._wiring.nodes()
+
+    async def serve_node(self, pipe: Pipe, allowed: Callable[[], Awaitable[object]]) -> None:
+        """Serve the connection of a node; ``allowed`` raises when it may not stay."""
+        await self._parts.nodes.serve(pipe, allowed)
+
+    def load(self) -> Mapping[str, Any]:
+        """What the own pool does now, and whether its gate is open."""
+        parts = self._parts
+        return load_now(parts.pool, parts.dispatcher, parts.load, draining=self._draining)
 
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all are ok."""

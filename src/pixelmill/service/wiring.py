@@ -13,7 +13,9 @@ from typing import Any
 from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
-from pixelmill.fleet.load import LoadMonitor, PsutilSampler
+from pixelmill.fleet.load import LoadMonitor, LoadSample
+from pixelmill.fleet.samplers import sampler_for
+from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
@@ -27,7 +29,7 @@ class Wiring:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.housekeeping = Housekeeping(parts)
-        self._monitor = LoadMonitor(PsutilSampler(parts.pool.processes), parts.load)
+        self._monitor = LoadMonitor(sampler_for(parts.pool.processes), parts.load, self._observe)
         self._stack = AsyncExitStack()
         self._checked: dict[str, dict[str, Any]] = {}
         self._checked_until = 0.0
@@ -56,6 +58,7 @@ class Wiring:
         await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
         if self.parts.config.local_work:
             await self.parts.engine.start()
             stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
@@ -95,12 +98,26 @@ class Wiring:
         """This machine: its load now and in the last hour, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
+            "kind": "here",
             "version": __version__,
             "cores": os.cpu_count(),
+            "extras": list(installed_extras()),
+            "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
             "history": self.parts.load.snapshot(),
         }
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """This machine, and every node that has joined, each with its slots and its gate."""
+        here = self.node()
+        targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
+        here["target"] = targets.get(self.parts.pool.name)
+        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+
+    def _observe(self, sample: LoadSample) -> None:
+        self.parts.gate.observe(sample)
+        self.parts.dispatcher.poke()
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence."""
