@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pixelmill.errors import Busy, QueueFull, ShuttingDown
 from pixelmill.fleet.gates import AutoGate, GatePolicy
-from pixelmill.fleet.places import Choice, Place, choose
+from pixelmill.fleet.places import Choice, Place, choose, overflow_reason
 from pixelmill.jobs.model import Priority
 from pixelmill.targets.target import RunRequest, RunResult, Target
 
@@ -257,6 +257,20 @@ class Dispatcher:
     def running(self) -> int:
         """Slots that are out."""
         return sum(place.out for place in (*self._places.values(), *self._leaving))
+
+    def is_own_gate_shut(self) -> bool:
+        """True while a gate of our own is shut: work may soon overflow."""
+        return any(not place.verdict().open for place in self._places.values() if not place.overflow)
+
+    def overflowing(self) -> str | None:
+        """Why work of some class would overflow now; None where it would stay."""
+        for priority in ORDER:
+            latency = self._latency_s.get(priority)
+            waited = 0.0 if latency is None else self._waited(priority)
+            reason = overflow_reason(self._places.values(), waited_s=waited, latency_s=latency)
+            if reason is not None:
+                return reason
+        return None
 
     @property
     def waiting(self) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
-from pixelmill.errors import PixelmillError
-from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.errors import PixelmillError, TargetUnavailable
+from pixelmill.fleet.dispatcher import Dispatcher, Slot
 from pixelmill.jobs.model import Priority, State
 from pixelmill.metrics import Metrics
 from pixelmill.targets.target import RunRequest, RunResult
+
+AGAIN_S = 0.05
+"""Before another place is asked for."""
 
 
 class Interactive:
@@ -19,13 +23,28 @@ class Interactive:
         self._dispatcher, self._metrics, self._wait_s = dispatcher, metrics, wait_s
 
     async def run(self, request: RunRequest) -> RunResult:
-        """The result; raises :class:`Busy` where no slot comes free in time, and what the run raises."""
+        """The result; raises :class:`Busy` where no slot comes free in time, and what the run raises.
+
+        A place that does not take it after all costs nothing but time: another one is asked for, while there is any.
+        """
         asked = time.perf_counter()
-        slot = await self._dispatcher.acquire(Priority.INTERACTIVE, self._wait_s)
-        waited_s, began = time.perf_counter() - asked, time.perf_counter()
+        while True:
+            left_s = max(0.0, self._wait_s - (time.perf_counter() - asked))
+            slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s)
+            try:
+                return await self._on(slot, request, time.perf_counter() - asked)
+            except TargetUnavailable:
+                if time.perf_counter() - asked >= self._wait_s:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+
+    async def _on(self, slot: Slot, request: RunRequest, waited_s: float) -> RunResult:
+        began = time.perf_counter()
         async with slot:
             try:
                 result = await slot.run(request)
+            except TargetUnavailable:
+                raise
             except PixelmillError:
                 self._metrics.image_processed(state=State.FAILED, target=slot.target, waited_s=waited_s)
                 raise
