@@ -164,14 +164,13 @@ async def _by_document(call: Call) -> Response:
         if asked.result is not None:
             links.check(asked.result.url)  # before work is done for nothing
         name = clean_name(asked.name or "image")
-        work = call.service.process(
-            call.owner, pipeline, source, name, images=images, timeout_s=asked.timeout_s
-        )
+        work = call.service.process(call.owner, pipeline, source, name, images=images, timeout_s=asked.timeout_s)
         result = await while_connected(call, work)
-        stored = asked.result is not None and result.outcome.bytes is not None
-        if stored:
-            await links.put(asked.result.url, result.outcome.bytes, result.outcome.media_type)
-    return json_response(reply_of(result, stored=stored))
+        image = result.outcome.bytes
+        if asked.result is None or image is None:
+            return json_response(reply_of(result, stored=False))
+        await links.put(asked.result.url, image, result.outcome.media_type)
+    return json_response(reply_of(result, stored=True))
 
 
 async def while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:

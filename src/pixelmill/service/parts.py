@@ -14,7 +14,8 @@ from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
-from pixelmill.fleet.load import LoadHistory
+from pixelmill.fleet.gates import gate_named
+from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
@@ -26,6 +27,7 @@ from pixelmill.metrics import Metrics
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.montage import Montages
+from pixelmill.service.overflow import Overflow
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
@@ -67,7 +69,23 @@ class Parts:
         workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
-        self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
+        self.gate = gate_named(config.gate)
+        self.dispatcher = Dispatcher(
+            [self.pool],
+            reserved=INTERACTIVE_SLOTS,
+            max_waiting=config.max_waiting,
+            gates={self.pool.name: self.gate},
+            latency_s=config.overflow.latency_s if config.overflow.targets else None,
+        )
+        self.overflow = Overflow(
+            config.overflow,
+            self.database,
+            self.store,
+            self.dispatcher,
+            self.queue,
+            self.metrics,
+            task_timeout_s=config.timeout_s,
+        )
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
@@ -76,6 +94,12 @@ class Parts:
         self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
         self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()
+
+    def observe(self, sample: LoadSample) -> None:
+        """A sample of the load was taken: the gate may open or shut, and work go elsewhere."""
+        self.gate.observe(sample)
+        self.dispatcher.poke()
+        self.overflow.watch.look()
 
     async def in_search(self, function: Callable[[Sequence[str]], T], sources: Sequence[str]) -> T:
         """Look through folders in a thread of its own: long searches wait for each other, and hold up nothing else."""

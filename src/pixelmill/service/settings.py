@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
 
 
@@ -14,7 +15,7 @@ class ServiceConfig:
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work.
     ``max_queued``: tasks that may wait, all owners together. ``synchronous``: SQLite's, ``NORMAL`` survives the death
-    of the process, ``FULL`` that of the machine.
+    of the process, ``FULL`` that of the machine. ``gate``: the rule by which this machine takes work.
     """
 
     data: Path
@@ -32,3 +33,5 @@ class ServiceConfig:
     retention_s: float = 7 * 24 * 3600.0
     drain_s: float = 30.0
     synchronous: str = "NORMAL"
+    gate: str = "auto"
+    overflow: OverflowConfig = field(default_factory=OverflowConfig)

@@ -25,7 +25,7 @@ class Wiring:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.housekeeping = Housekeeping(parts)
-        self._monitor = LoadMonitor(PsutilSampler(parts.pool.processes), parts.load)
+        self._monitor = LoadMonitor(PsutilSampler(parts.pool.processes), parts.load, parts.observe)
         self._stack = AsyncExitStack()
         self._checked: dict[str, dict[str, Any]] = {}
         self._checked_until = 0.0
@@ -53,11 +53,15 @@ class Wiring:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        await self.parts.overflow.start()
+        stack.push_async_callback(self.parts.overflow.stop)
         await self.parts.engine.start()
         stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
         self._background(self._monitor.run(), "load")
         self._background(self.housekeeping.run(), "housekeeping")
+        if self.parts.overflow.targets:
+            self._background(self.parts.overflow.watch.run(), "overflow")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:

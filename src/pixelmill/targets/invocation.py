@@ -8,8 +8,8 @@ The document::
     {"pixelmill": 1, "id": "…", "pipeline": {…} or "text", "source": BYTES, "images": {"sha256:…": BYTES},
      "name": "a.jpg", "timeout_s": 60, "kind": "image", "result": {"url": "…"}}
 
-where BYTES is ``{"body": "Base64"}`` or ``{"url": "https://…"}`` (a GET), and ``result`` (a PUT) may be left out. A warm-up
-is ``{"pixelmill": 1, "warm": true}``. The reply::
+where BYTES is ``{"body": "Base64"}`` or ``{"url": "https://…"}`` (a GET), and ``result`` (a PUT) may be left out. A
+warm-up is ``{"pixelmill": 1, "warm": true}``. The reply::
 
     {"pixelmill": 1, "outcome": {…}, "image": "Base64" or null, "stored": false, "target": "…"}
     {"pixelmill": 1, "error": {"type": "corrupt-image", "detail": "…", "context": {…}}}
@@ -132,7 +132,7 @@ def read_outcome(name: str, reply: Any, image: bytes | None = None) -> Outcome:
     ``image``: the bytes that were put to the link.
     """
     try:
-        record = reply["outcome"] if "outcome" in reply else reply
+        record = reply.get("outcome", reply)  # the answer of `POST /v1/process` to a form is flat
         text = reply.get("image")
         body = image if text is None else base64.b64decode(text, validate=True)
         return _outcome(record, body)
@@ -146,8 +146,8 @@ def read_outcome(name: str, reply: Any, image: bytes | None = None) -> Outcome:
 
 def _outcome(record: Mapping[str, Any], body: bytes | None) -> Outcome:
     found = Outcome.from_dict({**record, "timings": _timings(record["timings"])}, body)
-    if not isinstance(found.data, Mapping) or not isinstance(found.source_format, str):
-        raise ValueError("data must be an object, and source_format text")
+    if not isinstance(record["data"], dict) or not isinstance(record["source_format"], str):
+        raise TypeError("data must be an object, and source_format text")
     _check_size(found.source_size)
     if found.format is None:
         if body is not None or not found.data:

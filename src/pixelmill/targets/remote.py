@@ -46,8 +46,8 @@ class Remote(ABC):
     async def _call(self, request: RunRequest, within_s: float) -> RunResult:
         """One call; ended by cancelling it."""
 
-    async def start(self) -> None:
-        """There is nothing to start: machines come with the first call."""
+    async def start(self) -> None:  # noqa: B027 -- most have nothing to do
+        """Get ready to call; machines come with the first call."""
 
     async def stop(self) -> None:
         """Hang up; running tasks raise :class:`Cancelled`."""
@@ -64,10 +64,13 @@ class Remote(ABC):
             len(self._calls), self._concurrency, healthy=not self._stopped, reason="stopped" if self._stopped else ""
         )
 
+    def _is_stopped(self) -> bool:
+        return self._stopped
+
     async def run(self, request: RunRequest) -> RunResult:
         """Run one task there. Cancelling the await hangs up, which ends the work where the other side notices."""
         async with self._room:
-            if self._stopped:
+            if self._is_stopped():
                 raise ShuttingDown(f"The target {self.name} was stopped.")
             within_s = self._timeout_s or request.timeout_s + GRACE_S
             call = asyncio.ensure_future(self._bounded(request, within_s))
@@ -76,7 +79,8 @@ class Remote(ABC):
                 return await call
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if self._stopped and not (task is not None and task.cancelling()):
+                assert task is not None, "this runs in a task"
+                if self._is_stopped() and not task.cancelling():
                     raise Cancelled(f"The target {self.name} was stopped while the task ran.") from None
                 raise
             finally:

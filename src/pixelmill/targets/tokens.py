@@ -65,8 +65,9 @@ class GoogleIdToken:
         except ImportError as error:
             raise MissingExtra('Google ID tokens need google-auth: pip install "pixelmill[fleet]".') from error
         self._audience = audience
-        self._fetch_credentials, self._error = id_token.fetch_id_token_credentials, GoogleAuthError
-        self._transport = google.auth.transport.requests.Request
+        self._fetch_credentials: Any = id_token.fetch_id_token_credentials
+        self._error = GoogleAuthError
+        self._transport: Any = google.auth.transport.requests.Request
         self._credentials: Any = None
         self._fresh = False
         self._turn = asyncio.Lock()
