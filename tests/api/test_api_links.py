@@ -176,7 +176,9 @@ def test_links_elsewhere_are_refused(link: str, error: type[PixelmillError]) -> 
         Links(["store.example", ".s3.example"]).check(link)
 
 
-@pytest.mark.parametrize("link", ["https://store.example/x?sig=1", "https://STORE.example./x", "https://b.s3.example/x"])
+@pytest.mark.parametrize(
+    "link", ["https://store.example/x?sig=1", "https://STORE.example./x", "https://b.s3.example/x"]
+)
 def test_listed_hosts_are_taken(link: str) -> None:
     Links(["store.example", ".s3.example"]).check(link)
 

@@ -73,7 +73,9 @@ class _Handler(BaseHTTPRequestHandler):
             number = len(self.server.audiences)
             self._say(200, jwt(audience, time.time() + self.server.lives_s, number))
         elif "/service-accounts/" in asked.path:
-            self._say(200, json.dumps({"email": "a@b.example", "scopes": [], "aliases": ["default"]}), "application/json")
+            self._say(
+                200, json.dumps({"email": "a@b.example", "scopes": [], "aliases": ["default"]}), "application/json"
+            )
         else:
             self._say(404, "")
 
