@@ -39,7 +39,7 @@ class Shelf(ThreadingHTTPServer):
 class _Shelf(BaseHTTPRequestHandler):
     server: Shelf
 
-    def do_GET(self) -> None:  # noqa: N802 the name is http.server's
+    def do_GET(self) -> None:
         self.server.heads.append(dict(self.headers))
         if self.path == "/moved":
             self.send_response(302)
@@ -51,7 +51,7 @@ class _Shelf(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(found or b"")
 
-    def do_PUT(self) -> None:  # noqa: N802 the name is http.server's
+    def do_PUT(self) -> None:
         self.server.objects[self.path] = self.rfile.read(int(self.headers["content-length"]))
         self.server.heads.append(dict(self.headers))
         self.send_response(403 if self.path == "/denied" else 201)

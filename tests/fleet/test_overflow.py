@@ -38,11 +38,13 @@ class Cloud(StubTarget):
         super().__init__(name, capacity)
         self.error: PixelmillError | None = None
         self.warmed = 0
+        self.began = asyncio.Event()
 
     async def warm(self) -> None:
         self.warmed += 1
 
     async def run(self, request: RunRequest) -> RunResult:
+        self.began.set()
         result = await super().run(request)
         self.ids.remove(request.id)
         if self.error is not None:
@@ -122,10 +124,7 @@ async def test_a_call_is_reserved_at_its_worst_and_settled_at_what_it_took(datab
     target = PaidTarget(cloud, Price(1.0, 0.5), ledger, timeout_s=20, now=clock)
     cloud.go.clear()
     running = asyncio.create_task(target.run(ask()))
-    while not cloud.ids:
-        await asyncio.sleep(0)
-    while not ledger.spend("hour").reserved:
-        await asyncio.sleep(0)
+    await cloud.began.wait()
     assert ledger.spend("hour").reserved == 11 * UNIT
     clock.time += 4
     cloud.go.set()
@@ -165,8 +164,7 @@ async def test_a_cancelled_call_counts_at_its_worst(database: Database) -> None:
     target = PaidTarget(cloud, Price(1.0), ledger, timeout_s=20)
     cloud.go.clear()
     running = asyncio.create_task(target.run(ask()))
-    while not cloud.ids:
-        await asyncio.sleep(0)
+    await cloud.began.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -327,12 +325,12 @@ async def test_the_budget_is_never_passed_by_processes_that_are_killed(tmp_path:
 
     async with odd_server.odd_server(act) as server:
         command = [sys.executable, str(SPENDER), url, server.url, str(most * 0.01), "0.01", "100000"]
-        first = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        first = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL) for _ in range(2)]
         async with asyncio.timeout(60):
             await half.wait()
         for process in first:
             process.kill()
-            process.communicate()
+            await process.wait()
         said = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
         assert server.posts <= most
         assert server.posts > most // 2

@@ -65,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: LambdaServer
 
-    def do_POST(self) -> None:  # noqa: N802 the name is http.server's
+    def do_POST(self) -> None:
         function = self.path.split("/")[3]
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.sizes.append(len(body))

@@ -7,20 +7,24 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import boto3
 import cv2
 import numpy as np
 import odd_server
 import pytest
 from live_service import LiveService
+from obstore.store import S3Store
 from odd_server import OUTCOME, Write, answer
 
 from pixelmill.errors import CorruptImage, PixelmillError, TargetUnavailable, TaskTimeout, WorkerCrashed
 from pixelmill.images.probe import probe
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.storage.buckets import ObstoreStore
 from pixelmill.targets.serverless import ServerlessTarget
 from pixelmill.targets.target import RunRequest, Target
 from pixelmill.targets.tokens import Bearer
 from pixelmill.testing.target import TargetConformance
+from servers import Moto
 
 pytestmark = pytest.mark.anyio
 
@@ -201,3 +205,61 @@ async def test_connections_are_never_more_than_the_concurrency() -> None:
         finally:
             await target.stop()
     assert most == 3
+
+
+def in_moto(server: Moto, bucket: str) -> ObstoreStore:
+    boto3.client(
+        "s3", endpoint_url=server.url, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    ).create_bucket(Bucket=bucket)
+    return ObstoreStore(
+        S3Store(
+            bucket,
+            endpoint=server.url,
+            access_key_id="a",
+            secret_access_key="b",
+            region="us-east-1",
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True},
+        )
+    )
+
+
+async def test_bytes_go_by_links_where_the_store_makes_them(moto_server: Moto, tmp_path: Path) -> None:
+    """The container gets addresses only, writes the result where it is told to, and nothing of the call is left."""
+    store = in_moto(moto_server, "by-links")
+    await store.put("uploads/a", jpeg(64, 48))
+    reference = "sha256:" + "cd" * 32
+    pipeline = Pipeline.parse(f"watermark:{reference.replace(':', '~3A')}/format:png").to_json()
+    with LiveService(
+        tmp_path / "data", api={"link_hosts": ["127.0.0.1"], "link_private": True}, service={"workers": 1}
+    ) as container:
+        target = ServerlessTarget("cloud", container.url, store=store)
+        await target.start()
+        try:
+            sent = await target.run(RunRequest("1", pipeline, jpeg(64, 48), images={reference: jpeg(8, 8)}))
+            kept = await target.run(
+                RunRequest("2", pipeline, b"", images={reference: jpeg(8, 8)}, source_key="uploads/a")
+            )
+            with pytest.raises(CorruptImage):
+                await target.run(request("grayscale", jpeg(64, 48)[:200]))
+            data = await target.run(request("sharpness", jpeg(64, 48)))
+        finally:
+            await target.stop()
+    assert sent.outcome.bytes is not None
+    assert probe(sent.outcome.bytes).size == (64, 48)
+    assert sent.outcome.bytes == kept.outcome.bytes
+    assert data.outcome.bytes is None
+    assert data.outcome.data
+    assert [found.key async for found in store.list("")] == ["uploads/a"]
+
+
+async def test_a_result_that_was_promised_and_not_stored_is_the_targets_fault(moto_server: Moto) -> None:
+    body = json.dumps({"pixelmill": 1, "outcome": OUTCOME, "image": None, "stored": True}).encode()
+    async with odd_server.odd_server(answer(200, body)) as server:
+        target = ServerlessTarget("cloud", server.url, store=in_moto(moto_server, "promised"))
+        await target.start()
+        try:
+            with pytest.raises(TargetUnavailable, match="there is none"):
+                await target.run(request("grayscale", b"x"))
+        finally:
+            await target.stop()

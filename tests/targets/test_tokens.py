@@ -59,7 +59,7 @@ class Metadata(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Metadata
 
-    def do_GET(self) -> None:  # noqa: N802 the name is http.server's
+    def do_GET(self) -> None:
         asked = urlsplit(self.path)
         if self.headers.get("Metadata-Flavor") != "Google":
             self._say(403, "no")
