@@ -15,12 +15,12 @@ from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
 from pixelmill.api.links import Links
 from pixelmill.api.naming import clean_name, content_disposition, result_name
+from pixelmill.api.negotiation import negotiated
 from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import Cancelled, RequestError
 from pixelmill.images.formats import WRITTEN, format_named
-from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.invocation import MAX_IMAGES, read_document, reply_of
 from pixelmill.targets.target import RunResult
 
@@ -77,6 +77,8 @@ IMAGE_HEADERS = {
     },
 }
 
+_VARY = {"description": "`Accept`, where it had a say in the format", "schema": {"type": "string"}}
+
 
 @routes.add(
     "POST",
@@ -92,7 +94,7 @@ IMAGE_HEADERS = {
                 **IMAGES,
                 "application/json": {"schema": {"$ref": f"#/components/schemas/{ProcessedBody.__name__}"}},
             },
-            "headers": IMAGE_HEADERS,
+            "headers": {**IMAGE_HEADERS, "Vary": _VARY},
         }
     },
     parameters=(
@@ -113,7 +115,8 @@ async def process(call: Call) -> Response:
 
     The answer is the image. Data that operations found out comes in `X-Pixelmill-Data`; with `?data=1` the answer is
     the outcome as JSON without the image, with `Accept: application/json` the same with the image in Base64. A
-    pipeline that gives data only answers JSON. When no worker comes free in time the answer is 429.
+    pipeline that gives data only answers JSON. With `format:auto` that has no `accept` of its own, the formats named in
+    `Accept` may be chosen, and the answer varies with it. When no worker comes free in time the answer is 429.
 
     A JSON body is a task as a document, for services that send their overflow here: its source may lie behind a link,
     and its result be put to one, where `link_hosts` allows that. It is always answered with JSON.
@@ -121,7 +124,7 @@ async def process(call: Call) -> Response:
     if media_type(call.request) == "application/json":
         return await _by_document(call)
     text = call.query("pipeline")
-    pipeline = Pipeline.parse(text) if text is not None else None
+    pipeline = call.pipeline(text) if text is not None else None
     name = clean_name(call.query("name") or "image")
     timeout_s = _timeout(call.query("timeout"))
     images: dict[str, bytes] = {}
@@ -132,18 +135,23 @@ async def process(call: Call) -> Response:
             body, name, images = form.file, form.name or name, form.images
             timeout_s = form.timeout_s or timeout_s
             if form.pipeline is not None:
-                pipeline = Pipeline.parse(form.pipeline)
+                pipeline = call.pipeline(form.pipeline)
         else:
             body = await collect(call.chunks(), call.edge.limits.check_bytes, take, declared_length(call.request))
         if pipeline is None:
             raise RequestError("Which pipeline? Add ?pipeline=…, such as ?pipeline=grayscale/resize:256.")
         if not body:
             raise RequestError("The request has no image: send it as the body, or in the form's field 'file'.")
+        negotiation = negotiated(pipeline, call.header("accept"))
+        pipeline = negotiation or pipeline
         start = time.perf_counter()
         work = call.service.process(call.owner, pipeline, body, name, images=images, timeout_s=timeout_s)
         result = await while_connected(call, work)
         wall_ms = (time.perf_counter() - start) * 1000
-    return answer(call, result, name, wall_ms)
+    response = answer(call, result, name, wall_ms)
+    if negotiation is not None:
+        response.headers["vary"] = "Accept"
+    return response
 
 
 async def _by_document(call: Call) -> Response:
@@ -154,7 +162,7 @@ async def _by_document(call: Call) -> Response:
         asked = read_document(event)
         if asked.kind != "image":
             raise RequestError("Contact sheets are made of jobs: POST /v1/jobs/ID/montage.", field="kind")
-        pipeline = Pipeline.parse(asked.pipeline)
+        pipeline = call.pipeline(asked.pipeline)
         links = Links(settings.link_hosts, private=settings.link_private)
         limits = call.edge.limits
         source = await links.contents(asked.source, limits.check_bytes, take)

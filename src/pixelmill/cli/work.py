@@ -12,14 +12,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pixelmill.cli.outputs import Clash, Target, exists_error, extension, write
 from pixelmill.errors import PixelmillError, error_to_dict
+from pixelmill.images.encoders import AUTO, Acceptable
 from pixelmill.images.formats import format_of_name
 from pixelmill.images.image import Size
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
@@ -81,7 +83,7 @@ def attempt(
 ) -> tuple[Report, Outcome | None]:
     """Run one source and write what it gives; failures are reports."""
     try:
-        there = _there(rules, target)
+        there = _there(rules, pipeline, target)
         if there is not None:
             if rules.clash == "skip":
                 return Report(number, "skipped", output=there), None
@@ -92,15 +94,29 @@ def attempt(
         return failed(number, error), None
 
 
-def _there(rules: Rules, target: Target) -> str | None:
+def _there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
     """The result file, if it exists and must not be replaced; as far as its name is known before the work."""
     if rules.clash == "overwrite":
         return None
     path = target.path
-    if path is None and target.stem is not None:
+    if gives_data_only(pipeline):
+        path = _data_file(target) if target.stem is not None and rules.data_to_files else None
+    elif path is None and target.stem is not None and rules.format == AUTO:
+        return _any_there(target) if rules.clash == "skip" else None  # writing refuses the name that it comes to
+    elif path is None and target.stem is not None:
         guess = rules.format or getattr(format_of_name(target.name), "name", None)
         path = None if guess is None else target.stem + extension(guess, target.name)
     return path if path is not None and os.path.lexists(path) else None
+
+
+def _data_file(target: Target) -> str:
+    return f"{target.stem}.json"
+
+
+def _any_there(target: Target) -> str | None:
+    """A result of whatever format, where it is chosen only when the pixels are there."""
+    paths = [f"{target.stem}{extension(name, target.name)}" for name in get_args(Acceptable)]
+    return next((path for path in paths if os.path.lexists(path)), None)
 
 
 def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
@@ -110,7 +126,7 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
         output = target.path or f"{target.stem}{extension(outcome.format, target.name)}"
         write(output, outcome.bytes, rules.clash, part)
     if part is not None and outcome.data and rules.data_to_files:
-        data_file = f"{target.stem}.json"
+        data_file = _data_file(target)
         text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
         write(data_file, text.encode(), rules.clash, part)
     detail = _detail(outcome) if rules.detailed else None
@@ -119,7 +135,7 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
 
 def _detail(outcome: Outcome) -> dict[str, Any]:
     document = outcome.to_dict()
-    shown = {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}
+    shown = {name: document[name] for name in ("format", "size", "source_size", "frames", "data", "timings")}
     return {**shown, "bytes": None if outcome.bytes is None else len(outcome.bytes)}
 
 

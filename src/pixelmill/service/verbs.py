@@ -123,8 +123,8 @@ class Service:
         for part in (body, *(images or {}).values()):
             config.limits.check_bytes(len(part))
         given: dict[str, bytes | Path] = dict(images or {})
-        if not given.keys() >= set(pipeline.images()):
-            async with self._parts.blobs:
+        if not given.keys() >= {*pipeline.images(), *pipeline.font_references}:
+            async with self._parts.keep_blobs():
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
                 given = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
@@ -214,13 +214,13 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
         )
-        async with self._parts.blobs if pipeline.images() else nullcontext():
+        async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
             job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
         if created:
             self._parts.bus.publish(owner, job.id)
-            self._parts.engine.wake()
+            self._parts.wake()
         return job, created
 
     async def extend(
@@ -231,7 +231,7 @@ class Service:
         tasks = await self._new_tasks(owner, uploads, sources)
         job = await self._parts.jobs.add_tasks(owner, job_id, tasks, uploads=uploads, seal=seal)
         self._parts.bus.publish(owner, job_id)
-        self._parts.engine.wake()
+        self._parts.wake()
         return job
 
     async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
@@ -288,7 +288,7 @@ class Service:
         self._take_work()
         job = await self._parts.jobs.retry(owner, job_id)
         self._parts.bus.publish(owner, job_id)
-        self._parts.engine.wake()
+        self._parts.wake()
         return job
 
     async def delete(self, owner: str, job_id: str) -> None:
