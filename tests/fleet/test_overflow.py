@@ -243,6 +243,20 @@ async def test_an_exhausted_budget_shuts_overflow_and_own_gates_count_as_open(da
     assert ran == ["cloud"] * 3 + ["own"] * 3
 
 
+async def test_work_that_overflow_does_not_take_stays_at_home(database: Database) -> None:
+    own, cloud, shut = StubTarget("own", 1), Cloud(), Shut()
+    target = PaidTarget(cloud, Price(), Ledger(database), timeout_s=20)
+    dispatcher = Dispatcher([own], reserved=0, gates={"own": shut})
+    dispatcher.add(target, target.gate, overflow=True)
+    first = await dispatcher.acquire(own=True)
+    waiting = asyncio.create_task(dispatcher.acquire(Priority.INTERACTIVE, own=True))
+    async with await dispatcher.acquire() as elsewhere:
+        assert (first.target, elsewhere.target) == ("own", "cloud")
+    assert not waiting.done()
+    first.release()
+    assert (await waiting).target == "own"
+
+
 async def test_a_broken_target_gets_no_more_and_everything_runs_at_home(database: Database) -> None:
     own, cloud, shut = StubTarget("own"), Cloud(), Shut()
     target = PaidTarget(cloud, Price(), Ledger(database), timeout_s=20, circuit=Circuit(consecutive=5))

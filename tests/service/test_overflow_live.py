@@ -124,7 +124,11 @@ async def test_a_broken_place_gets_no_more_and_nothing_is_lost(start: Start, act
         def work() -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
             with hub.client() as client:
                 shut(client)
-                return *run_job(client, 12), place(client, "cloud")
+                ended = run_job(client, 12)
+                # Somebody who waits gets an answer from home, too.
+                now = client.post("/v1/process", params={"pipeline": "resize:10/format:png"}, content=jpeg())
+                assert now.headers["x-pixelmill-target"] == "local", now.text
+                return *ended, place(client, "cloud")
 
         job, tasks, shown = await asyncio.to_thread(work)
         assert job["state"] == "succeeded", tasks
@@ -134,6 +138,21 @@ async def test_a_broken_place_gets_no_more_and_nothing_is_lost(start: Start, act
         assert shown["gate"]["circuit"] in ("open", "half-open")
         # Five in a row open it; no more than its slots were on their way then, and one each time it is tried again.
         assert 5 <= server.posts <= 5 + 4 + len(hub.log_lines("circuit.opened"))
+    assert hub.stop() == 0
+
+
+async def test_who_waits_is_served_at_home_when_the_cloud_fails_under_the_request(start: Start) -> None:
+    async with odd_server.odd_server(answer(500, b"no")) as server:
+        hub = start(gate=SHUT, overflow={"targets": [table(server.url)], "budgets": {"hour": 10.0}})
+
+        def work() -> str:
+            with hub.client() as client:
+                shut(client)
+                now = client.post("/v1/process", params={"pipeline": "resize:10/format:png"}, content=jpeg())
+                return str(now.headers.get("x-pixelmill-target", now.text))
+
+        assert await asyncio.to_thread(work) == "local"
+        assert server.posts == 5  # then the circuit was open
     assert hub.stop() == 0
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from dataclasses import replace
 from typing import Any
 
 from pixelmill.errors import PixelmillError, TargetUnavailable
@@ -28,15 +30,18 @@ class Interactive:
         A place that does not take it after all costs nothing but time: another one is asked for, while there is any.
         """
         asked = time.perf_counter()
-        while True:
+        for number in itertools.count(1):
             left_s = max(0.0, self._wait_s - (time.perf_counter() - asked))
-            slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s)
+            slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s, own=request.kind != "image")
             try:
-                return await self._on(slot, request, time.perf_counter() - asked)
+                # An id of its own each time: a place remembers those whose calls failed there.
+                attempt = request if number == 1 else replace(request, id=f"{request.id}-{number}")
+                return await self._on(slot, attempt, time.perf_counter() - asked)
             except TargetUnavailable:
                 if time.perf_counter() - asked >= self._wait_s:
                     raise
                 await asyncio.sleep(AGAIN_S)
+        raise AssertionError("the loop ends by a return or a raise")
 
     async def _on(self, slot: Slot, request: RunRequest, waited_s: float) -> RunResult:
         began = time.perf_counter()
