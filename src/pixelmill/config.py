@@ -7,6 +7,7 @@ what the values are used for: ``cli/settings.py`` turns them into the records th
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -135,6 +136,45 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(_path(part) for part in text.split(os.pathsep) if part.strip())
 
 
+def _amount(text: str) -> float | None:
+    """Money; None where it is not said, infinity where it is said that there is no limit."""
+    if not text.strip():
+        return None
+    value = math.inf if text.strip().lower() == "unlimited" else float(text.replace("_", ""))
+    if not value >= 0 or (value == math.inf and text.strip().lower() != "unlimited"):
+        raise ValueError(text)
+    return value
+
+
+def _show_amount(value: float | None) -> str:
+    return "" if value is None else "unlimited" if value == math.inf else f"{value:g}"
+
+
+def _patience(text: str) -> float | None:
+    """A time, or None for never."""
+    return None if text.strip().lower() == "never" else _seconds(text)
+
+
+def _show_patience(value: float | None) -> str:
+    return "never" if value is None else _show_seconds(value)
+
+
+def _tables(text: str) -> tuple[Mapping[str, Any], ...]:
+    """JSON objects of plain values. What may stand in them is decided by who uses them."""
+    found = json.loads(text) if text.strip() else []
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise ValueError(text)
+    return tuple(MappingProxyType(table) for table in found)
+
+
+def _show_tables(tables: Iterable[Mapping[str, Any]]) -> str:
+    """As JSON, with secret members as asterisks."""
+    shown = [{name: "***" if name in SECRET_MEMBERS else value for name, value in table.items()} for table in tables]
+    return json.dumps(shown) if shown else ""
+
+
+SECRET_MEMBERS = frozenset({"token"})
+"""Members of tables that are never printed."""
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "integer": Kind("a whole number", lambda text: int(text.replace("_", "")), str),
@@ -144,14 +184,19 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "text": Kind("text", str, str),
         "path": Kind("a path", _path, str),
         "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: _joined("paths", value)),
+        "amount": Kind("an amount of money such as 0.5, or unlimited", _amount, _show_amount),
+        "patience": Kind("a time such as 90s or 5m, or never", _patience, _show_patience),
+        "tables": Kind("a JSON list of objects (a list of tables in the file)", _tables, _show_tables),
         "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
     }
 )
-LISTS = frozenset({"paths", "names"})
+LISTS = frozenset({"paths", "names", "tables"})
 NUMBERS = frozenset({"integer", "seconds", "bytes"})
 
 
 def _joined(kind: str, parts: Iterable[Any]) -> str:
+    if kind == "tables":
+        return json.dumps(list(parts), default=str)
     return (os.pathsep if kind == "paths" else ",").join(map(str, parts))
 
 
@@ -254,6 +299,22 @@ TABLE: tuple[Setting, ...] = (
     Setting("joined_gate", "text", "threshold", "The gate of joined nodes that ask for none."),
     Setting("join", "text", "", "Hub that `pixelmill node` joins.", "--join"),
     Setting("node_name", "text", "", "Name of this node (default: the host's).", "--name"),
+    # When and where work goes to machines that cost money.
+    Setting("overflow", "tables", (), "Machines that cost money, and take what our own can't: see docs/overflow.md."),
+    Setting(
+        "overflow_order",
+        "text",
+        "price",
+        "Which of several overflow targets is taken first: the cheapest, or the fastest as measured.",
+        choices=("price", "speed"),
+    ),
+    Setting("overflow_budget_hour", "amount", None, "Most that overflow may cost in a clock hour (UTC)."),
+    Setting("overflow_budget_day", "amount", None, "Most that overflow may cost in a day (UTC)."),
+    Setting("overflow_after_interactive", "patience", 1.0, "Interactive work that waited longer may overflow."),
+    Setting("overflow_after_normal", "patience", 30.0, "Normal work that waited longer may overflow."),
+    Setting("overflow_after_batch", "patience", None, "Batch work that waited longer may overflow."),
+    Setting("link_hosts", "names", (), "Hosts whose links `POST /v1/process` may read from and write to."),
+    Setting("link_private", "boolean", False, "Let such links be plain HTTP, and at private addresses."),
     # What is refused.
     Setting("max_bytes", "bytes", 10**8, "Largest image file.", low=1),
     Setting("max_pixels", "integer", 10**8, "Most pixels of an image, all frames counted.", low=1),
@@ -354,7 +415,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     try:
         return _checked(setting, raw, text)
     except (ValueError, OverflowError) as error:
-        shown = "that value" if setting.secret else repr(text)
+        shown = "that value" if setting.secret or setting.kind == "tables" else repr(text)
         raise ConfigError(
             f"{setting.name}: {shown} ({source}) is not {setting.format}. {_how_to_set(setting)}",
             setting=setting.name,

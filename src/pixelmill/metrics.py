@@ -76,6 +76,13 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_store_errors_total": Series(
         Counter, ("operation", "error"), "Failed operations of the object store, by error type."
     ),
+    "pixelmill_overflow_calls_total": Series(
+        Counter, ("target", "result"), "Overflow calls by result: ok, task-error, failed, or refused by the budget."
+    ),
+    "pixelmill_overflow_cost_total": Series(Counter, ("target",), "What overflow calls cost."),
+    "pixelmill_overflow_open": Series(Gauge, ("target",), "1 where budget and circuit let calls through."),
+    "pixelmill_overflow_circuit": Series(Gauge, ("target", "state"), "1 for the state that the circuit is in."),
+    "pixelmill_overflow_budget_left": Series(Gauge, ("period",), "What the budget of this hour and day has left."),
     "pixelmill_info": Series(Gauge, ("version",), "1, with the version that runs."),
 }
 """Every series of the program; the ``process_*`` series of prometheus_client come in addition."""
@@ -177,6 +184,11 @@ class Metrics:
         """An operation of the object store raised an error of that type."""
         self._child("pixelmill_store_errors_total", operation, error).inc()
 
+    def overflow_call(self, target: str, ended: str, cost: float) -> None:
+        """An overflow call ended, or was refused; ``cost`` in the currency."""
+        self._child("pixelmill_overflow_calls_total", target, ended).inc()
+        self._child("pixelmill_overflow_cost_total", target).inc(cost)
+
     # -- what is now -----------------------------------------------------------------------------
 
     def set_queue(self, depth: Depth) -> None:
@@ -216,6 +228,16 @@ class Metrics:
                 self._child("pixelmill_node_latency_seconds", node).set(latency)
         self._child("pixelmill_nodes_joined").set(len(latencies))
         self._child("pixelmill_nodes_lost").set(lost)
+
+    def set_overflow(self, target: str, *, gate_open: bool, circuit: str) -> None:
+        """Whether an overflow target takes calls, and the state of its circuit."""
+        self._child("pixelmill_overflow_open", target).set(gate_open)
+        for state in ("closed", "open", "half-open"):
+            self._child("pixelmill_overflow_circuit", target, state).set(state == circuit)
+
+    def set_budget_left(self, period: str, left: float) -> None:
+        """What is left of the budget of this hour or day, in the currency."""
+        self._child("pixelmill_overflow_budget_left", period).set(left)
 
     def before_render(self, refresh: Callable[[], object]) -> None:
         """Call ``refresh`` before each rendering: it sets the gauges that cost nothing to read. It must not block."""

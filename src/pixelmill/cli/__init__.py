@@ -56,6 +56,7 @@ COMMANDS: tuple[Row, ...] = (
         "Check this machine: what is installed, what is missing, what to do.",
     ),
     Row("config", "pixelmill.cli.settings", "app", "Show every setting, its value, and where that came from."),
+    Row("simulate", "pixelmill.cli.simulate", "simulate", "Compare gate rules over recorded load: waits and cost."),
     Row("demo", "pixelmill.cli.demo", "demo", "Run a job over sample images on a private service."),
 )
 

@@ -121,6 +121,7 @@ class Executor:
             source_name=message.name,
             limits=message.limits,
             timeout_s=message.timeout_s,
+            source_key=message.source.removeprefix("key:") if message.source.startswith("key:") else "",
         )
 
     async def _source(self, source: str) -> bytes | Path:
@@ -179,10 +180,17 @@ class Executor:
             "target": result.target if result is not None else None if slot is None else slot.target,
             "worker": None if result is None else result.worker,
             "why": None if slot is None else slot.reason,
-            "cost": 0.0 if result is None else result.cost,
+            "cost": _cost(result, error),
             "started": started,
             "ended": self._now(),
         }
+
+
+def _cost(result: RunResult | None, error: PixelmillError | None) -> float:
+    """What the attempt cost; a task that failed on a machine that is paid for says so in its error."""
+    if result is not None:
+        return result.cost
+    return 0.0 if error is None else float(error.context.get("cost", 0.0))
 
 
 def _event(message: TaskMessage, attempt: int, document: Mapping[str, Any]) -> TaskEvent:

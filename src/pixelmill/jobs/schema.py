@@ -224,3 +224,16 @@ meta = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+overflow_spend = Table(
+    "overflow_spend",
+    metadata,
+    Column("period", Text, primary_key=True),  # hour or day
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # of the hour or day, since the epoch
+    Column("target", Text, primary_key=True),  # empty: all targets together, the row that budgets are held by
+    Column("owner", Text, nullable=False),
+    Column("spent", BigInteger, nullable=False),  # billionths of the currency
+    Column("reserved", BigInteger, nullable=False),  # for calls that run, and for those of processes that died
+    Column("calls", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+)

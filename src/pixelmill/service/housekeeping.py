@@ -11,6 +11,7 @@ from pixelmill.engines.envelope import PREFIX as QUEUE_BODIES
 from pixelmill.errors import NotFound, PixelmillError
 from pixelmill.jobs.release import Releases
 from pixelmill.service.parts import Parts
+from pixelmill.targets.transfer import PREFIX as TRANSFERS
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +19,8 @@ GAUGES_S = 2.0
 ROUND_S = 30.0
 SWEEP_S = 24 * 3600.0
 GARBAGE_BATCH = 500
+TRANSFER_S = 24 * 3600.0
+"""No call takes that long."""
 
 
 class Housekeeping:
@@ -112,6 +115,15 @@ class Housekeeping:
                     await self._sweep(prefix, batch)
                     batch = []
             await self._sweep(prefix, batch)
+
+        await self._sweep_transfers()
+
+    async def _sweep_transfers(self) -> None:
+        """Remove what calls of processes that died had sent and stored."""
+        oldest = time.time() - TRANSFER_S
+        keys = [found.key async for found in self._parts.store.list(TRANSFERS) if found.modified < oldest]
+        for start in range(0, len(keys), GARBAGE_BATCH):
+            await self._parts.store.delete(keys[start : start + GARBAGE_BATCH])
 
     async def _sweep(self, prefix: str, keys: list[str]) -> None:
         if not keys:

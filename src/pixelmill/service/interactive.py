@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import time
-from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pixelmill.errors import NodeLost, PixelmillError, TargetUnavailable
-from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.dispatcher import Dispatcher, Slot
 from pixelmill.jobs.model import Priority, State
 from pixelmill.metrics import Metrics
 from pixelmill.targets.target import RunRequest, RunResult
 
-TRIES = 3
-"""Machines that one request may be lost with."""
+AGAIN_S = 0.05
+"""Before another place is asked for."""
+LOST = 2
+"""Machines that one request may be lost with before it fails."""
 
 
 class Interactive:
@@ -25,17 +29,30 @@ class Interactive:
     async def run(self, request: RunRequest) -> RunResult:
         """The result; raises :class:`Busy` where no slot comes free in time, and what the run raises.
 
-        Where a machine went away under it, or did not take it, another one does it.
+        A place that does not take it after all costs nothing but time: another one is asked for, while there is any.
+        So is one where a machine went away under it, twice at most.
         """
-        for _ in range(TRIES - 1):
-            with suppress(NodeLost, TargetUnavailable):
-                return await self._run(request)
-        return await self._run(request)
-
-    async def _run(self, request: RunRequest) -> RunResult:
         asked = time.perf_counter()
-        slot = await self._dispatcher.acquire(Priority.INTERACTIVE, self._wait_s)
-        waited_s, began = time.perf_counter() - asked, time.perf_counter()
+        lost = 0
+        for number in itertools.count(1):
+            left_s = max(0.0, self._wait_s - (time.perf_counter() - asked))
+            slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s, own=request.kind != "image")
+            try:
+                # An id of its own each time: a place remembers those whose calls failed there.
+                attempt = request if number == 1 else replace(request, id=f"{request.id}-{number}")
+                return await self._on(slot, attempt, time.perf_counter() - asked)
+            except NodeLost:
+                lost += 1
+                if lost > LOST:
+                    raise
+            except TargetUnavailable:
+                if time.perf_counter() - asked >= self._wait_s:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+        raise AssertionError("the loop ends by a return or a raise")
+
+    async def _on(self, slot: Slot, request: RunRequest, waited_s: float) -> RunResult:
+        began = time.perf_counter()
         async with slot:
             try:
                 result = await slot.run(request)

@@ -20,7 +20,7 @@ from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
-from pixelmill.fleet.load import LoadHistory
+from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.fleet.nodes import Nodes
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
@@ -35,6 +35,7 @@ from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.loops import Releaser
 from pixelmill.service.montage import Montages
+from pixelmill.service.overflow import Overflow
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
@@ -91,9 +92,19 @@ class Parts:
             reserved=INTERACTIVE_SLOTS,
             max_waiting=config.max_waiting,
             gates={self.pool.name: self.gate},
+            latency_s=config.overflow.latency_s if config.overflow.targets else None,
         )
         self.nodes = Nodes(
             self.dispatcher, gate=config.joined_gate, max_reply=config.memory_bytes, taken=(socket.gethostname(),)
+        )
+        self.overflow = Overflow(
+            config.overflow,
+            self.database,
+            self.store,
+            self.dispatcher,
+            self.queue,
+            self.metrics,
+            task_timeout_s=config.timeout_s,
         )
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
@@ -107,6 +118,12 @@ class Parts:
         )
         self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()
+
+    def observe(self, sample: LoadSample) -> None:
+        """A sample of the load was taken: the gate may open or shut, and work go elsewhere."""
+        self.gate.observe(sample)
+        self.dispatcher.poke()
+        self.overflow.watch.look()
 
     @asynccontextmanager
     async def keep_blobs(self) -> AsyncIterator[None]:

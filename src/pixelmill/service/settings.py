@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
 
 
@@ -46,3 +47,4 @@ class ServiceConfig:
     synchronous: str = "NORMAL"
     gate: str = "auto"
     joined_gate: str = "threshold"
+    overflow: OverflowConfig = field(default_factory=OverflowConfig)

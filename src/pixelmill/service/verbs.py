@@ -105,24 +105,38 @@ class Service:
 
     # -- one image now ---------------------------------------------------------------------------
 
-    async def process(self, owner: str, pipeline: Pipeline, body: bytes, name: str = "") -> RunResult:
-        """Run one image at interactive priority; raises :class:`Busy` after ``interactive_wait_s``."""
+    async def process(
+        self,
+        owner: str,
+        pipeline: Pipeline,
+        body: bytes,
+        name: str = "",
+        *,
+        images: Mapping[str, bytes] | None = None,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Run one image at interactive priority; raises :class:`Busy` after ``interactive_wait_s``.
+
+        ``images`` by reference, where they came with the request: then none is looked for here. ``timeout_s``: a
+        limit below the service's own.
+        """
         self._take_work()
         config = self.config
-        config.limits.check_bytes(len(body))
-        images: dict[str, bytes | Path] = {}
-        if pipeline.images() or pipeline.font_references:
+        for part in (body, *(images or {}).values()):
+            config.limits.check_bytes(len(part))
+        given: dict[str, bytes | Path] = dict(images or {})
+        if not given.keys() >= {*pipeline.images(), *pipeline.font_references}:
             async with self._parts.keep_blobs():
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
-                images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
+                given = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
             id=new_id("run"),
             pipeline=pipeline.to_json(),
             source=body,
-            images=images,
+            images=given,
             source_name=name,
             limits=config.limits,
-            timeout_s=config.timeout_s,
+            timeout_s=config.timeout_s if timeout_s is None else min(timeout_s, config.timeout_s),
         )
         self.metrics.bytes_received(len(body))
         return await self._parts.interactive.run(request)

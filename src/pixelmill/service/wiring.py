@@ -13,7 +13,7 @@ from typing import Any
 from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
-from pixelmill.fleet.load import LoadMonitor, LoadSample
+from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
@@ -29,7 +29,7 @@ class Wiring:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.housekeeping = Housekeeping(parts)
-        self._monitor = LoadMonitor(sampler_for(parts.pool.processes), parts.load, self._observe)
+        self._monitor = LoadMonitor(sampler_for(parts.pool.processes), parts.load, parts.observe)
         self._stack = AsyncExitStack()
         self._checked: dict[str, dict[str, Any]] = {}
         self._checked_until = 0.0
@@ -59,6 +59,8 @@ class Wiring:
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
         stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
+        await self.parts.overflow.start()
+        stack.push_async_callback(self.parts.overflow.stop)
         if self.parts.config.local_work:
             await self.parts.engine.start()
             stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
@@ -70,6 +72,8 @@ class Wiring:
         if self.parts.cloud is not None:
             self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run(), "intake")
         self._background(self.housekeeping.run(), "housekeeping")
+        if self.parts.overflow.targets:
+            self._background(self.parts.overflow.watch.run(), "overflow")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
 
     async def _open_queues(self) -> None:
@@ -114,10 +118,6 @@ class Wiring:
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
         return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
-
-    def _observe(self, sample: LoadSample) -> None:
-        self.parts.gate.observe(sample)
-        self.parts.dispatcher.poke()
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence."""
