@@ -6,6 +6,7 @@ talks to, apart from which stores can sign links.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
@@ -90,12 +91,13 @@ class ObstoreStore:
         check_key(key)
         if isinstance(data, bytes | bytearray | memoryview):
             check_bytes(len(data), limit)
-            await self._put_bytes(key, bytes(data), if_absent)
+            size = await self._put_bytes(key, bytes(data), if_absent)
         elif if_absent:
-            await self._put_bytes(key, await _collected(data, limit), if_absent=True)
+            size = await self._put_bytes(key, await _collected(data, limit), if_absent=True)
         else:
-            await self._put_stream(key, data, limit)
-        return await self.head(key)
+            size = await self._put_stream(key, data, limit)
+        # Its own clock would cost another request; ours serves those who ask how old an object is.
+        return ObjectInfo(key, size, time.time())
 
     async def get(self, key: str) -> bytes:
         """The whole object."""
@@ -168,6 +170,12 @@ class ObstoreStore:
         link = obstore.sign_async(self._store, method, key, timedelta(seconds=expires_s))
         return await _asked(link, key)
 
+    async def copy(self, source: str, target: str) -> None:
+        """Made by the store itself: no bytes come here."""
+        check_key(source)
+        check_key(target)
+        await _asked(obstore.copy_async(self._store, source, target), source)
+
     def local_path(self, key: str) -> Path | None:
         """None: there is no file."""
         check_key(key)
@@ -197,21 +205,50 @@ class ObstoreStore:
         except _FOREIGN as error:
             raise translated_foreign(error, key) from error
 
-    async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> None:
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> int:
         mode: Literal["create", "overwrite"] = "create" if if_absent else "overwrite"
-        await _asked(obstore.put_async(self._store, key, data, mode=mode), key)
+        if if_absent and len(data) > PART_BYTES:
+            # One request, for the condition holds for that one; without it obstore would take parts.
+            await _asked(obstore.put_async(self._store, key, data, mode=mode, use_multipart=False), key)
+        else:
+            await _asked(obstore.put_async(self._store, key, data, mode=mode), key)
+        return len(data)
 
-    async def _put_stream(self, key: str, data: AsyncIterator[bytes], limit: int | None) -> None:
-        """A multipart upload. Where it fails, the cloud keeps invisible parts: buckets need a rule that drops them."""
+    async def _put_stream(self, key: str, data: AsyncIterator[bytes], limit: int | None) -> int:
+        """One request for what fits into a part, else a multipart upload.
+
+        Where that fails, the cloud keeps invisible parts: buckets need a rule that drops them.
+        """
         source = _Metered(data, limit)
+        head: list[bytes] = []
+        async for piece in source:
+            head.append(piece)
+            if source.total > PART_BYTES:
+                break
+        else:
+            return await self._put_bytes(key, b"".join(head), if_absent=False)
         try:
             await obstore.put_async(
-                self._store, key, source, use_multipart=True, chunk_size=PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+                self._store,
+                key,
+                _after(head, source),
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
             )
         except _FOREIGN as error:
             if source.failure is not None:  # the caller's own error, on its way back through obstore
                 raise source.failure from None
             raise translated_foreign(error, key) from error
+        return source.total
+
+
+async def _after(head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of ``head`` (which is emptied), then the others."""
+    while head:
+        yield head.pop(0)
+    async for piece in rest:
+        yield piece
 
 
 class _Metered:
@@ -220,7 +257,7 @@ class _Metered:
     def __init__(self, data: AsyncIterator[bytes], limit: int | None) -> None:
         self._data = data
         self._limit = limit
-        self._total = 0
+        self.total = 0
         self.failure: BaseException | None = None
 
     def __aiter__(self) -> _Metered:
@@ -229,8 +266,8 @@ class _Metered:
     async def __anext__(self) -> bytes:
         try:
             piece = await anext(self._data)
-            self._total += len(piece)
-            check_bytes(self._total, self._limit)
+            self.total += len(piece)
+            check_bytes(self.total, self._limit)
         except StopAsyncIteration:
             raise
         except BaseException as error:

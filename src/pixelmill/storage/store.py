@@ -17,7 +17,7 @@ from pixelmill.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """Facts of one object. ``modified`` is seconds since the epoch."""
+    """Facts of one object. ``modified`` is seconds since the epoch; of a put perhaps by this machine's clock."""
 
     key: str
     size: int
@@ -64,6 +64,10 @@ class ObjectStore(Protocol):
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; those that aren't there are no error."""
+        ...
+
+    async def copy(self, source: str, target: str) -> None:
+        """The bytes of ``source`` under ``target`` too, in whose place they come whole; for buckets no bytes travel."""
         ...
 
     async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str | None:
