@@ -7,6 +7,7 @@ what the values are used for: ``cli/settings.py`` turns them into the records th
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pixelmill.errors import ConfigError
+from pixelmill.storage.options import StoreSpec, shown_options
 
 PREFIX = "PIXELMILL_"
 FILE_NAME = "pixelmill.toml"
@@ -133,6 +135,33 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(_path(part) for part in text.split(os.pathsep) if part.strip())
 
 
+def _options(text: str) -> Mapping[str, str]:
+    """A flat object of names and values, as text."""
+    found = json.loads(text) if text.strip() else {}
+    if not isinstance(found, dict) or any(isinstance(value, dict | list) for value in found.values()):
+        raise ValueError(text)
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
+
+
+def _stores(text: str) -> Mapping[str, StoreSpec]:
+    """Stores by name: each an address, or an object with its ``uri`` and options."""
+    found = json.loads(text) if text.strip() else {}
+    if not isinstance(found, dict):
+        raise ValueError(text)  # noqa: TRY004 -- what parsers raise
+    stores: dict[str, StoreSpec] = {}
+    for name, value in found.items():
+        options = dict(_options(json.dumps(value))) if isinstance(value, dict) else {"uri": str(value)}
+        uri = options.pop("uri", "")
+        if not uri:
+            raise ValueError(text)
+        stores[name] = StoreSpec(uri, MappingProxyType(options))
+    return stores
+
+
+def _show_stores(stores: Mapping[str, StoreSpec]) -> str:
+    return json.dumps({name: {"uri": spec.uri, **shown_options(spec.options)} for name, spec in stores.items()})
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "integer": Kind("a whole number", lambda text: int(text.replace("_", "")), str),
@@ -143,9 +172,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "path": Kind("a path", _path, str),
         "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: _joined("paths", value)),
         "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
+        "options": Kind("a table of options (JSON in a variable)", _options, lambda v: json.dumps(shown_options(v))),
+        "stores": Kind("tables of stores by name (JSON in a variable)", _stores, _show_stores),
     }
 )
 LISTS = frozenset({"paths", "names"})
+TABLES = frozenset({"options", "stores"})
+"""Tables of the file, or JSON; their values may be secrets, and are never part of a message."""
 NUMBERS = frozenset({"integer", "seconds", "bytes"})
 
 
@@ -198,6 +231,29 @@ TABLE: tuple[Setting, ...] = (
         (),
         "Folders whose files jobs may name as `file://` sources; none by default.",
         "--source-root",
+    ),
+    Setting(
+        "store",
+        "text",
+        "",
+        "Where inputs and results lie: a folder (default: `objects` in the data folder), `s3://BUCKET/PREFIX`, "
+        "`gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, or `memory:` (for tests). See stores.md.",
+        "--store",
+    ),
+    Setting("store_options", "options", MappingProxyType({}), "Endpoint, region and credentials of `store`."),
+    Setting(
+        "stores",
+        "stores",
+        MappingProxyType({}),
+        "Buckets that jobs may name as sources: by name, each with its `uri` (bucket and prefix) and options.",
+    ),
+    Setting(
+        "link_keys",
+        "text",
+        "",
+        "Keys of the links that the service signs itself: `ID:SECRET,…`, the first one signs. Empty: made and kept in "
+        "the data folder.",
+        secret=True,
     ),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),
@@ -282,6 +338,8 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     """Turn what was written into the setting's value; raises :class:`ConfigError`."""
     if isinstance(raw, (list, tuple)) and setting.kind in LISTS:
         text = _joined(setting.kind, raw)
+    elif isinstance(raw, dict) and setting.kind in TABLES:
+        text = json.dumps(raw, default=str)
     elif isinstance(raw, bool):
         text = str(raw).lower()
     else:
@@ -289,7 +347,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     try:
         return _checked(setting, raw, text)
     except (ValueError, OverflowError) as error:
-        shown = "that value" if setting.secret else repr(text)
+        shown = "that value" if setting.secret or setting.kind in TABLES else repr(text)
         raise ConfigError(
             f"{setting.name}: {shown} ({source}) is not {setting.format}. {_how_to_set(setting)}",
             setting=setting.name,
@@ -298,7 +356,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
 
 
 def _checked(setting: Setting, raw: Any, text: str) -> Any:
-    if isinstance(raw, (dict, list)) and setting.kind not in LISTS:
+    if isinstance(raw, (dict, list)) and setting.kind not in LISTS | TABLES:
         raise ValueError(text)
     value = KINDS[setting.kind].parse(text)
     in_bounds = setting.kind not in NUMBERS or (setting.low <= value <= setting.high and value < math.inf)

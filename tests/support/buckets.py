@@ -66,7 +66,7 @@ def s3_client(moto: Moto) -> Any:
 
 
 def _make_s3(moto: Moto) -> str:
-    name = f"test-{secrets.token_hex(6)}"
+    name = f"test{secrets.token_hex(6)}"
     s3_client(moto).create_bucket(Bucket=name)
     return name
 
@@ -78,7 +78,7 @@ def _private_key() -> str:
 
 
 def service_account(url: str) -> dict[str, Any]:
-    """Of nobody; ``gcs_base_url`` and ``disable_oauth`` are what object_store reads for emulators."""
+    """Of nobody; ``gcs_base_url`` is what object_store reads for emulators. Its tokens are self-signed."""
     return {
         "type": "service_account",
         "project_id": "test",
@@ -88,5 +88,4 @@ def service_account(url: str) -> dict[str, Any]:
         "client_id": "1",
         "token_uri": f"{url}/token",
         "gcs_base_url": url,
-        "disable_oauth": True,
     }

@@ -45,6 +45,10 @@ def service_config(settings: Settings) -> ServiceConfig:
         retention_s=settings["retention"],
         drain_s=settings["drain"],
         synchronous=settings["synchronous"],
+        store=settings["store"],
+        store_options=settings["store_options"],
+        stores=settings["stores"],
+        link_keys=settings["link_keys"],
     )
 
 

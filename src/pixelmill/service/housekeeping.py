@@ -7,6 +7,7 @@ import logging
 import time
 
 from pixelmill.errors import NotFound, PixelmillError
+from pixelmill.service.objects import sweeps_here
 from pixelmill.service.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ class Housekeeping:
                     next_round = time.monotonic() + ROUND_S
                     await self.clean()
                 if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + SWEEP_S
+                    next_sweep = time.monotonic() + ROUND_S  # where it fails, not a day later
                     await self.sweep()
+                    next_sweep = time.monotonic() + SWEEP_S
             except PixelmillError as error:
                 log.warning("housekeeping failed and will be tried again: %s", error, extra={"error": error.type})
             except Exception:
@@ -91,8 +93,11 @@ class Housekeeping:
         A process that died between storing bytes and recording them leaves such objects, and synchronous requests
         leave the images they referred to.
         """
+        if not await sweeps_here(self._parts.store, self._parts.config):
+            log.info("another installation sweeps this store")
+            return
         oldest = time.time() - self._parts.config.upload_ttl_s
-        for prefix in ("uploads/", "images/", "results/"):
+        for prefix in ("incoming/", "uploads/", "images/", "results/"):
             batch: list[str] = []
             async for found in self._parts.store.list(prefix):
                 if found.modified < oldest:

@@ -26,11 +26,12 @@ from pixelmill.metrics import Metrics
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.montage import Montages
+from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.storage.folder import FolderStore
+from pixelmill.service.signing import LinkSigner
 from pixelmill.targets.local import LocalPool
 
 T = TypeVar("T")
@@ -53,7 +54,9 @@ class Parts:
         bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
         full = config.synchronous == "FULL"
         self.lock = DataLock(folder)
-        self.store = FolderStore(folder / "objects", fsync=full)
+        self.store = open_objects(config)
+        self.sources = open_sources(config)
+        self.link_signer = LinkSigner(config.link_keys, folder)
         self.database = Database(f"sqlite:///{folder.resolve() / 'state.sqlite'}", "FULL" if full else "NORMAL")
         self.jobs = JobStore(self.database, bounds=bounds, retention_s=config.retention_s)
         self.uploads = Uploads(self.database)
@@ -71,10 +74,12 @@ class Parts:
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
-        executor = Executor(self.store, config.source_roots)
+        executor = Executor(self.store, config.source_roots, self.sources)
         self.engine = LeasedEngine(self.queue, self.dispatcher, executor, self.recorder.emit)
-        self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits)
-        self.results = Results(self.jobs, self.store, config.source_roots)
+        self.parameters = ImageParameters(
+            self.store, self.uploads, config.source_roots, config.limits, self.sources
+        )
+        self.results = Results(self.jobs, self.store, config.source_roots, self.sources)
         self.load = LoadHistory()
 
     async def in_search(self, function: Callable[[Sequence[str]], T], sources: Sequence[str]) -> T:

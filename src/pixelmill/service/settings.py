@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixelmill.images.limits import Limits
+from pixelmill.storage.options import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,8 @@ class ServiceConfig:
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work.
     ``max_queued``: tasks that may wait, all owners together. ``synchronous``: SQLite's, ``NORMAL`` survives the death
-    of the process, ``FULL`` that of the machine.
+    of the process, ``FULL`` that of the machine. ``store``: see ``open_store``; empty is ``objects`` in ``data``.
+    ``stores``: buckets that jobs may name as sources. ``link_keys``: see ``service/signing.py``.
     """
 
     data: Path
@@ -32,3 +35,7 @@ class ServiceConfig:
     retention_s: float = 7 * 24 * 3600.0
     drain_s: float = 30.0
     synchronous: str = "NORMAL"
+    store: str = ""
+    store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stores: Mapping[str, StoreSpec] = field(default_factory=dict)
+    link_keys: str = field(default="", repr=False)

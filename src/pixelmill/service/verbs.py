@@ -6,6 +6,7 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
+from pixelmill.storage.named import names_bucket
 from pixelmill.storage.sources import SourceFile, expand_sources
 from pixelmill.targets.target import RunRequest, RunResult
 
@@ -177,7 +179,8 @@ class Service:
     ) -> tuple[Job, bool]:
         """Record a job; when this returns, job and inputs survive ``kill -9``.
 
-        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, globs allowed there). The second
+        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores; globs
+        allowed). The second
         value is False where the idempotency key returned a job that was there already; ``fingerprint`` tells a
         replay from another request under the same key (:class:`IdempotencyConflict`).
         """
@@ -225,9 +228,9 @@ class Service:
         check_page(len(uploads) + len(sources))
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
-        if sources:
-            files = await self._parts.in_search(self._files, sources)
-            tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+        for buckets, group in itertools.groupby(sources, names_bucket):
+            tasks += await (self._of_buckets(list(group)) if buckets else self._of_folders(list(group)))
+            check_page(len(tasks))
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
             raise QueueFull(
@@ -236,6 +239,14 @@ class Service:
                 retry_after=60,
             )
         return tasks
+
+    async def _of_folders(self, sources: Sequence[str]) -> list[NewTask]:
+        files = await self._parts.in_search(self._files, sources)
+        return [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+
+    async def _of_buckets(self, sources: Sequence[str]) -> list[NewTask]:
+        found = await self._parts.sources.expand(sources, max_files=MAX_PAGE, max_visited=MAX_VISITED)
+        return [NewTask(new_id("task"), one.name, one.uri, one.size) for one in found]
 
     def _files(self, sources: Sequence[str]) -> list[SourceFile]:
         return list(expand_sources(sources, self.config.source_roots, max_files=MAX_PAGE, max_visited=MAX_VISITED))

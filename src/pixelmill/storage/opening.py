@@ -1,14 +1,13 @@
 """From an address and options to an object store: a folder, memory, or a bucket of any cloud through obstore.
 
-Owns which options there are and what the clouds call them. Credentials that are not given come from the cloud's own
-chain (variables, workload identity, the machine's role), which obstore asks. It must not log or show any of them.
+Credentials that are not given come from the cloud's own
+chain (variables, workload identity, the machine's role), which obstore asks. None of them is logged or shown.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pixelmill.storage.buckets import ObstoreStore
 from pixelmill.storage.folder import FolderStore
 from pixelmill.storage.keys import check_prefix
 from pixelmill.storage.memory import MemoryStore
+from pixelmill.storage.options import BOOLEANS, OPTIONS
 from pixelmill.storage.store import ObjectStore
 from pixelmill.storage.uris import BUCKET_SCHEMES, decoded, split_raw
 
@@ -31,48 +31,7 @@ RETRIES = 3
 RETRY_S = 20
 """What obstore retries by itself; longer outages are for the caller (the executor waits, a request is refused)."""
 
-OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "s3": {
-        "endpoint": "endpoint",
-        "region": "region",
-        "access_key_id": "access_key_id",
-        "secret_access_key": "secret_access_key",
-        "session_token": "session_token",
-        "path_style": "",
-        "anonymous": "skip_signature",
-    },
-    "gs": {
-        "endpoint": "base_url",
-        "service_account": "service_account",
-        "service_account_key": "service_account_key",
-        "anonymous": "skip_signature",
-    },
-    "az": {
-        "endpoint": "endpoint",
-        "account": "account_name",
-        "account_key": "account_key",
-        "sas_token": "sas_token",
-        "tenant_id": "tenant_id",
-        "client_id": "client_id",
-        "client_secret": "client_secret",
-        "use_azure_cli": "use_azure_cli",
-        "anonymous": "skip_signature",
-    },
-}
-"""Our option names, and obstore's, by scheme."""
-BOOLEANS = frozenset({"path_style", "anonymous", "use_azure_cli"})
-SHOWN = frozenset({"endpoint", "region", "account", "path_style", "anonymous", "use_azure_cli", "service_account"})
-"""Options whose values may be printed; all others are secrets."""
-
 _STORES: Mapping[str, Callable[..., Any]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSpec:
-    """Where a store is, and how to reach it. ``options`` may hold secrets and are not in the repr."""
-
-    uri: str
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def open_store(uri: str, options: Mapping[str, str] | None = None, *, fsync: bool = False) -> ObjectStore:
@@ -122,11 +81,6 @@ def bucket_of(uri: str) -> tuple[str, str, str]:
     if scheme not in BUCKET_SCHEMES:
         raise ConfigError(f"{uri!r} is not the address of a bucket, such as s3://bucket/prefix.")
     return scheme, bucket, prefix
-
-
-def shown_options(options: Mapping[str, str]) -> dict[str, str]:
-    """Options for people: secrets as asterisks."""
-    return {name: str(value) if name in SHOWN else "***" for name, value in options.items()}
 
 
 def _folder_of(uri: str) -> Path:
