@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from buckets import azure_container, gcs_bucket, s3_bucket
-from servers import Azurite, Moto
 
 from pixelmill.storage.opening import open_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.testing.object_store import ObjectStoreConformance, keys_of
+from servers import Azurite, Moto
 
 
 class TestS3(ObjectStoreConformance):

@@ -13,6 +13,7 @@ import boto3
 from azure.storage.blob import BlobServiceClient
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from servers import Azurite, Moto
 
 ACCESS_KEY, SECRET_KEY, REGION = "AKIATEST", "test-secret-key", "us-east-1"

@@ -160,7 +160,9 @@ class Executor:
 
     async def _object(self, key: str) -> bytes | Path:
         path = self._store.local_path(key)
-        return path or await self._patiently(lambda: self._store.get(key), self._store.check)
+        if path is not None:
+            return path
+        return await self._patiently(lambda: self._store.get(key), self._store.check)
 
     # -- what comes out --------------------------------------------------------------------------
 

@@ -76,9 +76,7 @@ class Parts:
         self.recorder = Recorder(self.jobs, self.bus, self.metrics)
         executor = Executor(self.store, config.source_roots, self.sources)
         self.engine = LeasedEngine(self.queue, self.dispatcher, executor, self.recorder.emit)
-        self.parameters = ImageParameters(
-            self.store, self.uploads, config.source_roots, config.limits, self.sources
-        )
+        self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits, self.sources)
         self.results = Results(self.jobs, self.store, config.source_roots, self.sources)
         self.load = LoadHistory()
 

@@ -28,6 +28,7 @@ from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priori
 from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service.links import Links
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
@@ -79,6 +80,7 @@ class Service:
         self._parts = Parts(config)
         self._wiring = Wiring(self._parts)
         self._draining = False
+        self.links = Links(self._parts, new_id)
 
     @property
     def metrics(self) -> Any:
@@ -179,10 +181,9 @@ class Service:
     ) -> tuple[Job, bool]:
         """Record a job; when this returns, job and inputs survive ``kill -9``.
 
-        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores; globs
-        allowed). The second
-        value is False where the idempotency key returned a job that was there already; ``fingerprint`` tells a
-        replay from another request under the same key (:class:`IdempotencyConflict`).
+        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores;
+        globs allowed). The second value is False where the idempotency key returned a job that was there already;
+        ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
@@ -229,7 +230,8 @@ class Service:
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
         for buckets, group in itertools.groupby(sources, names_bucket):
-            tasks += await (self._of_buckets(list(group)) if buckets else self._of_folders(list(group)))
+            uris = list(group)
+            tasks += await (self._of_buckets(uris) if buckets else self._of_folders(uris))
             check_page(len(tasks))
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:

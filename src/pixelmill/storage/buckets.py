@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -78,6 +78,11 @@ class ObstoreStore:
 
     def __init__(self, store: ForeignStore) -> None:
         self._store = store
+
+    @property
+    def put_headers(self) -> Mapping[str, str]:
+        """Headers that a presigned put must carry."""
+        return {"x-ms-blob-type": "BlockBlob"} if isinstance(self._store, AzureStore) else {}
 
     async def put(
         self,

@@ -69,6 +69,11 @@ def close_store(store: ObjectStore) -> None:
         store.close()
 
 
+def put_headers(store: ObjectStore) -> Mapping[str, str]:
+    """What a request must send with a presigned link to put: Azure asks for the kind of blob."""
+    return store.put_headers if isinstance(store, ObstoreStore) else {}
+
+
 def bucket_of(uri: str) -> tuple[str, str, str]:
     """Scheme, bucket and prefix (empty, or ending in ``/``) of a bucket's address; raises :class:`ConfigError`."""
     try:

@@ -86,6 +86,19 @@ class ObjectStore(Protocol):
         ...
 
 
+async def stream_range(
+    store: ObjectStore, key: str, start: int, length: int, chunk_size: int = 4 << 20
+) -> AsyncIterator[bytes]:
+    """``length`` bytes from ``start`` in chunks, one request each; fewer where the object ends before."""
+    while length > 0:
+        chunk = await store.get_range(key, start, min(length, chunk_size))
+        if not chunk:
+            return
+        yield chunk
+        start += len(chunk)
+        length -= len(chunk)
+
+
 def check_range(start: int, length: int) -> None:
     """Raise :class:`StorageError` for a range that can't be."""
     if start < 0 or length < 0:
