@@ -22,7 +22,7 @@ from pixelmill.service.links import DEFAULT_S, LONGEST_S, Link
 routes = Routes("links")
 
 _BYTES = {"application/octet-stream": dict(BINARY), "image/*": dict(BINARY)}
-_KEY = parameter("key", "The object", {"type": "string"}, where="path", example="results/local/…", must=True)
+_KEY = parameter("key", "The object", {"type": "string"}, where="path", example="results", must=True)
 _SIGNED = (
     _KEY,
     parameter("method", "What the link is for", {"enum": ["GET", "PUT"]}, must=True),

@@ -41,7 +41,8 @@ class ImageParameters:
         """The pipeline with ``sha256:HEX`` references, and the store key of each.
 
         Accepts ``upload:ID``, ``file://`` below a source root, an object of a configured store, and ``sha256:HEX`` that
-        this owner has stored. Raises :class:`InvalidParameter` for anything else, and what reading and probing the image raises.
+        this owner has stored. Raises :class:`InvalidParameter` for anything else, and what reading and probing the
+        image raises.
         """
         references = pipeline.images()
         if not references:
