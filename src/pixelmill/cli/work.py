@@ -81,29 +81,33 @@ def attempt(
 ) -> tuple[Report, Outcome | None]:
     """Run one source and write what it gives; failures are reports."""
     try:
-        there = _there(rules, target)
-        if there is not None:
+        before = there(rules, target)
+        if before is not None:
             if rules.clash == "skip":
-                return Report(number, "skipped", output=there), None
-            raise exists_error(there)
+                return Report(number, "skipped", output=before), None
+            raise exists_error(before)
         outcome = run(pipeline, source, limits=limits, images=images)
-        return _keep(rules, number, target, outcome), outcome
+        return keep(rules, number, target, outcome), outcome
     except PixelmillError as error:
         return failed(number, error), None
 
 
-def _there(rules: Rules, target: Target) -> str | None:
+def there(rules: Rules, target: Target) -> str | None:
     """The result file, if it exists and must not be replaced; as far as its name is known before the work."""
-    if rules.clash == "overwrite":
-        return None
-    path = target.path
-    if path is None and target.stem is not None:
-        guess = rules.format or getattr(format_of_name(target.name), "name", None)
-        path = None if guess is None else target.stem + extension(guess, target.name)
+    path = None if rules.clash == "overwrite" else expected(rules, target)
     return path if path is not None and os.path.lexists(path) else None
 
 
-def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
+def expected(rules: Rules, target: Target) -> str | None:
+    """Where the result will go, as far as that is known before the work."""
+    if target.path is not None or target.stem is None:
+        return target.path
+    guess = rules.format or getattr(format_of_name(target.name), "name", None)
+    return None if guess is None else target.stem + extension(guess, target.name)
+
+
+def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
+    """Write what a source gave, where it is to go."""
     output = data_file = None
     part = part_of(rules, target, number)
     if part is not None and outcome.bytes is not None and outcome.format is not None:
@@ -113,11 +117,12 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
         data_file = f"{target.stem}.json"
         text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
         write(data_file, text.encode(), rules.clash, part)
-    detail = _detail(outcome) if rules.detailed else None
-    return Report(number, "succeeded", output, data_file, detail)
+    shown = detail(outcome) if rules.detailed else None
+    return Report(number, "succeeded", output, data_file, shown)
 
 
-def _detail(outcome: Outcome) -> dict[str, Any]:
+def detail(outcome: Outcome) -> dict[str, Any]:
+    """What ``--json`` prints of an outcome."""
     document = outcome.to_dict()
     shown = {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}
     return {**shown, "bytes": None if outcome.bytes is None else len(outcome.bytes)}
