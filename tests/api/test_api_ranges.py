@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 from live_service import assert_problem
@@ -50,13 +48,13 @@ def test_if_range_must_be_the_strong_etag() -> None:
 
 
 @pytest.fixture
-def result(client: httpx.Client, pictures: list[bytes]) -> Iterator[str]:
+def result(client: httpx.Client, pictures: list[bytes]) -> str:
     """The path of a result."""
     files = [("files", ("a.jpg", pictures[0], "image/jpeg"))]
     job = client.post("/v1/jobs", data={"pipeline": "resize:64,64/format:png"}, files=files).json()["id"]
     wait_until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "succeeded", "the job ends")
     (task,) = client.get(f"/v1/jobs/{job}/tasks").json()["items"]
-    yield task["links"]["result"]
+    return str(task["links"]["result"])
 
 
 def test_a_download_can_be_taken_up_where_it_broke_off(client: httpx.Client, result: str) -> None:

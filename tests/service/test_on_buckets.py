@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import anyio
 import httpx
@@ -73,7 +73,8 @@ def test_a_job_lives_in_the_bucket_from_submit_to_delete(
     assert httpx.delete(f"{service.url}/v1/jobs/{job}").status_code == 204
     wait_until(lambda: not keys(bucket), "what the job had is removed", timeout=30)
     assert service.stop() == 0
-    assert bucket.options.get("secret_access_key", bucket.options.get("account_key")) not in service.log.read_text()
+    secret = bucket.options.get("secret_access_key") or bucket.options["account_key"]
+    assert secret not in service.log.read_text()
     assert not (service.data / "objects").exists()
 
 
@@ -167,8 +168,8 @@ def test_an_upload_that_never_came_and_a_stranger_can_t_be_completed(linking: Se
 def changed(url: str, name: str, value: str) -> str:
     """The link with another value in its query."""
     parts = urlsplit(url)
-    query = httpx.QueryParams(parse_qsl(parts.query, keep_blank_values=True)).set(name, value)
-    return urlunsplit(parts._replace(query=str(query)))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True)) | {name: value}
+    return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 @pytest.mark.parametrize("server", ["azurite_server", "folder"])

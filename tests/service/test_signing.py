@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -93,6 +92,6 @@ def test_a_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     key, query = parts(link)
     assert LinkSigner("", folder).check("GET", key, query).key == "a"
     assert stat.S_IMODE((folder / KEY_FILE).stat().st_mode) == 0o600
-    assert os.listdir(folder) == [KEY_FILE]
+    assert [path.name for path in folder.iterdir()] == [KEY_FILE]
     with pytest.raises(Forbidden):
         LinkSigner("", tmp_path / "other").check("GET", key, query)

@@ -12,7 +12,7 @@ from botocore.auth import S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from buckets import ACCESS_KEY, REGION, SECRET_KEY, Bucket, azure_container, gcs_bucket, s3_bucket, service_account
-from google.cloud.storage._signing import generate_signed_url_v4
+from google.cloud.storage._signing import generate_signed_url_v4  # type: ignore[import-untyped]  # it has no types
 from google.oauth2.service_account import Credentials as GoogleCredentials
 
 from pixelmill.storage.opening import open_store, put_headers
@@ -67,7 +67,7 @@ async def test_google_signs_its_links_alike(key: str, method: str) -> None:
     query = dict(parse_qsl(parts.query))
     assert parts.netloc == "storage.googleapis.com"
     theirs = generate_signed_url_v4(
-        GoogleCredentials.from_service_account_info(account),
+        GoogleCredentials.from_service_account_info(account),  # type: ignore[no-untyped-call]  # it has no types
         resource=f"/bucket/some/prefix/{quote(key, safe='/~')}",
         expiration=timedelta(seconds=1234),
         api_access_endpoint=f"{parts.scheme}://{parts.netloc}",
@@ -110,5 +110,5 @@ async def test_azure_asks_for_the_header_that_we_name(azurite_server: Azurite) -
 @pytest.mark.anyio
 async def test_keys_that_would_be_signed_wrongly_get_no_link(bucket: Bucket) -> None:
     store = open_store(bucket.uri, bucket.options)
-    for key in ("p%20ct/x y", *(() if bucket.uri.startswith("s3:") else ODD)):
-        assert await store.presign(key, "GET", 60) is None
+    for key in ("p%20ct/x y", *ODD):
+        assert (await store.presign(key, "GET", 60) is not None) == bucket.uri.startswith("s3:")
