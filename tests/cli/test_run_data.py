@@ -39,6 +39,20 @@ def test_json_lines_and_folders_take_data_too(cli: Cli, pictures: Path, tmp_path
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == {"info": line["data"]["info"]}
 
 
+def test_existing_data_is_skipped_by_the_name_of_its_own_file(cli: Cli, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.jpg").write_bytes(b"a picture is no result of info")
+    (out / "b.json").write_text("mine")
+    done = cli("run", "info", pictures / "a.jpg", pictures / "b.png", "-o", out, "--skip-existing")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "a.json").read_text())["info"]["width"] > 0
+    assert (out / "b.json").read_text() == "mine"
+    refused = cli("run", "info", pictures / "b.png", "-o", f"{out}/")
+    assert refused.returncode == 1
+    assert b"b.json exists already" in refused.stderr
+
+
 def test_an_image_still_needs_a_place(cli: Cli, pictures: Path) -> None:
     done = cli("run", "info/format:png", pictures / "a.jpg")
     assert done.returncode != 0

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -310,6 +311,26 @@ def test_avif_of_higher_quality_is_nearer(pictures: Any) -> None:
     ]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 2
+
+
+def test_an_avif_is_as_good_with_a_profile_as_without(photo: bytes) -> None:
+    # Two libraries write them; quality and speed must mean the same to both.
+    rgb = np.ascontiguousarray(decode(photo).pixels[:256, :320]).astype(np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    files = [encode(Image(rgb, icc), "avif", {"quality": 65}) for icc in (None, profile)]
+    assert len(files[0]) == pytest.approx(len(files[1]) - len(profile), rel=0.05)
+    losses = [cv2.PSNR(rgb, decode(file).pixels) for file in files]
+    assert losses[0] == pytest.approx(losses[1], abs=0.5)
+
+
+@pytest.mark.parametrize("fmt", ["avif", "bmp"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 3), (33, 1)])
+def test_odd_sizes_come_back(fmt: str, shape: tuple[int, int]) -> None:
+    for channels in ((), (3,)):
+        pixels = np.full((*shape, *channels), 90, np.uint8)
+        again = decode(encode(Image(pixels), fmt)).pixels.astype(int)
+        assert again.shape[:2] == shape
+        assert np.abs(again - 90).max() <= 3
 
 
 def test_avif_keeps_alpha(pictures: Any) -> None:

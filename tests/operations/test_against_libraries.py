@@ -203,17 +203,37 @@ def test_threshold_is_threshold_of_luma(invert: bool, rgb: Pixels) -> None:
         assert set(np.unique(result)) == {0, full}
 
 
-def test_quantize_is_pillows(rgb: Pixels) -> None:
-    picture = Pil.fromarray(rgb)
-    plain = picture.quantize(12, Pil.Quantize.MEDIANCUT)
-    assert np.array_equal(apply("quantize", rgb, colors=12, dither=False), np.asarray(plain.convert("RGB")))
-    dithered = apply("quantize", rgb, colors=12)
-    assert np.array_equal(dithered, np.asarray(picture.quantize(palette=plain).convert("RGB")))
-    assert not np.array_equal(dithered, np.asarray(plain.convert("RGB")))
+@pytest.mark.parametrize("colors", [12, 64])
+def test_quantize_is_closer_than_median_cut_and_has_no_more_colors(colors: int, rgb: Pixels) -> None:
+    cut = np.asarray(Pil.fromarray(rgb).quantize(colors, Pil.Quantize.MEDIANCUT).convert("RGB"))
     for pixels in depths(rgb):
-        result = apply("quantize", pixels, colors=12)
-        assert 2 < len(np.unique(result.reshape(-1, result.shape[2] if result.ndim == 3 else 1), axis=0)) <= 12
-        assert np.abs(result.astype(float) - pixels).mean() < 0.06 * FULL[pixels.dtype]
+        plain = apply("quantize", pixels, colors=colors, dither=False)
+        dithered = apply("quantize", pixels, colors=colors)
+        for result in (plain, dithered):
+            assert 2 < len(np.unique(result.reshape(-1, result.shape[2] if result.ndim == 3 else 1), axis=0)) <= colors
+        assert not np.array_equal(plain, dithered)
+        assert np.array_equal(plain, apply("quantize", pixels, colors=colors, dither=False))
+        if pixels.ndim == 3:
+            error = np.mean((plain / FULL[pixels.dtype] - pixels / FULL[pixels.dtype]) ** 2)
+            assert error < 0.75 * np.mean((cut / 255 - rgb / 255) ** 2)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_quantize_has_a_color_for_a_small_red_dot(noisy: bool) -> None:
+    rng = np.random.default_rng(0)
+    luma = rng.normal(120, 25, (400, 600)) if noisy else np.tile(np.linspace(60, 200, 600), (400, 1))
+    pixels = np.dstack([np.clip(luma, 0, 255).astype(np.uint8)] * 3)
+    cv2.circle(pixels, (450, 300), 5, (255, 0, 0), -1)
+    for dither in (False, True):
+        result = apply("quantize", pixels, colors=16, dither=dither)
+        assert np.abs(result[297:304, 447:454].astype(int) - (255, 0, 0)).max() < 25
+
+
+def test_quantize_leaves_few_colors_as_they_are() -> None:
+    palette = np.random.default_rng(2).integers(0, 256, (16, 3), np.uint8)
+    pixels = palette[np.random.default_rng(3).integers(0, 16, (30, 40))]
+    for dither in (False, True):
+        assert np.array_equal(apply("quantize", pixels, colors=16, dither=dither), pixels)
 
 
 @pytest.mark.parametrize("name", schema(operation_named("colormap"))["properties"]["map"]["enum"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -85,6 +86,33 @@ def test_the_smart_crop_of_a_flat_image_is_its_center(attention: str) -> None:
     assert step.data is not None
     assert abs(step.data["x"] - 50) <= 4
     assert abs(step.data["y"] - 5) <= 4
+
+
+def test_the_smart_crop_holds_the_faces_that_fit_and_says_so(assets: Path) -> None:
+    person = decode((assets / "photos" / "portrait_astronaut_512x512.jpg").read_bytes()).pixels
+    ((x, y, width, height),) = operation("faces").apply(Image(person)).data["boxes"]  # type: ignore[index]  # it has
+    pixels = np.zeros((600, 1400, 3), np.uint8)
+    pixels[20:532, 860:1372] = person
+    half = cv2.resize(person, (256, 256), interpolation=cv2.INTER_AREA)
+    pixels[300:556, 10:266] = half
+    step = operation("smart_crop", width=300, height=300, attention="faces").apply(Image(pixels))
+    assert step.data is not None
+    assert (step.data["attention"], step.data["faces"]) == ("faces", 2)
+    assert abs(step.data["x"] + 150 - (860 + x + width / 2)) < width / 5  # around the larger one
+    assert step.data["y"] <= 20 + y
+    assert 20 + y + height <= step.data["y"] + 300
+    wide = operation("smart_crop", width=1200, height=500, attention="faces").apply(Image(pixels))
+    assert wide.data is not None
+    assert wide.data["x"] <= 10 + x / 2
+    assert 860 + x + width <= wide.data["x"] + 1200
+
+
+def test_without_a_face_the_smart_crop_goes_by_saliency_and_says_so() -> None:
+    image = Image(noise(90, 140, 3))
+    by_faces = operation("smart_crop", width=50, height=40, attention="faces").apply(image)
+    by_saliency = operation("smart_crop", width=50, height=40).apply(image)
+    assert by_faces.data == {**(by_saliency.data or {}), "attention": "saliency", "faces": 0}
+    assert np.array_equal(by_faces.image.pixels, by_saliency.image.pixels)
 
 
 def test_a_smart_crop_larger_than_the_image_is_refused() -> None:

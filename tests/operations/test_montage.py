@@ -14,7 +14,7 @@ from pixelmill.errors import InvalidParameter, LimitExceeded, NotApplicable
 from pixelmill.images.image import Image
 from pixelmill.images.limits import Limits
 from pixelmill.operations.arguments import build
-from pixelmill.operations.lettering import built_in_font
+from pixelmill.operations.fonts import built_in_font
 from pixelmill.operations.montage import MAX_CELLS, Cell, Grid, Montage, compose, grid, label_of, shortened
 
 SMALL = Montage(cell_width=40, cell_height=30, gap=5)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pil
 
+from pixelmill.errors import InvalidParameter
 from pixelmill.images.decode import decode
 from pixelmill.images.encode import encode
 from pixelmill.images.image import Image, Need, Size
@@ -122,6 +123,50 @@ def test_a_reduced_decode_is_sampled_by_the_extent_that_it_covers(photo: bytes) 
     whole = resample(decode(body).pixels, target, "auto")
     by_extent = Scale(full=Size(633, 425), target=target, interpolation="auto").apply(reduced).image.pixels
     assert psnr(by_extent, whole) > psnr(resample(reduced.pixels, target, "auto"), whole) + 3
+
+
+KERNELS = {
+    "box": Pil.Resampling.BOX,
+    "bilinear": Pil.Resampling.BILINEAR,
+    "bicubic": Pil.Resampling.BICUBIC,
+    "lanczos3": Pil.Resampling.LANCZOS,
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("target", [(173, 91), (41, 300), (700, 800)])
+def test_a_kernel_is_pillows(kernel: Any, target: tuple[int, int], photo: bytes) -> None:
+    def scaled(pixels: Any) -> Any:
+        operation = Resize(width=target[0], height=target[1], fit="fill", kernel=kernel)
+        return operation.apply(Image(pixels)).image.pixels
+
+    rgb = np.ascontiguousarray(decode(photo).pixels[:301, :407])
+    method = KERNELS[kernel]
+    assert np.array_equal(scaled(rgb), np.asarray(Pil.fromarray(rgb).resize(target, method)))
+    gray = np.ascontiguousarray(rgb[..., 1])
+    assert np.array_equal(scaled(gray), np.asarray(Pil.fromarray(gray).resize(target, method)))
+    opaque = np.dstack((rgb, np.full(gray.shape, 255, np.uint8)))
+    assert np.array_equal(scaled(opaque)[..., :3], scaled(rgb))
+    assert (scaled(opaque)[..., 3] == 255).all()
+    floats = gray.astype(np.float32) / 255
+    expected = np.asarray(Pil.fromarray(floats).resize(target, method))
+    assert np.array_equal(scaled(floats), np.clip(expected, 0, 1))
+    deep = gray.astype(np.uint16) * 257
+    expected = np.asarray(Pil.fromarray(deep.astype(np.float32)).resize(target, method))
+    assert np.array_equal(scaled(deep), np.rint(np.clip(expected, 0, 65_535)).astype(np.uint16))
+
+
+def test_the_nearest_kernel_is_opencvs_and_premultiplies_nothing() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 4), np.uint8)
+    expected = cv2.resize(pixels, (17, 31), interpolation=cv2.INTER_NEAREST_EXACT)
+    operation = Resize(width=17, height=31, fit="fill", kernel="nearest")
+    assert np.array_equal(operation.apply(Image(pixels)).image.pixels, expected)
+
+
+def test_a_kernel_and_an_interpolation_contradict_each_other() -> None:
+    with pytest.raises(InvalidParameter, match="can't both be meant"):
+        Resize(width=9, kernel="box", interpolation="area")
+    assert Resize(width=9, kernel="box").need(Need(color=False), Size(90, 90)) == Need(color=False)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

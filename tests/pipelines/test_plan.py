@@ -198,6 +198,9 @@ def test_estimates_grow_with_the_work() -> None:
     assert seconds("grayscale/resize:256") < seconds("resize:256")
     assert seconds("invert", **large) > 10 * seconds("invert")
     assert memory("resize:256") < memory("gaussian:2/resize:256")
+    clear = {"mode": "rgba", "has_alpha": True, "format": "png"}
+    assert memory("gaussian:2", **clear) > 9 * 2040 * 1536 * 4 > 2 * memory("gaussian:2", format="png")
+    assert memory("gaussian:2", **clear) <= memory("gaussian:2", **clear, depth=16) < 2 * memory("gaussian:2", **clear)
     assert memory("", **large) >= 8000 * 6000 * 3
     assert memory("", format="png", depth=16) == 2 * memory("", format="png")
 

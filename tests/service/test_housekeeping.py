@@ -12,6 +12,7 @@ import anyio
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from pixelmill.errors import InvalidParameter, LimitExceeded, NotFound, PixelmillError
 from pixelmill.jobs.model import Job, State
@@ -197,3 +198,30 @@ async def test_wild_cards_stand_for_a_bounded_number_of_files(
             await service.submit("ann", Pipeline.parse("grayscale"), sources=[f"file://{root}/*.jpg"])
         job, _ = await service.submit("ann", Pipeline.parse("grayscale"), sources=[f"file://{root}/[0-3].jpg"])
         assert (await finished(service, job)).counts.succeeded == 4
+
+
+async def test_a_font_is_one_of_the_configured_folder_by_name(tmp_path: Path, pictures: list[bytes]) -> None:
+    folder = tmp_path / "fonts"
+    folder.mkdir()
+    body = ImageFont.load_default(20).path.getvalue()  # type: ignore[union-attr]  # a FreeTypeFont of bytes
+    (folder / "own.ttf").write_bytes(body)
+    (folder / "broken.ttf").write_bytes(body[:50])
+    (tmp_path / "secret.ttf").write_bytes(body)
+    async with running(tmp_path / "data", fonts=folder) as service:
+        pipeline = Pipeline().text("Sunday", font="own.ttf")
+        written = await service.process("ann", pipeline, pictures[0])
+        built_in = await service.process("ann", Pipeline().text("Sunday"), pictures[0])
+        assert written.outcome.bytes == built_in.outcome.bytes  # it is the same font
+        job, _ = await service.submit("ann", pipeline, uploads=[await upload(service, "ann", "a.jpg", pictures[0])])
+        assert "own.ttf" not in job.pipeline
+        (folder / "own.ttf").unlink()  # what was resolved stays
+        assert (await finished(service, job)).state is State.SUCCEEDED
+        for name in ("../secret.ttf", str(tmp_path / "secret.ttf"), "none.ttf", ".ttf", "broken.ttf", "file:///x.ttf"):
+            with pytest.raises(InvalidParameter, match="text: "):
+                await service.process("ann", Pipeline().text("a", font=name), pictures[0])
+
+
+async def test_without_a_folder_of_fonts_no_file_is_read(tmp_path: Path, pictures: list[bytes]) -> None:
+    async with running(tmp_path / "data") as service:
+        with pytest.raises(InvalidParameter, match="known are aileron"):
+            await service.process("ann", Pipeline().text("a", font="own.ttf"), pictures[0])

@@ -22,7 +22,6 @@ from pixelmill.api.schemas import (
     TaskList,
 )
 from pixelmill.jobs.model import State
-from pixelmill.pipelines.spec import Pipeline
 
 MAX_PAGE = 1_000
 
@@ -79,7 +78,7 @@ async def submit_job(call: Call) -> Response:
     assert intake.pipeline is not None, "job_intake() refuses a job without a pipeline"
     job, created = await call.service.submit(
         call.owner,
-        Pipeline.parse(intake.pipeline),
+        call.pipeline(intake.pipeline),
         uploads=intake.uploads,
         sources=intake.sources,
         name=intake.name,

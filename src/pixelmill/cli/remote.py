@@ -22,7 +22,7 @@ from pixelmill.cli.explain import explain
 from pixelmill.cli.inputs import EXTENSIONS, Input, Inputs
 from pixelmill.cli.outputs import Clash, Destination, Target, exists_error, extension
 from pixelmill.cli.progress import Bar, is_shown
-from pixelmill.cli.run import Printer, image_file, parse_pipeline, with_output_format
+from pixelmill.cli.run import Printer, files_of, parse_pipeline, with_output_format
 from pixelmill.cli.settings import limits
 from pixelmill.cli.work import Report, Rules, detail, expected, failed, keep, there
 from pixelmill.config import Settings
@@ -33,6 +33,7 @@ from pixelmill.jobs.model import Priority
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.sources import read_file
+from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.named import SourceStores, names_bucket, read_limited
 from pixelmill.storage.opening import bucket_of
 from pixelmill.storage.options import StoreSpec
@@ -61,7 +62,7 @@ class Wanted:
 
 def run_remote(wanted: Wanted, settings: Settings) -> None:
     """Run it; raises :class:`typer.Exit` if any source failed."""
-    parse_pipeline(wanted.pipeline)  # a mistake is told before anything is started
+    parse_pipeline(wanted.pipeline, settings)  # a mistake is told before anything is started
     # Before the event loop, and before obstore starts threads.
     zygote = None if wanted.explain else prefork()
     printer = asyncio.run(_run(wanted, settings, zygote))
@@ -73,7 +74,7 @@ async def _run(wanted: Wanted, settings: Settings, zygote: ZygoteProcess | None)
     buckets = _Buckets(wanted, settings)
     found, uris = await buckets.expand(settings["max_bytes"])
     destination, place = buckets.destination(found)
-    pipeline = with_output_format(parse_pipeline(wanted.pipeline), destination)
+    pipeline = with_output_format(parse_pipeline(wanted.pipeline, settings), destination)
     check = limits(settings).check_bytes
     if wanted.explain:
         first = found.items[0]
@@ -100,7 +101,7 @@ async def _run(wanted: Wanted, settings: Settings, zygote: ZygoteProcess | None)
         ],
         pipeline=pipeline.to_json(),
         rules=rules,
-        images={reference: image_file(reference) for reference in pipeline.images()},
+        images=files_of(pipeline),
         limits=limits(settings),
         timeout_s=settings["timeout"],
         max_attempts=settings["max_attempts"],
@@ -134,7 +135,7 @@ async def _pooled(
 
     with Bar("run", len(work.sources), shown=is_shown(progress)) as bar, ended_by_sigterm():
         printer.bar = bar
-        batch = _RemoteBatch(work, fetch, place, runner, printer.take)
+        batch = _RemoteBatch(work, Pipeline.parse(work.pipeline), fetch, place, runner, printer.take)
         try:
             await pool.start()
             await batch.run(workers + LANES_MORE)
@@ -242,12 +243,14 @@ class _RemoteBatch:
     def __init__(
         self,
         work: Work,
+        pipeline: Pipeline,
         fetch: Callable[[int], Awaitable[bytes | Path]],
         place: _Place | None,
         runner: Runner,
         take: Callable[[Report, bytes | None], None],
     ) -> None:
         self._work, self._fetch, self._place, self._runner, self._take = work, fetch, place, runner, take
+        self._pipeline = pipeline
         self._numbers = iter(range(len(work.sources)))
 
     async def run(self, lanes: int) -> None:
@@ -295,17 +298,17 @@ class _RemoteBatch:
 
     async def _there(self, target: Target) -> str | None:
         """The result that exists and must not be replaced, as far as its name is known."""
+        rules = self._work.rules
         if self._place is None:
-            return there(self._work.rules, target)
-        key = None if self._work.rules.clash == "overwrite" else expected(self._work.rules, target)
-        if key is None:
-            return None
-        store, own = self._place.at(key)
-        try:
-            await store.head(own)
-        except ObjectNotFound:
-            return None
-        return self._place.uri(key)
+            return there(rules, self._pipeline, target)
+        for key in expected(rules, self._pipeline, target):
+            store, own = self._place.at(key)
+            try:
+                await store.head(own)
+            except ObjectNotFound:
+                continue
+            return self._place.uri(key)
+        return None
 
     async def _put(self, place: _Place, number: int, target: Target, outcome: Outcome) -> Report:
         rules = self._work.rules

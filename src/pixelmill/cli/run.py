@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -88,7 +88,7 @@ def run(
         raise ConfigError("--overwrite and --skip-existing can't both be meant.")
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
-    parsed = with_output_format(parse_pipeline(pipeline), destination)
+    parsed = with_output_format(parse_pipeline(pipeline, settings), destination)
     if explain:
         from pixelmill.cli.explain import explain as print_plan
 
@@ -120,27 +120,47 @@ def _settings(
     return options.settings(assignments or (), workers=workers, timeout=timeout)
 
 
-def parse_pipeline(text: str) -> Pipeline:
+def parse_pipeline(text: str, settings: Settings) -> Pipeline:
     """The pipeline; raises :class:`PipelineError`."""
+    from pixelmill.cli.settings import presets
     from pixelmill.pipelines.spec import Pipeline
 
     if not text.strip():
         raise ConfigError("The pipeline is empty (an unset variable, perhaps). To only encode, write format:webp.")
-    return Pipeline.parse(text)
+    return Pipeline.parse(text, presets=presets(settings))
 
 
 def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline:
     """The pipeline with the format that the destination's extension asks for; they must not contradict each other."""
+    from pixelmill.images.encoders import AUTO
+
     wanted, given = destination.format, pipeline.output.format
     if wanted is None or wanted == given:
         return pipeline
     if given is None:
         return pipeline.format(wanted)
+    if given == AUTO:
+        return _narrowed(pipeline, wanted, destination)
     assert destination.path is not None
     raise ConfigError(
         f"The pipeline ends in format:{given}, but -o {destination.uri or destination.path} has the extension of "
         f"{wanted}. Change one of them."
     )
+
+
+def _narrowed(pipeline: Pipeline, wanted: str, destination: Destination) -> Pipeline:
+    """``format:auto`` that may choose what the file's name asks for alone: quality and losslessness stay its choice."""
+    from pixelmill.images.encoders import AUTO, Acceptable, AutoOptions
+
+    options = pipeline.output.options
+    assert isinstance(options, AutoOptions)
+    if wanted not in (options.accept or get_args(Acceptable)):
+        possible = ", ".join(options.accept or get_args(Acceptable))
+        raise ConfigError(
+            f"The pipeline ends in format:auto, which may choose {possible}, but -o {destination.path} has the "
+            f"extension of {wanted}. Change one of them."
+        )
+    return pipeline.format(AUTO, accept=[wanted], quality=options.quality, background=options.background)
 
 
 def _work(
@@ -163,18 +183,30 @@ def _work(
         ],
         pipeline=pipeline.to_json(),
         rules=Rules(pipeline.output.format, clash, secrets.token_hex(6), data_to_files, detailed),
-        images={reference: image_file(reference) for reference in pipeline.images()},
+        images=files_of(pipeline),
         limits=limits(settings),
         timeout_s=settings["timeout"],
         max_attempts=settings["max_attempts"],
     )
 
 
-def image_file(reference: str) -> Path:
-    """The file of an image that the pipeline names."""
+def files_of(pipeline: Pipeline) -> dict[str, Path]:
+    """The files of images and fonts that a pipeline names."""
+    images = {reference: _image_file(reference) for reference in pipeline.images()}
+    return images | {reference: _font_file(reference) for reference in pipeline.font_references}
+
+
+def _image_file(reference: str) -> Path:
     path = Path(reference.removeprefix("file://"))
     if not path.is_file():
         raise PipelineError(f"The pipeline names the image {reference}, but there is no such file here.")
+    return path
+
+
+def _font_file(reference: str) -> Path:
+    path = Path(reference.removeprefix("file://"))
+    if not path.is_file():
+        raise PipelineError(f"The pipeline names the font {reference}, which is no built-in family, and no file here.")
     return path
 
 

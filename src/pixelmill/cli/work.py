@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pixelmill.cli.outputs import Clash, Target, exists_error, extension, write
 from pixelmill.errors import PixelmillError, error_to_dict
+from pixelmill.images.encoders import AUTO, Acceptable
 from pixelmill.images.formats import format_of_name
 from pixelmill.images.image import Size
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
@@ -81,7 +83,7 @@ def attempt(
 ) -> tuple[Report, Outcome | None]:
     """Run one source and write what it gives; failures are reports."""
     try:
-        before = there(rules, target)
+        before = there(rules, pipeline, target)
         if before is not None:
             if rules.clash == "skip":
                 return Report(number, "skipped", output=before), None
@@ -92,18 +94,29 @@ def attempt(
         return failed(number, error), None
 
 
-def there(rules: Rules, target: Target) -> str | None:
+def there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
     """The result file, if it exists and must not be replaced; as far as its name is known before the work."""
-    path = None if rules.clash == "overwrite" else expected(rules, target)
-    return path if path is not None and os.path.lexists(path) else None
+    return next((path for path in expected(rules, pipeline, target) if os.path.lexists(path)), None)
 
 
-def expected(rules: Rules, target: Target) -> str | None:
-    """Where the result will go, as far as that is known before the work."""
+def expected(rules: Rules, pipeline: Pipeline, target: Target) -> list[str]:
+    """Where a result may be that must not be replaced, as far as that is known before the work."""
+    if rules.clash == "overwrite":
+        return []
+    if gives_data_only(pipeline):
+        return [_data_file(target)] if target.stem is not None and rules.data_to_files else []
     if target.path is not None or target.stem is None:
-        return target.path
+        return [] if target.path is None else [target.path]
+    if rules.format == AUTO:
+        # Chosen only when the pixels are there; without --skip-existing, writing refuses the name that it comes to.
+        names: Sequence[str] = get_args(Acceptable) if rules.clash == "skip" else ()
+        return [f"{target.stem}{extension(name, target.name)}" for name in names]
     guess = rules.format or getattr(format_of_name(target.name), "name", None)
-    return None if guess is None else target.stem + extension(guess, target.name)
+    return [] if guess is None else [target.stem + extension(guess, target.name)]
+
+
+def _data_file(target: Target) -> str:
+    return f"{target.stem}.json"
 
 
 def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
@@ -114,7 +127,7 @@ def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
         output = target.path or f"{target.stem}{extension(outcome.format, target.name)}"
         write(output, outcome.bytes, rules.clash, part)
     if part is not None and outcome.data and rules.data_to_files:
-        data_file = f"{target.stem}.json"
+        data_file = _data_file(target)
         text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
         write(data_file, text.encode(), rules.clash, part)
     shown = detail(outcome) if rules.detailed else None
@@ -124,7 +137,7 @@ def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
 def detail(outcome: Outcome) -> dict[str, Any]:
     """What ``--json`` prints of an outcome."""
     document = outcome.to_dict()
-    shown = {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}
+    shown = {name: document[name] for name in ("format", "size", "source_size", "frames", "data", "timings")}
     return {**shown, "bytes": None if outcome.bytes is None else len(outcome.bytes)}
 
 

@@ -1,8 +1,8 @@
 """The sizes a JPEG can be decoded at, and how much of the picture such a decode covers.
 
 Arithmetic only, shared by decoder and planner. libjpeg-turbo can scale while decoding by M/8; 1/8, 1/4, 3/8, 1/2 and 1
-are worth it (``bench/image_codecs.py``): 3/8 decodes as fast as 4/8 and leaves 44 % fewer pixels to resample, while 5/8
-to 7/8 cost more than a full decode, because only powers of two have vector code.
+are worth it (``bench/codecs/settings.py``): 3/8 decodes as fast as 4/8 and leaves 44 % fewer pixels to resample, while
+5/8 to 7/8 cost more than a full decode, because only powers of two have vector code.
 
 A scaled decode rounds its size up: 997 rows at 1/2 become 499 that stand for 498.5. Who resamples such an image must
 map the 498.5 rows that are real, or the result is shifted by up to half a pixel (5 to 16 dB in PSNR); :func:`extent`

@@ -55,7 +55,7 @@ class Watermark(WithSecondImage):
     def facts(self) -> Facts:
         """A copy, and blending below the mark."""
         share = 1.0 if self.tile else self.scale**2
-        cost = (8.0 if self.blend == "normal" else 18.0) + 4.0 * self.tile
+        cost = 8.0 if self.blend == "normal" else 18.0
         return Facts("whole", "self-exact", ns_per_pixel=0.1 + cost * share, memory_factor=3.0)
 
     def need(self, after: Need, size: Size) -> Need:

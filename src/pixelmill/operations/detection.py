@@ -7,39 +7,30 @@ top, width and height.
 from __future__ import annotations
 
 import functools
-import threading
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import cv2
 import numpy as np
-from cv2.data import haarcascades
 from numpy.typing import NDArray
 from pydantic import Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Size
 from pixelmill.operations.drawing import channels_with_color, in_color, line_width, outlined, painted
-from pixelmill.operations.matching import Keypoints, Match, Method, find_keypoints, match_keypoints, shrunk
+from pixelmill.operations.face_search import MIN_SIZE, Box, box_on, find_faces
+from pixelmill.operations.matching import Keypoints, Match, Method, find_keypoints, match_keypoints
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, ImageParameter
 from pixelmill.operations.pixels import filtered, fit_depth, full_scale, gray8_of
 from pixelmill.operations.resample import resample
 from pixelmill.operations.second_image import WithSecondImage
 
-Box: TypeAlias = tuple[int, int, int, int]
-
 MAX_LISTED = 200
 """Keypoints that are told, and faces; counts are of all."""
 _MAX_LINES = 200
 """Lines between two images; more can't be told apart."""
-_FACE_PIXELS = 32
-"""Side of the smallest face in what is searched: the cascade's window has 20, and some detail must be left."""
 _LEAST_CODE = 21
 """Modules a side of the smallest QR code: smaller images hold none."""
-_CASCADE = "haarcascade_frontalface_alt2.xml"
-"""Of OpenCV's frontal cascades, the one with the fewest false alarms on photographs."""
-_here = threading.local()  # a cascade must not be used by two threads at once
 
 
 class Faces(Operation):
@@ -72,7 +63,7 @@ class Faces(Operation):
         json_schema_extra={"unit": "hits"},
     )
     min_size: float = Field(
-        default=0.05,
+        default=MIN_SIZE,
         ge=0.01,
         le=1,
         description="Smallest face",
@@ -86,7 +77,7 @@ class Faces(Operation):
     def facts(self) -> Facts:
         """Windows of all sizes; grouped over the whole image."""
         kind: Literal["analysis", "whole"] = "analysis" if self.mode == "data" else "whole"
-        return Facts(kind, "self-exact", ns_per_pixel=60.0 * max(1.0, 0.05 / self.min_size), memory_factor=3.0)
+        return Facts(kind, "self-exact", ns_per_pixel=50.0 * max(1.0, (0.05 / self.min_size) ** 1.3), memory_factor=2.0)
 
     def size(self, size: Size) -> Size:
         """The square of crop; otherwise the same."""
@@ -98,7 +89,7 @@ class Faces(Operation):
 
     def apply(self, image: Image) -> Step:
         """Search; ``count`` and ``boxes`` are the data."""
-        boxes = self._search(image)
+        boxes = find_faces(image, scale=self.scale, neighbors=self.neighbors, min_size=self.min_size)
         data = {"count": len(boxes), "boxes": [list(box) for box in boxes[:MAX_LISTED]]}
         if self.mode == "draw":
             return Step(outlined(image, boxes, self.color), data)
@@ -107,16 +98,6 @@ class Faces(Operation):
         if self.mode == "crop":
             return Step(_cropped(image, boxes[0] if boxes else None, self.side), data)
         return Step(image, data)
-
-    def _search(self, image: Image) -> list[Box]:
-        ratio = _FACE_PIXELS / max(1.0, self.min_size * min(image.size))
-        gray, scale = shrunk(gray8_of(image.pixels), max(1, round(max(image.size) * ratio)))
-        least = max(1, round(self.min_size * min(gray.shape)))
-        hits = _cascade().detectMultiScale(
-            cv2.equalizeHist(gray), scaleFactor=self.scale, minNeighbors=self.neighbors, minSize=(least, least)
-        )
-        boxes = [_box_on(image.size, *(np.array(hit).reshape(2, 2) / scale).ravel()) for hit in hits]
-        return sorted(boxes, key=lambda box: (-box[2] * box[3], box))
 
 
 class Features(Operation):
@@ -144,8 +125,9 @@ class Features(Operation):
 
     def facts(self) -> Facts:
         """The strongest of the whole image."""
-        cost = {"orb": 15.0, "sift": 150.0, "akaze": 150.0}[self.method]
-        return Facts("whole" if self.draw else "analysis", "approximate", ns_per_pixel=cost, memory_factor=30.0)
+        cost = {"orb": 6.0, "sift": 55.0, "akaze": 42.0}[self.method]
+        memory = {"orb": 3.6, "sift": 79.0, "akaze": 31.0}[self.method]
+        return Facts("whole" if self.draw else "analysis", "approximate", ns_per_pixel=cost, memory_factor=memory)
 
     def channels(self, channels: int) -> int:
         """Color where they are drawn."""
@@ -206,7 +188,9 @@ class MatchImages(WithSecondImage):
     def facts(self) -> Facts:
         """Keypoints of two images, and each descriptor with each."""
         kind: Literal["analysis", "whole"] = "whole" if self.draw else "analysis"
-        return Facts(kind, "approximate", ns_per_pixel=300.0, memory_factor=40.0)
+        cost = {"orb": 29.0, "sift": 160.0, "akaze": 100.0}[self.method]
+        memory = {"orb": 17.0, "sift": 79.0, "akaze": 32.0}[self.method]
+        return Facts(kind, "approximate", ns_per_pixel=cost, memory_factor=memory)
 
     def size(self, size: Size) -> Size:
         """Twice as wide where both are drawn."""
@@ -249,7 +233,7 @@ class Codes(Operation):
     def facts(self) -> Facts:
         """Two detectors over the whole image."""
         kind: Literal["analysis", "whole"] = "whole" if self.draw else "analysis"
-        return Facts(kind, "approximate", ns_per_pixel=60.0, memory_factor=8.0)
+        return Facts(kind, "approximate", ns_per_pixel=8.0, memory_factor=4.0)
 
     def channels(self, channels: int) -> int:
         """Color where outlines are drawn."""
@@ -277,30 +261,16 @@ class Codes(Operation):
         return Step(painted(image, mask, self.color), data)
 
 
-def _cascade() -> Any:
-    """The cascade of this thread."""
-    if not hasattr(_here, "cascade"):
-        _here.cascade = cv2.CascadeClassifier(str(Path(haarcascades) / _CASCADE))
-    return _here.cascade
-
-
-def _box_on(size: Size, x: float, y: float, width: float, height: float) -> Box:
-    """Whole pixels of a box, cut off at the edges of an image; never empty."""
-    left, top = min(max(0, round(x)), size.width - 1), min(max(0, round(y)), size.height - 1)
-    right, bottom = min(size.width, round(x + width)), min(size.height, round(y + height))
-    return left, top, max(1, right - left), max(1, bottom - top)
-
-
 def _box_around(size: Size, corners: NDArray[np.float64]) -> Box:
     low, high = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    return _box_on(size, float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
+    return box_on(size, float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1]))
 
 
 def _blurred(image: Image, boxes: list[Box]) -> Image:
     """Faces, and an eighth of their size around, by a Gaussian of a quarter of their width."""
     pixels = image.pixels.copy()
     for x, y, width, height in boxes:
-        left, top, w, h = _box_on(image.size, x - width / 8, y - height / 8, 1.25 * width, 1.25 * height)
+        left, top, w, h = box_on(image.size, x - width / 8, y - height / 8, 1.25 * width, 1.25 * height)
         face: NDArray[Any] = np.ascontiguousarray(pixels[top : top + h, left : left + w])
         blur = functools.partial(
             cv2.GaussianBlur, ksize=(0, 0), sigmaX=max(1.0, width / 4), borderType=cv2.BORDER_REPLICATE

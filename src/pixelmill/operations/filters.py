@@ -34,7 +34,7 @@ class Gaussian(Operation):
         """Separable; OpenCV's kernel has about 6 sigma taps for 8 bits, 8 sigma for more (which the halo covers)."""
         halo = (round(8 * self.sigma + 1) | 1) // 2
         cost = 0.2 + 0.5 * self.sigma + 0.02 * self.sigma**2
-        return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=cost, memory_factor=2.0)
+        return Facts("local", "cv2-exact", halo=halo, ns_per_pixel=cost, memory_factor=2.0, alpha_memory_factor=8.5)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel, as sigma counts in them; luma is enough if it is afterwards."""
@@ -105,7 +105,9 @@ class Box(Operation):
     def facts(self) -> Facts:
         """Running sums: the radius costs nothing, but above 7 the sums need 32 bits."""
         cost = 0.4 if self.radius <= 7 else 0.6
-        return Facts("local", "cv2-exact", halo=self.radius, ns_per_pixel=cost, memory_factor=2.0)
+        return Facts(
+            "local", "cv2-exact", halo=self.radius, ns_per_pixel=cost, memory_factor=2.0, alpha_memory_factor=8.5
+        )
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel, as the radius counts in them; luma is enough if it is afterwards."""

@@ -19,6 +19,7 @@ from pixelmill.errors import InvalidParameter, NotApplicable
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.images.scales import extent
 from pixelmill.operations.fit import Fit, fitted, placed
+from pixelmill.operations.kernels import Kernel, scaled_by
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, Position
 from pixelmill.operations.pixels import channels_of_color, filtered, fit_depth, full_scale, is_gray_color, with_room_for
@@ -31,6 +32,8 @@ MARGIN = 1.15
 PSNR and CPU of gray 256x256 and color fit 512 (``bench/library.py``): 1.25 gives 0.1 dB more at up to 15 % more time.
 """
 _WARP_MAX_SIDE = 32_767  # OpenCV's warps address pixels with 16 bits
+
+_KERNEL_COSTS = {"box": 1.0, "bilinear": 1.4, "bicubic": 2.3, "lanczos3": 3.2}
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE, json_schema_extra={"unit": "pixels"})]
 Offset = Annotated[int, Field(ge=0, le=MAX_SIDE, json_schema_extra={"unit": "pixels"})]
@@ -59,10 +62,22 @@ class Resize(Operation):
         "nearest, linear, cubic, area: the modes of OpenCV as they are",
     )
     enlarge: bool = Field(default=False, description="Scale up images smaller than the box (fill always does)")
+    kernel: Kernel | SkipJsonSchema[None] = Field(
+        default=None,
+        description="In place of interpolation: a kernel that grows with the reduction; box, bilinear, bicubic, "
+        "lanczos3: those of Pillow, nearest: OpenCV's INTER_NEAREST_EXACT",
+    )
 
     def model_post_init(self, context: Any, /) -> None:
-        """Refuse a resize that asks for nothing."""
+        """Refuse a resize that asks for nothing, or for two ways."""
         del context
+        if self.kernel is not None and self.interpolation != "auto":
+            raise InvalidParameter(
+                f"resize: kernel={self.kernel} and interpolation={self.interpolation} can't both be meant; give one.",
+                operation="resize",
+                parameter="kernel",
+                allowed="a kernel without an interpolation",
+            )
         if self.width is None and self.height is None:
             raise InvalidParameter(
                 "resize: width and height are both missing; give at least one.",
@@ -73,11 +88,21 @@ class Resize(Operation):
 
     def facts(self) -> Facts:
         """About the cost of the low-pass; other modes are cheaper."""
-        cv2_mode = self.interpolation not in ("auto", "lanczos")
+        if self.kernel is not None and self.kernel != "nearest":
+            return Facts(
+                "geometric",
+                "self-exact",
+                ns_per_pixel=_KERNEL_COSTS[self.kernel],
+                memory_factor=3.0,
+                alpha_memory_factor=9.0,
+            )
+        cv2_mode = self.kernel is not None or self.interpolation not in ("auto", "lanczos")
         tier: Literal["cv2-exact", "self-exact", "approximate"] = "cv2-exact" if cv2_mode else "self-exact"
-        if self.interpolation == "auto":
+        if self.interpolation == "auto" and not cv2_mode:
             tier = "approximate"
-        return Facts("geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.0, memory_factor=2.5)
+        return Facts(
+            "geometric", tier, ns_per_pixel=0.5 if cv2_mode else 1.0, memory_factor=2.0, alpha_memory_factor=12.0
+        )
 
     def _fitted(self, size: Size) -> tuple[Size, Size]:
         return fitted(size, self.width, self.height, self.fit, enlarge=self.enlarge)
@@ -89,7 +114,7 @@ class Resize(Operation):
     def need(self, after: Need, size: Size) -> Need:
         """``auto`` is content with a little more than its target; the others are defined on every pixel."""
         scaled, _ = self._fitted(size)
-        if self.interpolation != "auto" or scaled == size:
+        if self.interpolation != "auto" or self.kernel is not None or scaled == size:
             return Need(color=after.color)
         least = Size(math.ceil(scaled.width * MARGIN), math.ceil(scaled.height * MARGIN))
         return Need(color=after.color, least=Size(min(least.width, size.width), min(least.height, size.height)))
@@ -99,7 +124,7 @@ class Resize(Operation):
         scaled, left = self._fitted(size)
         steps: list[Operation] = []
         if scaled != size:
-            steps.append(Scale(full=size, target=scaled, interpolation=self.interpolation))
+            steps.append(Scale(full=size, target=scaled, interpolation=self.interpolation, kernel=self.kernel))
         if left != scaled:
             x, y = (scaled.width - left.width) // 2, (scaled.height - left.height) // 2
             steps.append(Crop(x=x, y=y, width=left.width, height=left.height))
@@ -122,11 +147,12 @@ class Scale(Operation):
     full: Size
     target: Size
     interpolation: Interpolation
+    kernel: Kernel | None = None
 
     def facts(self) -> Facts:
         """Those of the resize."""
         width, height = self.target
-        return Resize(width=width, height=height, interpolation=self.interpolation).facts()
+        return Resize(width=width, height=height, interpolation=self.interpolation, kernel=self.kernel).facts()
 
     def size(self, size: Size) -> Size:
         """The target."""
@@ -138,9 +164,11 @@ class Scale(Operation):
         covered = extent(self.full, image.size)
 
         def run(pixels: NDArray[Any]) -> NDArray[Any]:
+            if self.kernel is not None:
+                return scaled_by(pixels, self.target, self.kernel)
             return resample(pixels, self.target, self.interpolation, covered)
 
-        scaled = run(image.pixels) if self.interpolation == "nearest" else filtered(image.pixels, run)
+        scaled = run(image.pixels) if "nearest" in (self.interpolation, self.kernel) else filtered(image.pixels, run)
         if scaled.dtype == np.float32:
             scaled = np.clip(scaled, 0.0, 1.0)  # ringing
         return Step(image.with_pixels(scaled))
@@ -241,7 +269,7 @@ class Rotate(Operation):
         """A copy, or a warp."""
         if self._turns is not None:
             return Facts("geometric", "cv2-exact", ns_per_pixel=0.2)
-        return Facts("geometric", "cv2-exact", ns_per_pixel=6.5, memory_factor=3.0)
+        return Facts("geometric", "cv2-exact", ns_per_pixel=6.0, memory_factor=3.0, alpha_memory_factor=10.0)
 
     def size(self, size: Size) -> Size:
         """The same, or what holds the rotated rectangle."""

@@ -25,8 +25,8 @@ from pixelmill.images import color
 from pixelmill.images.image import Image, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8
+from pixelmill.operations.fonts import built_in_font
 from pixelmill.operations.geometry import Resize
-from pixelmill.operations.lettering import built_in_font
 
 MAX_CELLS = 10_000
 MAX_COLUMNS = 1_000

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.operations.curves import map_samples
+from pixelmill.operations.parameters import Font
 
 Kind = Literal[
     "pointwise",  # one pixel in, one pixel out
@@ -42,6 +43,8 @@ class Facts:
 
     ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one
     current core. ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
+    ``alpha_memory_factor``: the same for RGBA of 8 bits, where it is more: something transparent is worked on as
+    premultiplied ``float32`` (per byte of 16 bits it is half of it).
     """
 
     kind: Kind
@@ -49,6 +52,7 @@ class Facts:
     halo: int = 0
     ns_per_pixel: float = 1.0
     memory_factor: float = 1.0
+    alpha_memory_factor: float = 0.0
 
 
 class Operation(BaseModel):
@@ -72,8 +76,21 @@ class Operation(BaseModel):
     The planner then estimates the sizes of later steps, and the executor checks them against the limits.
     """
 
+    of_file: ClassVar[bool] = False
+    """True: the executor adds to its data what metadata the source's file holds, as ``metadata``."""
+
+    frames_agree: ClassVar[Literal["first", "union"] | None] = None
+    """Where what is cut out depends on pixels: how the frames of an animation come to one rectangle.
+
+    ``first``: it is that of the first frame; ``union``: it holds those of all frames. ``box`` gives it of each.
+    """
+
     def facts(self) -> Facts:
         """Kind, tier, halo and costs."""
+        raise NotImplementedError
+
+    def box(self, image: Image) -> tuple[int, int, int, int] | None:
+        """x, y, width and height of what is cut out of a frame, None where nothing is found; see ``frames_agree``."""
         raise NotImplementedError
 
     def size(self, size: Size) -> Size:
@@ -108,6 +125,15 @@ class Operation(BaseModel):
     def with_images(self, images: Mapping[str, Image | str]) -> Operation:
         """A copy whose references are replaced by other references or by pixels."""
         del images
+        return self
+
+    def fonts(self) -> tuple[str, ...]:
+        """References of the font parameters that are no built-in families, in field order."""
+        return ()
+
+    def with_fonts(self, fonts: Mapping[str, Font | str]) -> Operation:
+        """A copy whose references are replaced by other references or by fonts."""
+        del fonts
         return self
 
     def apply(self, image: Image) -> Step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
@@ -42,9 +43,8 @@ Color: TypeAlias = Annotated[
 """Six or eight hex digits, lower case."""
 
 
-def _reference(value: Any) -> str | Image:
-    if isinstance(value, Image):
-        return value
+def reference_text(value: Any) -> str:
+    """The text of a path or URI; raises ValueError for what is none."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str):
@@ -54,12 +54,38 @@ def _reference(value: Any) -> str | Image:
     return value
 
 
+def _reference(value: Any) -> str | Image:
+    return value if isinstance(value, Image) else reference_text(value)
+
+
 ImageParameter: TypeAlias = Annotated[
     str | Image,
     PlainValidator(_reference),
     WithJsonSchema({"type": "string", "format": "image", "minLength": 1, "maxLength": MAX_REFERENCE}),
 ]
 """A reference, or pixels in their place."""
+
+BUILT_IN_FONTS = ("aileron",)
+"""Families that need no file: Pillow ships Aileron Regular (Latin letters)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Font:
+    """The bytes of a font file. Made by ``fonts.font_of``, which checks them."""
+
+    data: bytes = field(repr=False)
+
+
+def _font(value: Any) -> str | Font:
+    return value if isinstance(value, Font) else reference_text(value)
+
+
+FontParameter: TypeAlias = Annotated[
+    str | Font,
+    PlainValidator(_font),
+    WithJsonSchema({"type": "string", "format": "font", "minLength": 1, "maxLength": MAX_REFERENCE}),
+]
+"""The name of a built-in family, a reference to a font file, or a font in its place."""
 
 Position: TypeAlias = Literal[
     "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"

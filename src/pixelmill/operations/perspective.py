@@ -83,7 +83,7 @@ class Perspective(Operation):
 
     def facts(self) -> Facts:
         """A warp, and a resampling where it shrinks."""
-        return Facts("geometric", "self-exact", ns_per_pixel=8.0, memory_factor=4.0)
+        return Facts("geometric", "self-exact", ns_per_pixel=6.0, memory_factor=1.5, alpha_memory_factor=8.5)
 
     def size(self, size: Size) -> Size:
         """As asked; raises :class:`NotApplicable` where a corner lies outside the image."""

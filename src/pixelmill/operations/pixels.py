@@ -5,7 +5,7 @@ Arrays in, arrays out; nothing here writes into its input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
@@ -103,11 +103,37 @@ def filtered(pixels: Pixels, run: Callable[[NDArray[Any]], NDArray[Any]], *, kee
     """
     if pixels.ndim == 2 or pixels.shape[2] == 3 or (keeps_opaque and is_opaque(pixels)):
         return run(pixels)
+    done = run(_premultiplied(pixels))
+    result = np.empty(done.shape, pixels.dtype)
+    for band in _bands(done.shape):
+        result[band] = _straight(done[band], pixels.dtype)
+    return result
+
+
+_BAND = 1 << 16
+"""Pixels that are worked on at a time."""
+
+
+def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows, some at a time: what is only in between takes little memory then."""
+    rows = max(1, _BAND // max(1, shape[1]))
+    return (slice(start, start + rows) for start in range(0, shape[0], rows))
+
+
+def _premultiplied(pixels: Pixels) -> NDArray[np.float32]:
+    """RGBA as ``float32`` on its own scale, colors times alpha."""
     full = full_scale(pixels.dtype)
-    work = pixels.astype(np.float32)
-    work[..., :3] *= work[..., 3:] / full
-    done = run(work)
-    alpha = done[..., 3:]  # divided by before it is cut off: ringing is in the colors too
+    work = np.empty(pixels.shape, np.float32)
+    for band in _bands(pixels.shape):
+        work[band] = pixels[band]
+        work[band][..., :3] *= work[band][..., 3:] / full
+    return work
+
+
+def _straight(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Premultiplied samples on the scale of ``dtype``, undone and at that depth."""
+    full = full_scale(dtype)
+    alpha = samples[..., 3:]  # divided by before it is cut off: ringing is in the colors too
     visible = alpha > full / 131_070  # half a level of 16 bits
-    color = np.divide(done[..., :3] * full, alpha, out=np.zeros_like(done[..., :3]), where=visible)
-    return fit_depth(np.concatenate((color, alpha), axis=2), pixels.dtype)
+    color = np.divide(samples[..., :3] * full, alpha, out=np.zeros_like(samples[..., :3]), where=visible)
+    return fit_depth(np.concatenate((color, alpha), axis=2), dtype)

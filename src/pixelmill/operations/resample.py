@@ -80,7 +80,7 @@ def _halve(pixels: NDArray[Any]) -> NDArray[Any]:
     """A mean of 3x3, whose zero lies where the next step would alias most, then of 2x2; odd sides are rounded up."""
     height, width = pixels.shape[:2]
     even = np.empty((height + height % 2, width + width % 2, *pixels.shape[2:]), pixels.dtype)
-    even[:height, :width] = cv2.blur(pixels, (3, 3), borderType=cv2.BORDER_REFLECT_101)
+    cv2.blur(pixels, (3, 3), even[:height, :width], borderType=cv2.BORDER_REFLECT_101)
     if height % 2:
         even[height] = even[height - 1]
     if width % 2:

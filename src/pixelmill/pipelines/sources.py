@@ -11,7 +11,9 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pixelmill.errors import (
     InvalidURI,
@@ -22,8 +24,11 @@ from pixelmill.errors import (
     StorageUnavailable,
 )
 from pixelmill.images.decode import decode
+from pixelmill.images.header import no_such_frame
 from pixelmill.images.image import Image, ImageInfo
 from pixelmill.images.limits import Limits
+from pixelmill.operations.fonts import MAX_FONT_BYTES, font_of
+from pixelmill.operations.parameters import BUILT_IN_FONTS, Font
 
 PIXELS = "pixels"
 """The format's name of a source that was no file."""
@@ -60,8 +65,10 @@ def read_file(path: str | Path, limits: Limits) -> bytes:
     return data
 
 
-def info_of_pixels(image: Image) -> ImageInfo:
-    """The facts of pixels, as a header would tell them."""
+def info_of_pixels(image: Image, frame: int | None = None) -> ImageInfo:
+    """The facts of pixels, as a header would tell them; raises :class:`NotApplicable` for any frame but 0."""
+    if frame:
+        raise no_such_frame(PIXELS, frame, 1)
     return ImageInfo(
         format=PIXELS,
         media_type="",
@@ -128,6 +135,30 @@ def load_images(
     Errors are those of reading and decoding, and name the reference.
     """
     return {reference: _load_image(reference, given, limits) for reference in references}
+
+
+def load_fonts(references: tuple[str, ...], given: Mapping[str, Any] | None, limits: Limits) -> dict[str, Font]:
+    """The fonts that a pipeline refers to, as :func:`load_images` does with images; ``given`` may hold both.
+
+    Raises what reading raises, :class:`InvalidParameter` for a font that can't be used.
+    """
+    fonts: dict[str, Font] = {}
+    for reference in references:
+        shown = reference if len(reference) <= 120 else reference[:117] + "..."
+        value = Path(reference) if given is None else given.get(reference)
+        if not isinstance(value, bytes | Path):
+            raise ObjectNotFound(f"The font {shown!r} of the pipeline was not given to the run.", reference=shown)
+        try:
+            few = replace(limits, max_bytes=min(limits.max_bytes, MAX_FONT_BYTES))
+            data = read_file(value, few) if isinstance(value, Path) else value
+        except PixelmillError as error:
+            raise type(error)(
+                f"The font {shown!r} of the pipeline is neither a built-in family ({', '.join(BUILT_IN_FONTS)}) nor a "
+                f"file that can be read: {error.detail}",
+                **error.context,
+            ) from error
+        fonts[reference] = font_of(data, shown)
+    return fonts
 
 
 def _load_image(reference: str, given: Mapping[str, bytes | Path | Image] | None, limits: Limits) -> Image:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pixelmill.errors import ObjectExists, StorageDenied
 from pixelmill.service.settings import ServiceConfig
@@ -44,11 +46,17 @@ def installation_id(folder: Path) -> str:
         raise StorageDenied(f"{path} can't be read or written: {error.strerror}. Check the data folder.") from error
 
 
+def _shared_id(database_url: str) -> str:
+    """The same for all processes of a database, whatever user and password they have."""
+    parts = urlsplit(database_url)
+    return hashlib.sha256(f"{parts.hostname}:{parts.port}{parts.path}".encode()).hexdigest()[:32]
+
+
 async def sweeps_here(store: ObjectStore, config: ServiceConfig) -> bool:
     """Whether orphans in the store are ours to remove: to another installation, our objects would look like such."""
     if not config.store:  # in the data folder, which one service locks
         return True
-    identity = installation_id(config.data)
+    identity = _shared_id(config.database_url) if config.database_url else installation_id(config.data)
     try:
         await store.put(MARK, identity.encode(), if_absent=True)
     except ObjectExists:

@@ -6,7 +6,7 @@ with the load and nothing is buffered here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pixelmill.events.bus import EventBus
 from pixelmill.jobs.model import TaskEvent
@@ -16,10 +16,12 @@ from pixelmill.metrics import Metrics
 
 
 class Recorder:
-    """One per process."""
+    """One per process. ``ended`` is called where tasks have ended: there is room for others."""
 
-    def __init__(self, store: JobStore, bus: EventBus, metrics: Metrics) -> None:
-        self._store, self._bus, self._metrics = store, bus, metrics
+    def __init__(
+        self, store: JobStore, bus: EventBus, metrics: Metrics, ended: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._bus, self._metrics, self._ended = store, bus, metrics, ended
 
     async def emit(self, events: Sequence[TaskEvent]) -> None:
         """Record events; returns once they are durable, raises what the store raised."""
@@ -32,5 +34,7 @@ class Recorder:
                 error = (change.event.error or {}).get("type", "")
                 if error.startswith("storage-"):
                     self._metrics.store_failed("task", error)
+        if recorded.tasks:
+            self._ended()
         for job in recorded.jobs:
             self._bus.publish(job.owner, job.job)

@@ -14,15 +14,26 @@ from pixelmill.storage.options import StoreSpec
 class ServiceConfig:
     """What a service needs to know. Times are seconds, sizes bytes.
 
-    ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work.
-    ``max_queued``: tasks that may wait, all owners together. ``synchronous``: SQLite's, ``NORMAL`` survives the death
-    of the process, ``FULL`` that of the machine. ``store``: see ``open_store``; empty is ``objects`` in ``data``.
-    ``stores``: buckets that jobs may name as sources. ``link_keys``: see ``service/signing.py``.
+    ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
+    the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
+    ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
+    ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
+    in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
+    another one. ``store``: see ``open_store``; empty is ``objects`` in ``data``. ``stores``: buckets that jobs may name
+    as sources. ``link_keys``: see ``signing.py``.
     """
 
     data: Path
+    database_url: str = field(default="", repr=False)
+    queue_url: str = "sql:"
+    azure_connection: str = field(default="", repr=False)
+    events_url: str = ""
+    local_work: bool = True
+    lease_s: float = 60.0
+    metrics_port: int = 0
     workers: int = 0
     source_roots: tuple[Path, ...] = ()
+    fonts: Path | None = None
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     memory_bytes: int = 1_000_000_000

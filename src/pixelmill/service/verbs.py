@@ -113,8 +113,8 @@ class Service:
         config = self.config
         config.limits.check_bytes(len(body))
         images: dict[str, bytes | Path] = {}
-        if pipeline.images():
-            async with self._parts.blobs:
+        if pipeline.images() or pipeline.font_references:
+            async with self._parts.keep_blobs():
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
                 images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
@@ -204,13 +204,13 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
         )
-        async with self._parts.blobs if pipeline.images() else nullcontext():
+        async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
             job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
         if created:
             self._parts.bus.publish(owner, job.id)
-            self._parts.engine.wake()
+            self._parts.wake()
         return job, created
 
     async def extend(
@@ -221,7 +221,7 @@ class Service:
         tasks = await self._new_tasks(owner, uploads, sources)
         job = await self._parts.jobs.add_tasks(owner, job_id, tasks, uploads=uploads, seal=seal)
         self._parts.bus.publish(owner, job_id)
-        self._parts.engine.wake()
+        self._parts.wake()
         return job
 
     async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
@@ -287,7 +287,7 @@ class Service:
         self._take_work()
         job = await self._parts.jobs.retry(owner, job_id)
         self._parts.bus.publish(owner, job_id)
-        self._parts.engine.wake()
+        self._parts.wake()
         return job
 
     async def delete(self, owner: str, job_id: str) -> None:

@@ -11,9 +11,11 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from pixelmill import __version__, logs
+from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
 from pixelmill.fleet.load import LoadMonitor, PsutilSampler
 from pixelmill.service.housekeeping import Housekeeping
+from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
 from pixelmill.storage.opening import close_store, sweep_store
 
@@ -50,18 +52,32 @@ class Wiring:
         await self.parts.store.check()
         await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
-        recovered = await self.parts.queue.recover()
+        recovered = [] if self.parts.database.shared else await self.parts.sql_queue.recover()
         found = await self.parts.upkeep.reconcile(recovered)
         if found.interrupted or found.requeued:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
+        await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
-        await self.parts.engine.start()
-        stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
+        if self.parts.config.local_work:
+            await self.parts.engine.start()
+            stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
         self._background(self._monitor.run(), "load")
+        self._background(Follower(self.parts.event_log, self.parts.bus).run(), "follower")
+        if self.parts.releaser is not None:
+            self._background(self.parts.releaser.run(), "outbox")
+        if self.parts.cloud is not None:
+            self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run(), "intake")
         self._background(self.housekeeping.run(), "housekeeping")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
+
+    async def _open_queues(self) -> None:
+        """Those of a cloud, where one is configured."""
+        if self.parts.cloud is not None:
+            for queue in (self.parts.cloud.tasks, self.parts.cloud.events):
+                await queue.open()
+                self._stack.push_async_callback(queue.close)
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -1,10 +1,11 @@
-"""Compares decoders and encoders for each format, in CPU milliseconds.
+"""What scales, compression and effort cost, format by format, in CPU milliseconds.
 
-    python bench/image_codecs.py [--images FOLDER] [--rounds 7] [--only jxl]
+    python bench/codecs/settings.py [--images FOLDER] [--rounds 7] [--only jxl]
 
 Candidates take turns over every picture (so a disturbance hits all alike); a cell is the median over rounds, averaged
 over pictures. One thread. Without ``--images`` the photographs of scikit-image are used. These figures are why
-``images/`` uses the library it uses for each format, and only the JPEG scales of ``images/scales.py``.
+``images/scales.py`` knows only some of the JPEG scales, and for the defaults of ``images/encoders.py``. Which library
+is used for what is told by ``run.py``, beside this file.
 """
 
 from __future__ import annotations
