@@ -103,6 +103,19 @@ def test_secrets_are_not_shown(cli: Cli, bucket: Bucket) -> None:
     assert secret not in broken.stdout.decode() + broken.stderr.decode()
 
 
+def test_the_doctor_writes_to_the_store_and_says_what_is_wrong(cli: Cli, bucket: Bucket) -> None:
+    def store_line(*arguments: str) -> dict[str, str]:
+        lines = map(json.loads, cli("doctor", "--json", *arguments).stdout.splitlines())
+        found: dict[str, str] = next(line for line in lines if line["what"] == "store")
+        return found
+
+    good = store_line(*bucket.setting())
+    assert good["verdict"] == "ok", good
+    assert content(bucket) == {}
+    gone = Bucket(bucket.uri.replace("test", "gone"), bucket.options)
+    assert store_line(*gone.setting())["verdict"] == "bad"
+
+
 def test_wrong_options_are_refused_with_the_nearest_name(cli: Cli) -> None:
     options = ["--set", 'store_options={"end_point": "x"}']
     refused = cli("serve", "--port", "0", "--store", "s3://bucket/prefix", *options)
