@@ -55,6 +55,7 @@ async def measure(name: str, store: ObjectStore) -> None:
 
 
 def main() -> None:
+    """Print a line a store."""
     with tempfile.TemporaryDirectory() as folder:
         moto, azurite = Moto(Path(folder) / "moto").start(), Azurite(Path(folder) / "azurite").start()
         try:
