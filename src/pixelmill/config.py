@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pixelmill.errors import ConfigError
+from pixelmill.storage.options import StoreSpec, shown_options
 
 PREFIX = "PIXELMILL_"
 FILE_NAME = "pixelmill.toml"
@@ -175,6 +176,35 @@ def _show_tables(tables: Iterable[Mapping[str, Any]]) -> str:
 
 SECRET_MEMBERS = frozenset({"token"})
 """Members of tables that are never printed."""
+
+
+def _options(text: str) -> Mapping[str, str]:
+    """A flat object of names and values, as text."""
+    found = json.loads(text) if text.strip() else {}
+    if not isinstance(found, dict) or any(isinstance(value, dict | list) for value in found.values()):
+        raise ValueError(text)
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
+
+
+def _stores(text: str) -> Mapping[str, StoreSpec]:
+    """Stores by name: each an address, or an object with its ``uri`` and options."""
+    found = json.loads(text) if text.strip() else {}
+    if not isinstance(found, dict):
+        raise ValueError(text)  # noqa: TRY004 -- what parsers raise
+    stores: dict[str, StoreSpec] = {}
+    for name, value in found.items():
+        options = dict(_options(json.dumps(value))) if isinstance(value, dict) else {"uri": str(value)}
+        uri = options.pop("uri", "")
+        if not uri:
+            raise ValueError(text)
+        stores[name] = StoreSpec(uri, MappingProxyType(options))
+    return stores
+
+
+def _show_stores(stores: Mapping[str, StoreSpec]) -> str:
+    return json.dumps({name: {"uri": spec.uri, **shown_options(spec.options)} for name, spec in stores.items()})
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "integer": Kind("a whole number", lambda text: int(text.replace("_", "")), str),
@@ -188,9 +218,13 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "patience": Kind("a time such as 90s or 5m, or never", _patience, _show_patience),
         "tables": Kind("a JSON list of objects (a list of tables in the file)", _tables, _show_tables),
         "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
+        "options": Kind("a table of options (JSON in a variable)", _options, lambda v: json.dumps(shown_options(v))),
+        "stores": Kind("tables of stores by name (JSON in a variable)", _stores, _show_stores),
     }
 )
 LISTS = frozenset({"paths", "names", "tables"})
+TABLES = frozenset({"options", "stores"})
+"""Tables of the file, or JSON; their values may be secrets, and are never part of a message."""
 NUMBERS = frozenset({"integer", "seconds", "bytes"})
 
 
@@ -245,6 +279,29 @@ TABLE: tuple[Setting, ...] = (
         (),
         "Folders whose files jobs may name as `file://` sources; none by default.",
         "--source-root",
+    ),
+    Setting(
+        "store",
+        "text",
+        "",
+        "Where inputs and results lie: a folder (default: `objects` in the data folder), `s3://BUCKET/PREFIX`, "
+        "`gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, or `memory:` (for tests). See stores.md.",
+        "--store",
+    ),
+    Setting("store_options", "options", MappingProxyType({}), "Endpoint, region and credentials of `store`."),
+    Setting(
+        "stores",
+        "stores",
+        MappingProxyType({}),
+        "Buckets that jobs may name as sources: by name, each with its `uri` (bucket and prefix) and options.",
+    ),
+    Setting(
+        "link_keys",
+        "text",
+        "",
+        "Keys of the links that the service signs itself: `ID:SECRET,…`, the first one signs. Empty: made and kept in "
+        "the data folder.",
+        secret=True,
     ),
     Setting("fonts", "path", None, "Folder of font files that the service's pipelines may name; none by default."),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
@@ -408,6 +465,8 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     """Turn what was written into the setting's value; raises :class:`ConfigError`."""
     if isinstance(raw, (list, tuple)) and setting.kind in LISTS:
         text = _joined(setting.kind, raw)
+    elif isinstance(raw, dict) and setting.kind in TABLES:
+        text = json.dumps(raw, default=str)
     elif isinstance(raw, bool):
         text = str(raw).lower()
     else:
@@ -415,7 +474,8 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     try:
         return _checked(setting, raw, text)
     except (ValueError, OverflowError) as error:
-        shown = "that value" if setting.secret or setting.kind == "tables" else repr(text)
+        secret = setting.secret or setting.kind == "tables" or setting.kind in TABLES
+        shown = "that value" if secret else repr(text)
         raise ConfigError(
             f"{setting.name}: {shown} ({source}) is not {setting.format}. {_how_to_set(setting)}",
             setting=setting.name,
@@ -424,7 +484,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
 
 
 def _checked(setting: Setting, raw: Any, text: str) -> Any:
-    if isinstance(raw, (dict, list)) and setting.kind not in LISTS:
+    if isinstance(raw, (dict, list)) and setting.kind not in LISTS | TABLES:
         raise ValueError(text)
     value = KINDS[setting.kind].parse(text)
     in_bounds = setting.kind not in NUMBERS or (setting.low <= value <= setting.high and value < math.inf)

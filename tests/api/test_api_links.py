@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from live_service import LiveService, assert_problem
 
-from pixelmill.api.links import Links, is_public
+from pixelmill.api.far_links import Links, is_public
 from pixelmill.errors import InvalidURI, PixelmillError, SourceRefused, StorageUnavailable
 
 Start = Callable[..., LiveService]

@@ -22,6 +22,7 @@ from pixelmill.api import (
     health,
     jobs,
     join,
+    links,
     load,
     montage,
     nodes,
@@ -43,7 +44,7 @@ from pixelmill.service import Service
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
-RESOURCES = (process, uploads, jobs, montage, tasks, events, operations, presets, nodes, load, health)
+RESOURCES = (process, uploads, links, jobs, montage, tasks, events, operations, presets, nodes, load, health)
 # What a node without a hub serves.
 CONTAINER = (process, operations, load, health)
 

@@ -72,6 +72,8 @@ def task_body(task: Task) -> dict[str, Any]:
     links = {"self": here, "job": f"/v1/jobs/{quote(task.job)}", "input": f"{here}/input"}
     if task.outcome is not None:
         links["result"] = f"{here}/result"
+        if task.outcome.get("format"):
+            links["result_link"] = f"{here}/result/link"
     return {
         "id": task.id,
         "job": task.job,

@@ -1,123 +1,169 @@
-"""Bytes behind links that a caller gives: read from and put to hosts that the settings allow, and nowhere else.
-
-A link is a request that this machine makes for somebody else, so (OWASP, Server-Side Request Forgery Prevention):
-HTTPS only, to hosts that are listed, no redirects, no proxies. The name is resolved once, every address of it must be
-public, and the connection goes to an address that was looked at: a name that changes its mind changes nothing.
-"""
+"""Links that work without a token: to a result, and to put an upload. Those of stores that can't sign end here."""
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import hashlib
+from typing import Any
 
-import httpx
+from starlette.responses import Response
 
-from pixelmill.errors import InvalidURI, ObjectNotFound, SourceRefused, StorageUnavailable
-from pixelmill.targets.invocation import Link
+from pixelmill.api.body import declared_length, limited
+from pixelmill.api.dto import moment, upload_body
+from pixelmill.api.edge import Call
+from pixelmill.api.naming import clean_name, content_disposition
+from pixelmill.api.ranges import ranged
+from pixelmill.api.responses import json_response
+from pixelmill.api.routes import BINARY, Routes, content_of, parameter, path_id
+from pixelmill.api.schemas import TASK_ID, UPLOAD_ID, LinkBody, LinkWanted, UploadBody, UploadDone, UploadLinkBody
+from pixelmill.api.tasks import SANDBOX
+from pixelmill.errors import LimitExceeded
+from pixelmill.service.links import DEFAULT_S, LONGEST_S, Link
 
-WITHIN_S = 60.0
-CONNECT_S = 10.0
-MAX_URL = 8_192
+routes = Routes("links")
+
+_BYTES = {"application/octet-stream": dict(BINARY), "image/*": dict(BINARY)}
+_KEY = parameter("key", "The object", {"type": "string"}, where="path", example="results", must=True)
+_SIGNED = (
+    _KEY,
+    parameter("method", "What the link is for", {"enum": ["GET", "PUT"]}, must=True),
+    parameter("expires", "Seconds since the epoch", {"type": "integer"}, must=True),
+    parameter("max_bytes", "Most bytes that are taken", {"type": "integer"}),
+    parameter("name", "What a download is called", {"type": "string"}),
+    parameter("type", "Its media type", {"type": "string"}),
+    parameter("key_id", "The key of the signature", {"type": "string"}, must=True),
+    parameter("signature", "HMAC-SHA256 of all the others", {"type": "string"}, must=True),
+)
 
 
-class Links:
-    """``hosts``: exact names, or ``.example.com`` for all below it. ``private``: also HTTP and private addresses."""
+def _link_body(link: Link) -> dict[str, Any]:
+    return {
+        "url": link.url,
+        "method": link.method,
+        "headers": dict(link.headers),
+        "expires": moment(link.expires),
+    }
 
-    def __init__(self, hosts: Sequence[str], *, private: bool = False) -> None:
-        self._hosts = [host.lower() for host in hosts]
-        self._private = private
 
-    def check(self, link: str) -> httpx.URL:
-        """The address, if its form and host are allowed; raises :class:`InvalidURI`, :class:`SourceRefused`."""
-        if len(link) > MAX_URL:
-            raise InvalidURI(f"The link has {len(link):,} characters, the limit is {MAX_URL:,}.")
-        try:
-            url = httpx.URL(link)
-        except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-            raise InvalidURI(f"The link can't be understood: {error}.") from error
-        host = url.host.rstrip(".").lower()
-        if not host or url.userinfo:
-            raise InvalidURI("A link needs a host, and no user name.")
-        if url.scheme != "https" and not (self._private and url.scheme == "http"):
-            raise SourceRefused("Links must be https.")
-        if not any(host.endswith(name) if name.startswith(".") else host == name for name in self._hosts):
-            raise SourceRefused(
-                f"This service may not use links to {host[:100]}: its setting link_hosts does not list that host."
+@routes.add(
+    "GET",
+    "/v1/tasks/{task_id}/result/link",
+    scope="jobs:read",
+    summary="Make a link to the result of a task",
+    problems=(400, 404, 409),
+    model=LinkBody,
+    parameters=(
+        path_id("task_id", TASK_ID),
+        parameter(
+            "expires",
+            f"Seconds that the link works; {DEFAULT_S} if not given",
+            {"type": "integer", "minimum": 1, "maximum": LONGEST_S},
+        ),
+    ),
+)
+async def get_result_link(call: Call) -> Response:
+    """Whoever has the link can take the image without a token, until it expires or the result is removed.
+
+    From a bucket the link is the cloud's own, and no bytes pass through the service; from a folder it is one of this
+    service, and has no host. With temporary credentials a bucket's link ends with them, if that is sooner.
+    """
+    expires = call.number("expires", DEFAULT_S, 1, LONGEST_S)
+    link = await call.service.links.result(call.owner, call.path("task_id"), expires)
+    return json_response(_link_body(link), headers={"cache-control": "no-store"})
+
+
+@routes.add(
+    "POST",
+    "/v1/uploads/link",
+    scope="jobs:write",
+    summary="Make a link to upload a file by",
+    problems=(400, 413, 415),
+    model=UploadLinkBody,
+    status=201,
+    body=content_of(LinkWanted),
+)
+async def make_upload_link(call: Call) -> Response:
+    """PUT the bytes to `url` with all of `headers`, then complete the upload; it can be used by jobs from then on.
+
+    A link of this service takes `max_bytes` at most; a bucket's takes more, and completing it then deletes them.
+    """
+    wanted = await call.json(LinkWanted)
+    link = await call.service.links.upload(call.owner, wanted.expires)
+    body = {"id": link.upload, **_link_body(link), "max_bytes": link.max_bytes}
+    body["links"] = {"complete": f"/v1/uploads/{link.upload}/complete"}
+    return json_response(body, 201, {"cache-control": "no-store"})
+
+
+@routes.add(
+    "POST",
+    "/v1/uploads/{upload_id}/complete",
+    scope="jobs:write",
+    summary="Complete an upload that was put by a link",
+    problems=(400, 404, 409, 413, 415, 507),
+    model=UploadBody,
+    status=201,
+    parameters=(path_id("upload_id", UPLOAD_ID),),
+    body=content_of(UploadDone),
+)
+async def complete_upload(call: Call) -> Response:
+    """Checks the size and keeps the bytes as they are now. A second call gives the same upload."""
+    done = await call.json(UploadDone)
+    made = await call.service.links.complete(call.owner, call.path("upload_id"), clean_name(done.name))
+    return json_response(upload_body(made), 201)
+
+
+@routes.add(
+    "GET",
+    "/v1/objects/{key:path}",
+    scope=None,
+    summary="Download by a link of this service",
+    problems=(403, 404, 503),
+    answers={
+        200: {"description": "The bytes", "content": dict(_BYTES)},
+        206: {"description": "The range that was asked for"},
+    },
+    parameters=_SIGNED,
+)
+async def get_by_link(call: Call) -> Response:
+    """The link is made by `GET /v1/tasks/{task_id}/result/link`; an altered or expired one is refused."""
+    links, request = call.service.links, call.request
+    grant = await links.granted("GET", call.path("key"), request.query_params)
+    info, body = await links.open(grant)
+    etag = hashlib.sha256(f"{info.key}\n{info.size}\n{info.modified}".encode()).hexdigest()[:32]
+    headers = {
+        "content-type": grant.media_type or "application/octet-stream",
+        "content-disposition": content_disposition(grant.name or "object", inline=bool(grant.media_type)),
+        "cache-control": "private, no-cache",
+        "content-security-policy": SANDBOX,
+    }
+    part = lambda start, length: links.part(grant.key, start, length)  # noqa: E731 -- a name for an argument
+    return await ranged(call, body, part, info.size, f'"{etag}"', headers)
+
+
+@routes.add(
+    "PUT",
+    "/v1/objects/{key:path}",
+    scope=None,
+    summary="Upload by a link of this service",
+    problems=(403, 413, 503, 507),
+    status=201,
+    answers={201: {"description": "Stored; complete the upload now"}},
+    parameters=_SIGNED,
+    body=_BYTES,
+)
+async def put_by_link(call: Call) -> Response:
+    """The link is made by `POST /v1/uploads/link`; an altered or expired one is refused, and so are too many bytes."""
+    links = call.service.links
+    grant = await links.granted("PUT", call.path("key"), call.request.query_params)
+
+    def check(total: int) -> None:
+        if total > grant.max_bytes:
+            raise LimitExceeded(
+                f"The link takes {grant.max_bytes:,} bytes at most. Send a smaller file.",
+                limit="bytes",
+                value=total,
+                maximum=grant.max_bytes,
             )
-        return url
 
-    async def contents(self, part: bytes | Link, check: Callable[[int], None], take: Callable[[int], None]) -> bytes:
-        """The bytes of a part, fetched where it is a link. ``check`` and ``take`` bound them as they arrive."""
-        if not isinstance(part, Link):
-            check(len(part))
-            return part
-        data = bytearray()
-        async with self._answer("GET", part.url) as answer:
-            if answer.status_code != 200:
-                kind = ObjectNotFound if answer.status_code in (403, 404) else StorageUnavailable
-                raise kind(f"The link to the source was answered with status {answer.status_code}.")
-            async for chunk in answer.aiter_raw():
-                take(len(chunk))
-                data += chunk
-                check(len(data))
-        return bytes(data)
-
-    async def put(self, link: str, data: bytes, media_type: str | None) -> None:
-        """Put the result there; raises :class:`StorageUnavailable` where it is not taken."""
-        headers = {"x-ms-blob-type": "BlockBlob"}  # Azure asks for it, others don't look
-        if media_type is not None:
-            headers["content-type"] = media_type
-        async with self._answer("PUT", link, data, headers) as answer:
-            if answer.status_code not in (200, 201, 204):
-                raise StorageUnavailable(f"The link for the result was answered with status {answer.status_code}.")
-
-    @asynccontextmanager
-    async def _answer(
-        self, method: str, link: str, data: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> AsyncIterator[httpx.Response]:
-        url = self.check(link)
-        address = await self._address(url.host, url.port or (443 if url.scheme == "https" else 80))
-        pinned = url.copy_with(host=address)
-        sent = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **(headers or {})}
-        timeout = httpx.Timeout(WITHIN_S, connect=CONNECT_S)
-        try:
-            async with (
-                asyncio.timeout(WITHIN_S),
-                httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client,
-                # The certificate must be that of the name, though the connection goes to a number.
-                client.stream(
-                    method, pinned, content=data, headers=sent, extensions={"sni_hostname": url.host}
-                ) as answer,
-            ):
-                yield answer
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise StorageUnavailable(f"The link to {url.host} could not be used: {type(error).__name__}.") from error
-
-    async def _address(self, host: str, port: int) -> str:
-        """One address of the host; raises :class:`SourceRefused` if any of them is not public."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError, TimeoutError) as error:
-            raise StorageUnavailable(f"The host {host[:100]} of the link can't be found.") from error
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
-            if not self._private and not is_public(address):
-                raise SourceRefused(f"The host {host[:100]} of the link is at an address that is not public.")
-        return addresses[0]
-
-
-def is_public(address: str) -> bool:
-    """True for an address of the Internet, also where IPv6 wraps one of IPv4."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
-            return is_public(str(inner))
-        if ip in ipaddress.ip_network("64:ff9b::/96"):
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-    return ip.is_global and not ip.is_multicast
+    check(declared_length(call.request) or 0)
+    await links.put(grant, limited(call.chunks(), check))
+    return Response(status_code=201)

@@ -19,6 +19,7 @@ Errors are problem documents (RFC 9457); `type` is stable, and explained where i
 TAGS = [
     {"name": "process", "description": "One image now"},
     {"name": "uploads", "description": "Bytes that wait to be used by a job"},
+    {"name": "links", "description": "Bytes without a token, for a time"},
     {"name": "jobs", "description": "Many images, durable"},
     {"name": "tasks", "description": "One source through one pipeline, within a job"},
     {"name": "events", "description": "What happens, live (server-sent events)"},

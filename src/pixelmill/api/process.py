@@ -13,7 +13,7 @@ from starlette.responses import Response
 from pixelmill.api.body import collect, declared_length, media_type, read_json
 from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
-from pixelmill.api.links import Links
+from pixelmill.api.far_links import Links
 from pixelmill.api.naming import clean_name, content_disposition, result_name
 from pixelmill.api.negotiation import negotiated
 from pixelmill.api.responses import json_bytes, json_response

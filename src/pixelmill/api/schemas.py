@@ -170,6 +170,23 @@ class UploadBody(Answer):
     expires: Moment
 
 
+class LinkBody(Answer):
+    """An address that works without a token until it expires; without a host it is one of this service."""
+
+    url: Annotated[str, Field(examples=["https://bucket.s3.eu-central-1.amazonaws.com/results/…?X-Amz-Signature=…"])]
+    method: Literal["GET", "PUT"]
+    headers: Annotated[dict[str, str], Field(description="To be sent with the request")]
+    expires: Moment
+
+
+class UploadLinkBody(LinkBody):
+    """A link to put the bytes of a new upload by. ``links.complete`` is where to say that it is done."""
+
+    id: Annotated[str, Field(examples=[UPLOAD_ID])]
+    max_bytes: Annotated[int, Field(examples=[100000000])]
+    links: dict[str, str]
+
+
 class ProcessedBody(Answer):
     """The outcome of one image as JSON. ``image`` holds the bytes in Base64 where JSON with the image was asked for."""
 
@@ -277,6 +294,20 @@ class JobRequest(Wanted):
     priority: PriorityName = "normal"
     tags: dict[str, str] = {}
     sealed: bool = True
+
+
+class LinkWanted(Wanted):
+    """A link to upload by; ``expires`` is how many seconds it works."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"expires": 900}]})
+    expires: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 3600
+
+
+class UploadDone(Wanted):
+    """The bytes are there; ``name`` is the file's."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "beach.jpg"}]})
+    name: Annotated[str, Field(max_length=1_000)] = ""
 
 
 class MoreTasks(Wanted):

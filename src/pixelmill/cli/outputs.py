@@ -25,6 +25,8 @@ class Destination:
 
     kind: Literal["file", "folder", "stdout", "none"]
     path: Path | None = None
+    uri: str = ""
+    """As it was written, where it is in a bucket; the path is a key then."""
 
     @property
     def format(self) -> str | None:

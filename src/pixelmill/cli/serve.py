@@ -14,6 +14,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback needs tokens.")] = None,
     port: Annotated[str | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder of database and objects.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Where inputs and results lie: a folder, s3://…, gs://… or az://….")
+    ] = None,
     workers: Annotated[str | None, typer.Option(help="Pool processes for batch work; 0 is one a core.")] = None,
     source_root: Annotated[
         list[str] | None, typer.Option(help="Folder whose files jobs may name as file:// sources (repeatable).")
@@ -40,6 +43,7 @@ def serve(
         host=host,
         port=port,
         data=data,
+        store=store,
         workers=workers,
         source_roots=source_root,
         insecure=insecure,

@@ -75,6 +75,10 @@ def service_config(settings: Settings) -> ServiceConfig:
         gate=settings["gate"],
         joined_gate=settings["joined_gate"],
         overflow=overflow_config(settings),
+        store=settings["store"],
+        store_options=settings["store_options"],
+        stores=settings["stores"],
+        link_keys=settings["link_keys"],
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pixelmill.engines.envelope import PREFIX as QUEUE_BODIES
 from pixelmill.errors import NotFound, PixelmillError
 from pixelmill.jobs.release import Releases
+from pixelmill.service.objects import sweeps_here
 from pixelmill.service.parts import Parts
 from pixelmill.targets.transfer import PREFIX as TRANSFERS
 
@@ -47,8 +48,9 @@ class Housekeeping:
                     next_round = time.monotonic() + ROUND_S
                     await self._alone(self.clean)
                 if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + SWEEP_S
+                    next_sweep = time.monotonic() + ROUND_S  # where it fails, not a day later
                     await self._alone(self.sweep)
+                    next_sweep = time.monotonic() + SWEEP_S
             except PixelmillError as error:
                 log.warning("housekeeping failed and will be tried again: %s", error, extra={"error": error.type})
             except Exception:
@@ -105,8 +107,11 @@ class Housekeeping:
         A process that died between storing bytes and recording them leaves such objects, and synchronous requests
         leave the images they referred to.
         """
+        if not await sweeps_here(self._parts.store, self._parts.config):
+            log.info("another installation sweeps this store")
+            return
         oldest = time.time() - self._parts.config.upload_ttl_s
-        for prefix in ("uploads/", "images/", "results/", QUEUE_BODIES):
+        for prefix in ("incoming/", "uploads/", "images/", "results/", QUEUE_BODIES):
             batch: list[str] = []
             async for found in self._parts.store.list(prefix):
                 if found.modified < oldest:

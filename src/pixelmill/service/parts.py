@@ -35,12 +35,13 @@ from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.loops import Releaser
 from pixelmill.service.montage import Montages
+from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.overflow import Overflow
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.storage.folder import FolderStore
+from pixelmill.service.signing import LinkSigner
 from pixelmill.targets.local import LocalPool
 
 T = TypeVar("T")
@@ -61,8 +62,9 @@ class Parts:
         self._search = ThreadPoolExecutor(1, thread_name_prefix="pixelmill-sources")
         folder = config.data
         bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
-        full = config.synchronous == "FULL"
-        self.store = FolderStore(folder / "objects", fsync=full)
+        self.store = open_objects(config)
+        self.sources = open_sources(config)
+        self.link_signer = LinkSigner(config.link_keys, folder)
         self.database = make_database(config)
         self.lock = DataLock(folder, shared=self.database.shared)
         self.cloud = make_queues(config, self.store)
@@ -109,14 +111,20 @@ class Parts:
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge)
-        executor = Executor(self.store, config.source_roots)
+        executor = Executor(self.store, config.source_roots, self.sources)
         self.engine = LeasedEngine(
             self.queue, self.dispatcher, executor, self.recorder.emit, visibility_s=config.lease_s
         )
         self.parameters = ImageParameters(
-            self.store, self.uploads, config.source_roots, config.limits, config.fonts, shared=self.database.shared
+            self.store,
+            self.uploads,
+            config.source_roots,
+            config.limits,
+            self.sources,
+            config.fonts,
+            shared=self.database.shared,
         )
-        self.results = Results(self.jobs, self.store, config.source_roots)
+        self.results = Results(self.jobs, self.store, config.source_roots, self.sources)
         self.load = LoadHistory()
 
     def observe(self, sample: LoadSample) -> None:

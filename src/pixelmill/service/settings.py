@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
+from pixelmill.storage.options import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class ServiceConfig:
     ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
     another one. ``gate``: the rule for the own pool, ``joined_gate`` for nodes that ask for none
-    (``fleet/gates.py``).
+    (``fleet/gates.py``). ``store``: see ``open_store``; empty is ``objects`` in ``data``. ``stores``: buckets that jobs
+    may name as sources. ``link_keys``: see ``signing.py``.
     """
 
     data: Path
@@ -48,3 +51,7 @@ class ServiceConfig:
     gate: str = "auto"
     joined_gate: str = "threshold"
     overflow: OverflowConfig = field(default_factory=OverflowConfig)
+    store: str = ""
+    store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stores: Mapping[str, StoreSpec] = field(default_factory=dict)
+    link_keys: str = field(default="", repr=False)

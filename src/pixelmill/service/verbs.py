@@ -6,6 +6,7 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -28,9 +29,11 @@ from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
+from pixelmill.service.links import Links
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
+from pixelmill.storage.named import names_bucket
 from pixelmill.storage.sources import SourceFile, expand_sources
 from pixelmill.targets.link import Pipe
 from pixelmill.targets.target import RunRequest, RunResult
@@ -79,6 +82,7 @@ class Service:
         self._parts = Parts(config)
         self._wiring = Wiring(self._parts)
         self._draining = False
+        self.links = Links(self._parts, new_id)
 
     @property
     def metrics(self) -> Any:
@@ -193,9 +197,9 @@ class Service:
     ) -> tuple[Job, bool]:
         """Record a job; when this returns, job and inputs survive ``kill -9``.
 
-        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, globs allowed there). The second
-        value is False where the idempotency key returned a job that was there already; ``fingerprint`` tells a
-        replay from another request under the same key (:class:`IdempotencyConflict`).
+        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores;
+        globs allowed). The second value is False where the idempotency key returned a job that was there already;
+        ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
@@ -241,9 +245,10 @@ class Service:
         check_page(len(uploads) + len(sources))
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
-        if sources:
-            files = await self._parts.in_search(self._files, sources)
-            tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+        for buckets, group in itertools.groupby(sources, names_bucket):
+            uris = list(group)
+            tasks += await (self._of_buckets(uris) if buckets else self._of_folders(uris))
+            check_page(len(tasks))
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
             raise QueueFull(
@@ -252,6 +257,14 @@ class Service:
                 retry_after=60,
             )
         return tasks
+
+    async def _of_folders(self, sources: Sequence[str]) -> list[NewTask]:
+        files = await self._parts.in_search(self._files, sources)
+        return [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+
+    async def _of_buckets(self, sources: Sequence[str]) -> list[NewTask]:
+        found = await self._parts.sources.expand(sources, max_files=MAX_PAGE, max_visited=MAX_VISITED)
+        return [NewTask(new_id("task"), one.name, one.uri, one.size) for one in found]
 
     def _files(self, sources: Sequence[str]) -> list[SourceFile]:
         return list(expand_sources(sources, self.config.source_roots, max_files=MAX_PAGE, max_visited=MAX_VISITED))

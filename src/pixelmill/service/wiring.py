@@ -19,8 +19,11 @@ from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
+from pixelmill.storage.opening import close_store, sweep_store
 
 CHECK_S = 1.0
+ANSWER_S = 5.0
+"""A store or database that takes longer to answer is not ready."""
 
 
 class Wiring:
@@ -46,8 +49,8 @@ class Wiring:
         stack = self._stack
         self.parts.lock.acquire()
         stack.callback(self.parts.lock.release)
-        stack.callback(self.parts.store.close)
-        await self.parts.store.sweep()
+        stack.callback(close_store, self.parts.store)
+        await sweep_store(self.parts.store)
         await self.parts.store.check()
         await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
@@ -143,7 +146,10 @@ class Wiring:
         checks = {"store": (self.parts.store.check, "written and read"), "database": (self._check_database, "read")}
         for name, (check, done) in checks.items():
             try:
-                await check()
+                async with asyncio.timeout(ANSWER_S):
+                    await check()
+            except TimeoutError:
+                self._checked[name] = {"ok": False, "detail": f"It did not answer within {ANSWER_S:g} s."}
             except PixelmillError as error:
                 self._checked[name] = {"ok": False, "detail": str(error)}
             else:

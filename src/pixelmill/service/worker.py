@@ -30,9 +30,11 @@ from pixelmill.jobs.store import JobStore
 from pixelmill.metrics import Metrics
 from pixelmill.service.backends import make_database, make_queues
 from pixelmill.service.exporter import Exporter
+from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.storage.folder import FolderStore
+from pixelmill.storage.opening import close_store
+from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
 
 PREFETCH_ELSEWHERE = 2
@@ -70,8 +72,8 @@ class Worker:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
-        store = FolderStore(config.data / "objects", fsync=config.synchronous == "FULL")
-        stack.callback(store.close)
+        store = open_objects(config)
+        stack.callback(close_store, store)
         await store.check()
         queue, sink = await self._queue(store)
         await self.pool.start()
@@ -79,7 +81,7 @@ class Worker:
         engine = LeasedEngine(
             queue,
             Dispatcher([self.pool], max_waiting=config.max_waiting),
-            Executor(store, config.source_roots),
+            Executor(store, config.source_roots, open_sources(config)),
             sink.emit,
             visibility_s=config.lease_s,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
@@ -92,7 +94,7 @@ class Worker:
             stack.push_async_callback(exporter.stop)
         logs.event("worker.started", version=__version__, worker=self.name, pid=os.getpid())
 
-    async def _queue(self, store: FolderStore) -> tuple[LeaseQueue, EventSink]:
+    async def _queue(self, store: ObjectStore) -> tuple[LeaseQueue, EventSink]:
         """The queue, open, and where events go."""
         config = self.config
         queues = make_queues(config, store)
