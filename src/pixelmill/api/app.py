@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from pixelmill import __version__, logs
 from pixelmill.api import (
     events,
+    formats,
     health,
     jobs,
     join,
@@ -44,9 +45,9 @@ from pixelmill.service import Service
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
-RESOURCES = (process, uploads, links, jobs, montage, tasks, events, operations, presets, nodes, load, health)
+RESOURCES = (process, uploads, links, jobs, montage, tasks, events, operations, formats, presets, nodes, load, health)
 # What a node without a hub serves.
-CONTAINER = (process, operations, load, health)
+CONTAINER = (process, operations, formats, load, health)
 
 
 def create_app(service: Service, settings: ApiSettings, resources: Sequence[ModuleType] = RESOURCES) -> FastAPI:

@@ -24,6 +24,7 @@ TAGS = [
     {"name": "tasks", "description": "One source through one pipeline, within a job"},
     {"name": "events", "description": "What happens, live (server-sent events)"},
     {"name": "operations", "description": "What can be done to an image"},
+    {"name": "formats", "description": "What is read and written"},
     {"name": "presets", "description": "Pipelines with a name"},
     {"name": "machine", "description": "Load and metrics"},
     {"name": "health", "description": "Open to everybody"},

@@ -222,6 +222,26 @@ class OperationList(Answer):
     next: None
 
 
+class FormatBody(Answer):
+    """One format: what it is called, whether it is read and written, and how."""
+
+    name: Annotated[str, Field(examples=["webp"])]
+    media_type: str | None
+    extensions: list[str]
+    read: bool
+    written: bool
+    animated: bool
+    extra: str | None
+    parameters: dict[str, Any] | None
+
+
+class FormatList(Answer):
+    """All formats, and `auto`, which chooses one."""
+
+    items: list[FormatBody]
+    next: None
+
+
 class PresetBody(Answer):
     """One preset: its form as it was written, and the pipeline that it comes to."""
 

@@ -46,6 +46,7 @@ COMMANDS: tuple[Row, ...] = (
     ),
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
+    Row("formats", "pixelmill.cli.formats", "formats", "List formats, or explain the options of format:NAME."),
     Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
