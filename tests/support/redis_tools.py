@@ -29,7 +29,7 @@ def look(server: Redis) -> Client:
     return client
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 30.0) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = 15.0) -> None:
     """Ask again until it holds; fails when the time has passed."""
     deadline = time.monotonic() + seconds
     while True:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pixelmill.errors import (
@@ -24,6 +25,7 @@ from pixelmill.errors import (
 if TYPE_CHECKING:
     import redis.asyncio
 
+T = TypeVar("T")
 TIMEOUT_S = 5.0
 """For connecting, and for every answer that is not waited for on purpose."""
 MAX_CONNECTIONS = 32
@@ -101,6 +103,16 @@ def database_of(url: str) -> str:
     """The number of the database: channels, unlike keys, are shared by all of a server."""
     path = urlsplit(url).path
     return path.rpartition("/")[2] if re.fullmatch(r"/\d+", path) else "0"
+
+
+async def heed(work: Awaitable[T]) -> T:
+    """Await, and raise a cancellation that the library has swallowed (redis-py 8.1 does, in pipelines)."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    result = await work
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 @contextmanager

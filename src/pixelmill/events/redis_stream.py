@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from pixelmill import logs
 from pixelmill.errors import PixelmillError, QueueFull, StorageDenied
-from pixelmill.events.redis_client import make_client, translated
+from pixelmill.events.redis_client import heed, make_client, translated
 
 log = logging.getLogger(__name__)
 E = TypeVar("E")
@@ -90,7 +90,7 @@ class RedisEventSink(Generic[E]):
         while True:
             try:
                 with translated():
-                    if await self._add(keys=[self._stream], args=[self._bound, *bodies]):
+                    if await heed(self._add(keys=[self._stream], args=[self._bound, *bodies])):
                         return
                 error: PixelmillError = QueueFull(
                     f"{self._bound:,} task events wait in Redis to be recorded, which is the bound. Is a service "
@@ -159,7 +159,7 @@ class RedisEventSource(Generic[E]):
         """Leave the group if nothing of ours is pending, and close the connections."""
         try:
             with translated():
-                pending = await self._client.xpending_range(self._stream, GROUP, "-", "+", 1, self._consumer)
+                pending = await heed(self._client.xpending_range(self._stream, GROUP, "-", "+", 1, self._consumer))
                 if not pending:
                     await self._client.xgroup_delconsumer(self._stream, GROUP, self._consumer)
         except PixelmillError as error:
@@ -172,8 +172,10 @@ class RedisEventSource(Generic[E]):
             await self._join()
         entries = await self._claimed() if time.monotonic() >= self._claim_at else []
         if not entries:
-            found = await self._client.xreadgroup(
-                GROUP, self._consumer, {self._stream: ">"}, count=CHUNK, block=round(1000 * BLOCK_S)
+            found = await heed(
+                self._client.xreadgroup(
+                    GROUP, self._consumer, {self._stream: ">"}, count=CHUNK, block=round(1000 * BLOCK_S)
+                )
             )
             entries = _entries_of(found)
         if entries:
@@ -181,7 +183,7 @@ class RedisEventSource(Generic[E]):
 
     async def _join(self) -> None:
         """Make the group where it is not there (it then begins at the stream's first entry)."""
-        server = str((await self._client.info("server"))["run_id"])
+        server = str((await heed(self._client.info("server")))["run_id"])
         exists = await self._has_group()
         if not exists:
             await self._make_group()
@@ -192,26 +194,29 @@ class RedisEventSource(Generic[E]):
         self._server, self._joined = server, True
 
     async def _has_group(self) -> bool:
-        if not await self._client.exists(self._stream):
+        if not await heed(self._client.exists(self._stream)):
             return False
-        return any(group["name"] in {GROUP, GROUP.encode()} for group in await self._client.xinfo_groups(self._stream))
+        groups = await heed(self._client.xinfo_groups(self._stream))
+        return any(group["name"] in {GROUP, GROUP.encode()} for group in groups)
 
     async def _make_group(self) -> None:
         try:
-            await self._client.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+            await heed(self._client.xgroup_create(self._stream, GROUP, id="0", mkstream=True))
         except Exception as error:
             if "BUSYGROUP" not in str(error):  # another service was quicker
                 raise
 
     async def _claimed(self) -> list[tuple[bytes, Any]]:
         """A page of what others have read and not recorded for too long; pages follow each other at once."""
-        answer = await self._client.xautoclaim(
-            self._stream,
-            GROUP,
-            self._consumer,
-            min_idle_time=round(1000 * self._idle_s),
-            start_id=self._claim_from,
-            count=CHUNK,
+        answer = await heed(
+            self._client.xautoclaim(
+                self._stream,
+                GROUP,
+                self._consumer,
+                min_idle_time=round(1000 * self._idle_s),
+                start_id=self._claim_from,
+                count=CHUNK,
+            )
         )
         self._claim_from, entries = answer[0], list(answer[1])
         if self._claim_from in {b"0-0", "0-0"}:
@@ -222,8 +227,8 @@ class RedisEventSource(Generic[E]):
 
     async def _forget_dead(self) -> None:
         """Remove consumers that have nothing and were not heard of for an hour; and see how far behind we are."""
-        self.lag = int(await self._client.xlen(self._stream))
-        for consumer in await self._client.xinfo_consumers(self._stream, GROUP):
+        self.lag = int(await heed(self._client.xlen(self._stream)))
+        for consumer in await heed(self._client.xinfo_consumers(self._stream, GROUP)):
             if consumer["pending"] == 0 and consumer["idle"] > 3_600_000:
                 await self._client.xgroup_delconsumer(self._stream, GROUP, consumer["name"])
 
@@ -241,7 +246,7 @@ class RedisEventSource(Generic[E]):
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.xack(self._stream, GROUP, *ids)
             pipe.xdel(self._stream, *ids)
-            await pipe.execute()
+            await heed(pipe.execute())
 
     async def _recorded(self, events: Sequence[E]) -> None:
         """Record, however often it takes; an event that can't be recorded at all is logged and left out."""
