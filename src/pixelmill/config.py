@@ -209,6 +209,14 @@ TABLE: tuple[Setting, ...] = (
         "SQLite's durability: NORMAL survives a crash of the program, FULL also a loss of power.",
         choices=("NORMAL", "FULL"),
     ),
+    Setting(
+        "redis_url",
+        "text",
+        "",
+        "Redis of a fleet: `redis://:PASSWORD@HOST:6379/0`; carries task events, news and nodes between services.",
+        secret=True,
+    ),
+    Setting("webhook_allow_private", "boolean", False, "Send webhooks to private and loopback addresses too."),
     # How work is run.
     Setting("workers", "integer", 0, "Pool processes for batch work; 0 is one a core.", "--workers", high=1024),
     Setting("timeout", "seconds", 60.0, "Hard time limit of a task.", "--timeout", low=0.001),

@@ -46,6 +46,8 @@ def service_config(settings: Settings) -> ServiceConfig:
         retention_s=settings["retention"],
         drain_s=settings["drain"],
         synchronous=settings["synchronous"],
+        redis_url=settings["redis_url"],
+        webhook_allow_private=settings["webhook_allow_private"],
     )
 
 

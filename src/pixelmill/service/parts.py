@@ -12,7 +12,6 @@ from pixelmill import __version__
 from pixelmill.engines.executor import Executor
 from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.load import LoadHistory
 from pixelmill.jobs.database import Database
@@ -30,6 +29,7 @@ from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.shared import Shared
 from pixelmill.storage.folder import FolderStore
 from pixelmill.targets.local import LocalPool
 
@@ -60,7 +60,8 @@ class Parts:
         self.tokens = Tokens(self.database)
         self.event_log = EventLog(self.database)
         self.upkeep = Upkeep(self.jobs)
-        self.bus = InProcessBus()
+        self.shared = Shared(config.redis_url)
+        self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
         self.metrics.before_render(self._set_slots)
         self.queue = SqlLeaseQueue(self.database)

@@ -15,6 +15,8 @@ class ServiceConfig:
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
+    ``redis_url``: what services of a fleet share; empty: this one is alone. ``webhook_allow_private``: webhooks may go
+    to private and loopback addresses.
     """
 
     data: Path
@@ -33,3 +35,5 @@ class ServiceConfig:
     retention_s: float = 7 * 24 * 3600.0
     drain_s: float = 30.0
     synchronous: str = "NORMAL"
+    redis_url: str = field(default="", repr=False)
+    webhook_allow_private: bool = False

@@ -374,8 +374,8 @@ class Service:
     # -- state of the machine --------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Mapping[str, Any]]:
-        """Each node: load now, its targets and slots, and samples of its last hour."""
-        return [self._wiring.node()]
+        """Each node of all services: load now, its targets and slots; for our own also samples of the last hour."""
+        return await self._wiring.fleet()
 
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all are ok."""

@@ -15,6 +15,7 @@ from pixelmill.errors import PixelmillError
 from pixelmill.fleet.load import LoadMonitor, PsutilSampler
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.parts import Parts
+from pixelmill.service.reconcile import Lost, Reconcile
 
 CHECK_S = 1.0
 
@@ -27,6 +28,8 @@ class Wiring:
         self.housekeeping = Housekeeping(parts)
         self._monitor = LoadMonitor(PsutilSampler(parts.pool.processes), parts.load)
         self._stack = AsyncExitStack()
+        self._reconcile = Reconcile(parts.jobs, parts.store, parts.recorder.emit)
+        self._lost = Lost()
         self._checked: dict[str, dict[str, Any]] = {}
         self._checked_until = 0.0
 
@@ -48,6 +51,7 @@ class Wiring:
         await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
         recovered = await self.parts.queue.recover()
+        await self._reconcile.run(requeue=False)  # what has no result is put back below
         found = await self.parts.upkeep.reconcile(recovered)
         if found.interrupted or found.requeued:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
@@ -56,9 +60,22 @@ class Wiring:
         await self.parts.engine.start()
         stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
+        await self._join_fleet()
         self._background(self._monitor.run(), "load")
         self._background(self.housekeeping.run(), "housekeeping")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
+
+    async def _join_fleet(self) -> None:
+        """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
+        shared, parts = self.parts.shared, self.parts
+        shared.start()
+        self._stack.push_async_callback(shared.stop)
+        source = shared.source(parts.recorder.emit, self._lost.set)
+        if source is not None:
+            self._stack.push_async_callback(source.close)
+            self._background(source.run(), "events")
+        self._background(self._reconcile.forever(self._lost), "reconcile")
+        self._background(shared.announce(self.nodes), "registry")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -85,6 +102,14 @@ class Wiring:
             "dispatcher": self.parts.dispatcher.snapshot(),
             "history": self.parts.load.snapshot(),
         }
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that this service holds, itself the first."""
+        return [self.node()]
+
+    async def fleet(self) -> list[dict[str, Any]]:
+        """Our nodes, and those of the other services; of theirs without the history."""
+        return await self.parts.shared.fleet(self.nodes())
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence."""
