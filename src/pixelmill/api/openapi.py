@@ -22,6 +22,7 @@ TAGS = [
     {"name": "jobs", "description": "Many images, durable"},
     {"name": "tasks", "description": "One source through one pipeline, within a job"},
     {"name": "events", "description": "What happens, live (server-sent events)"},
+    {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
     {"name": "operations", "description": "What can be done to an image"},
     {"name": "machine", "description": "Load and metrics"},
     {"name": "health", "description": "Open to everybody"},

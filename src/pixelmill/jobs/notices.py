@@ -61,7 +61,7 @@ def announce(connection: Connection, ended: Sequence[Ended]) -> None:
             "body": dumps(_payload(job, names.get(job, ""), state, counts, at)),
             "state": WAITING,
             "attempts": 0,
-            "due": at,
+            "due": 0.0,  # now, by whatever clock: events carry that of their worker
             "created": at,
         }
         for owner, job, state, counts, at in ended

@@ -76,8 +76,8 @@ class JobStore:
         """Record a job with its tasks, in one transaction; True where it was made now.
 
         State, counts and ``ended`` follow from the tasks. ``uploads`` are marked as used (:class:`NotFound` if one
-        is gone). ``webhook`` is told when the job ends. ``idempotency`` is key and fingerprint: the same again returns the job that is there, another
-        fingerprint raises :class:`IdempotencyConflict`.
+        is gone). ``webhook`` is told when the job ends. ``idempotency`` is key and fingerprint: the same again returns
+        the job that is there, another fingerprint raises :class:`IdempotencyConflict`.
         """
 
         def run(connection: Connection) -> tuple[Job, bool]:

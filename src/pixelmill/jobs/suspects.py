@@ -1,4 +1,4 @@
-"""Tasks that a lost event may have left behind: open in the job store, while nothing works on them. Pages, in id order."""
+"""Tasks that a lost event may have left behind: open in the job store, while nothing works on them. In pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook endpoints and their deliveries: rows that survive restarts, claimed so that no two services send one at once."""
+"""Webhook endpoints and their deliveries: rows that survive restarts, claimed so that no two services send one."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Webhooks:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, claim_s: float) -> list[Claimed]:
+    async def claim(self, limit: int, claim_s: float) -> Sequence[Claimed]:
         """Up to ``limit`` deliveries that are due, for ``claim_s``: then they are due again, for anybody."""
         now, token = self._now(), secrets.token_hex(8)
         due = (
@@ -178,7 +178,7 @@ class Webhooks:
     async def failed(self, one: Claimed, status: int | None, error: str, retry_s: float | None) -> None:
         """It has not; tried again in ``retry_s``, never where that is None."""
         now = self._now()
-        values = {"status": status, "error": error[:500]}
+        values: dict[str, object] = {"status": status, "error": error[:500]}
         if retry_s is None:
             values |= {"state": FAILED, "ended": now}
         else:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from pixelmill.engines.queue import QueueDepth
 from pixelmill.errors import NotFound, PixelmillError
 from pixelmill.service.parts import Parts
 
@@ -22,6 +23,7 @@ class Housekeeping:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.depth = QueueDepth(0, 0, 0, 0.0)
         self.waiting = 0
         """Tasks that wait in the queue, at most ``GAUGES_S`` old."""
         self._wake = asyncio.Event()
@@ -57,6 +59,7 @@ class Housekeeping:
     async def measure(self) -> None:
         """Read the gauges that cost a query."""
         depth = await self._parts.queue.depth()
+        self.depth = depth
         self.waiting = depth.waiting
         self._parts.metrics.set_queue(depth)
 
@@ -73,6 +76,7 @@ class Housekeeping:
         await parts.uploads.expire()
         await parts.event_log.prune()
         await parts.upkeep.prune()
+        await parts.webhooks.prune()
         while await self._collect():
             pass
 

@@ -21,7 +21,9 @@ from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
+from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
+from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.montage import Montages
@@ -59,6 +61,8 @@ class Parts:
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
         self.event_log = EventLog(self.database)
+        self.webhooks = Webhooks(self.database)
+        self.history = History()
         self.upkeep = Upkeep(self.jobs)
         self.shared = Shared(config.redis_url)
         self.bus = self.shared.bus
@@ -71,7 +75,7 @@ class Parts:
         self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
-        self.recorder = Recorder(self.jobs, self.bus, self.metrics)
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self.history)
         executor = Executor(self.store, config.source_roots)
         self.engine = LeasedEngine(self.queue, self.dispatcher, executor, self.recorder.emit)
         self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits, config.fonts)

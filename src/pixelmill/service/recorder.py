@@ -13,13 +13,15 @@ from pixelmill.jobs.model import TaskEvent
 from pixelmill.jobs.recorder import Recorded
 from pixelmill.jobs.store import JobStore
 from pixelmill.metrics import Metrics
+from pixelmill.service.history import History
 
 
 class Recorder:
     """One per process."""
 
-    def __init__(self, store: JobStore, bus: EventBus, metrics: Metrics) -> None:
+    def __init__(self, store: JobStore, bus: EventBus, metrics: Metrics, history: History | None = None) -> None:
         self._store, self._bus, self._metrics = store, bus, metrics
+        self._history = history or History()
 
     async def emit(self, events: Sequence[TaskEvent]) -> None:
         """Record events; returns once they are durable, raises what the store raised."""
@@ -29,6 +31,7 @@ class Recorder:
         for change in recorded.tasks:
             if change.after.is_final:
                 self._metrics.task_ended(change)
+                self._history.task_ended(change)
                 error = (change.event.error or {}).get("type", "")
                 if error.startswith("storage-"):
                     self._metrics.store_failed("task", error)

@@ -12,10 +12,12 @@ from typing import Any
 
 from pixelmill import __version__, logs
 from pixelmill.errors import PixelmillError
+from pixelmill.events.webhooks import WebhookSender
 from pixelmill.fleet.load import LoadMonitor, PsutilSampler
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
+from pixelmill.service.webhooks import Courier
 
 CHECK_S = 1.0
 
@@ -62,8 +64,25 @@ class Wiring:
         stack.callback(self.parts.bus.close)
         await self._join_fleet()
         self._background(self._monitor.run(), "load")
+        courier = Courier(self.parts.webhooks, WebhookSender(allow_private=self.parts.config.webhook_allow_private))
+        self._background(courier.run(), "webhooks")
+        self._background(self._measure(), "history")
         self._background(self.housekeeping.run(), "housekeeping")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
+
+    async def _measure(self) -> None:
+        """A row of the history each second."""
+        while True:
+            await asyncio.sleep(1.0)
+            targets = self.parts.dispatcher.snapshot()["targets"]
+            depth = self.housekeeping.depth
+            self.parts.history.tick(
+                time.time(),
+                waiting=depth.waiting,
+                oldest_s=depth.oldest_s,
+                running=sum(target["running"] for target in targets),
+                overflow=frozenset(target["name"] for target in targets if target["overflow"]),
+            )
 
     async def _join_fleet(self) -> None:
         """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
