@@ -1,8 +1,8 @@
 """The list of nodes that every service of a fleet shows: each writes those it holds, all read everybody's.
 
 A service is one *replica*. What it wrote counts for :data:`TTL_S`, so the nodes of one that died go by themselves; age
-is measured by the registry's clock, never by comparing clocks of machines. Nodes are plain values; what they mean is not
-known here.
+is measured by the registry's clock, never by comparing clocks of machines. Nodes are plain values; what they mean
+is not known here.
 """
 
 from __future__ import annotations
