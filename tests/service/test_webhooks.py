@@ -85,7 +85,7 @@ async def ended(store: JobStore, name: str, owner: str = "ann", webhook: NewWebh
     """A job of one task that ends."""
     job, tasks = job_of(name, owner=owner), tasks_of(name, 1)
     await store.create_job(job, tasks, webhook=webhook)
-    await store.record([event_of("succeeded", job, tasks[0].id)])
+    await store.record([event_of("succeeded", tasks[0].id, owner=owner)])
 
 
 def courier(webhooks: Webhooks) -> Courier:
