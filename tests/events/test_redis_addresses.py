@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from pixelmill.errors import ConfigError
-from pixelmill.events.redis_client import check_url, database_of, without_password
+from pixelmill.errors import ConfigError, MissingExtra
+from pixelmill.events.redis_client import check_url, database_of, make_client, without_password
 
 
 @pytest.mark.parametrize("url", ["", "localhost:6379", "http://h", "redis://", "redis://h:many", "amqp://h"])
@@ -27,3 +29,9 @@ def test_passwords_are_masked() -> None:
 )
 def test_the_database_of_an_address(url: str, database: str) -> None:
     assert database_of(url) == database
+
+
+def test_without_the_package_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(MissingExtra, match=r"pixelmill\[fleet\]"):
+        make_client("redis://localhost")
