@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,8 @@ FILE_NAME = "pixelmill.toml"
 # Read by the project's own test suite, never by the program.
 TEST_PREFIX = "PIXELMILL_TEST_"
 HELP_PAGE = "docs/configuration.md"
+PRESETS = "presets"
+"""The one table of the file that is no setting: it has neither flag nor variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,34 @@ TABLE: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting("webhook_allow_private", "boolean", False, "Send webhooks to private and loopback addresses too."),
+    Setting(
+        "database_url",
+        "text",
+        "",
+        "Database of jobs and state: `postgresql://USER:PASSWORD@HOST/DATABASE`; empty is SQLite in the data folder.",
+        secret=True,
+    ),
+    # Where work waits, and who takes it.
+    Setting(
+        "queue_url",
+        "text",
+        "sql:",
+        "Queue of tasks: `sql:` (in the database), `azure:PREFIX`, `azure://HOST/PREFIX` or `sqs:PREFIX`.",
+        "--queue",
+    ),
+    Setting("azure_connection", "text", "", "Connection string of the account of Azure queues.", secret=True),
+    Setting(
+        "events_url",
+        "text",
+        "",
+        "Where workers without a database send events: `queue:` (the default) is a queue beside those of tasks.",
+        "--events",
+    ),
+    Setting("local_work", "boolean", True, "Run queued tasks in the service too; false leaves them to workers."),
+    Setting("lease", "seconds", 60.0, "How long a task stays with a worker that died.", low=1, high=43_200),
+    Setting(
+        "metrics_port", "integer", 0, "Loopback port of a worker's metrics; 0 is none.", "--metrics-port", high=65535
+    ),
     # How work is run.
     Setting("workers", "integer", 0, "Pool processes for batch work; 0 is one a core.", "--workers", high=1024),
     Setting("timeout", "seconds", 60.0, "Hard time limit of a task.", "--timeout", low=0.001),
@@ -240,10 +270,16 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for se
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings with their values, and the source that each value came from, in words."""
+    """All settings with their values, and the source that each value came from, in words.
+
+    ``presets`` are the user's, name to text form as the file has them; what they say is checked where they are used.
+    ``file`` is the configuration file that was read.
+    """
 
     values: Mapping[str, Any]
     sources: Mapping[str, str]
+    presets: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -263,6 +299,7 @@ def load(
     """
     path = file if file is not None else _found(folder)
     table = _read(path) if path is not None else {}
+    presets = _presets(table.pop(PRESETS, {}), path)
     _refuse_unknown(table, SETTINGS, f"{path}: unknown setting")
     variables = {name: text for name, text in environ.items() if _is_ours(name)}
     known = {setting.variable: setting for setting in TABLE}
@@ -284,7 +321,20 @@ def load(
             continue
         values[setting.name] = parse(setting, raw, source)
         sources[setting.name] = source
-    return Settings(MappingProxyType(values), MappingProxyType(sources))
+    return Settings(MappingProxyType(values), MappingProxyType(sources), MappingProxyType(presets), path)
+
+
+def _presets(table: Any, path: Path | None) -> dict[str, str]:
+    """The file's table of presets; raises :class:`ConfigError` unless it has names and texts."""
+    if not isinstance(table, dict):
+        raise ConfigError(f'{path}: [{PRESETS}] must be a table of lines such as small = "resize:320/format:webp".')
+    for name, form in table.items():
+        if not isinstance(form, str):
+            raise ConfigError(
+                f'{path}: the preset {name} must be text in quotes, such as small = "resize:320/format:webp".',
+                setting=PRESETS,
+            )
+    return dict(table)
 
 
 def parse(setting: Setting, raw: Any, source: str) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from cli_tools import Cli, clean_environment, command, picture
+from PIL import Image as Pillow
 
 from pixelmill import Pipeline, __version__, probe
 from pixelmill.cli import COMMANDS
@@ -96,6 +97,20 @@ def test_operations_lists_all_and_explains_one(cli: Cli) -> None:
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_the_example_of_every_operation_can_be_read(name: str) -> None:
     assert Pipeline.parse(usage(operation_named(name))).operations
+
+
+def test_inspect_tells_which_metadata_there_is(cli: Cli, tmp_path: Path) -> None:
+    exif = Pillow.Exif()
+    exif.update({271: "Maker", 272: "Model X", 315: "Joan"})
+    exif.get_ifd(0x8825).update({1: "N"})
+    file = tmp_path / "a.jpg"
+    Pillow.new("RGB", (8, 6)).save(file, exif=exif.tobytes())
+    told = json.loads(cli("inspect", "--json", file).stdout)["metadata"]
+    assert told == {"exif": told["exif"], "gps": True, "camera": "Maker Model X", "artist": "Joan"}
+    assert "exif gps" in cli("inspect", file).stdout.decode()
+    listed = cli("inspect", "--metadata", file).stdout.decode()
+    for text in ("Maker Model X", "Joan", "gps", f"{told['exif']:,} bytes"):
+        assert text in listed
 
 
 def test_inspect_reads_headers_and_names_what_is_no_image(cli: Cli, pictures: Path) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,13 +55,13 @@ class TestOverMemory(EngineConformance):
 
 class TestOverSql(EngineConformance):
     @pytest.fixture(autouse=True)
-    def folder(self, tmp_path: Path) -> None:
-        self.path = tmp_path
+    def address(self, sql_url: str) -> None:
+        self.url = sql_url
 
     @asynccontextmanager
     async def rig(self, script: Script, slots: Slots) -> AsyncIterator[Rig]:
         async with (
-            Database(f"sqlite:///{self.path}/q.sqlite") as db,
+            Database(self.url) as db,
             ending(LeasedRig(SqlLeaseQueue(db), script, slots)) as rig,
         ):
             yield rig

@@ -165,7 +165,7 @@ async def test_databases_of_one_server_do_not_hear_each_other(
         assert other.wait_until_listening(SOON)
         async with buses[0].subscribe("ann") as news:
             client, heard = look(redis_server), []
-            listener = client.pubsub()
+            listener = client.pubsub()  # type: ignore[no-untyped-call]  # redis-py's
             listener.subscribe(other._channel)
             other.publish("ann", "job")
 

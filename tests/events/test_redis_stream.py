@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +217,16 @@ async def test_kill_9_of_redis_in_the_middle_loses_nothing(tmp_path: Path) -> No
     with own_redis(tmp_path) as server:
         async with writing(server) as sink, reading(server, book, on_lost=reasons.append, idle_s=0.2):
 
+            def has(goal: int) -> bool:
+                return len(set(book.seen)) >= goal
+
             async def work() -> None:
                 for number in range(0, 4_000, 20):
                     await sink.emit(range(number, number + 20))
 
             working = asyncio.create_task(work())
             for goal in (500, 1_500, 2_500):
-                await until(lambda goal=goal: len(set(book.seen)) >= goal, f"{goal} are recorded")
+                await until(partial(has, goal), f"{goal} are recorded")
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.start)
             await working

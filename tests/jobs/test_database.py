@@ -23,12 +23,14 @@ from pixelmill.errors import (
     StorageFull,
     StorageUnavailable,
 )
+from pixelmill.jobs import connections
 from pixelmill.jobs import database as module
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.migrations import HEAD, migrate
 from pixelmill.jobs.schema import meta, metadata
 
 pytestmark = pytest.mark.anyio
+only_sqlite = pytest.mark.parametrize("sql_url", ["sqlite"], indirect=True)
 
 
 def put(key: str, value: str = "") -> Callable[[Connection], int]:
@@ -79,6 +81,7 @@ async def test_a_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
 # -- group commit -----------------------------------------------------------------------------------
 
 
+@only_sqlite
 async def test_writes_that_arrive_together_are_committed_together(db: Database) -> None:
     entered, go = threading.Event(), threading.Event()
     seen = []
@@ -117,6 +120,7 @@ async def test_one_that_fails_spoils_no_other(db: Database) -> None:
     assert await keys(db) == {"a", "b"}
 
 
+@only_sqlite
 async def test_a_result_comes_after_the_commit(db: Database) -> None:
     await db.write(put("a"))
     with sqlite3.connect(db.url.removeprefix("sqlite:///")) as outside:
@@ -182,6 +186,7 @@ async def test_durability_is_as_asked_for(tmp_path: Path, synchronous: str, numb
 # -- errors -----------------------------------------------------------------------------------------
 
 
+@only_sqlite
 async def test_a_full_disk_is_named_and_loses_nothing(db: Database) -> None:
     await db.write(put("before"))
     pages = await db.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
@@ -200,7 +205,7 @@ async def test_a_full_disk_is_named_and_loses_nothing(db: Database) -> None:
 
 
 async def test_a_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(connections, "BUSY_TIMEOUT_S", 0.05)
     async with Database(f"sqlite:///{tmp_path}/s.sqlite") as db:
         other = sqlite3.connect(f"{tmp_path}/s.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

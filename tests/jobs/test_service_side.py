@@ -86,10 +86,10 @@ async def test_a_full_disk_locks_nobody_out(tmp_path: Path, clock: Clock) -> Non
     class Full(Database):
         full = False
 
-        async def write(self, function: Callable[[Connection], T]) -> T:
+        async def write(self, function: Callable[[Connection], T], *, alone: bool = True) -> T:
             if self.full:
                 raise StorageFull("No space is left.")
-            return await super().write(function)
+            return await super().write(function, alone=alone)
 
     async with Full(f"sqlite:///{tmp_path}/full.sqlite") as db:
         _, secret = await Tokens(db, now=clock).create("ann", "laptop", [])

@@ -35,7 +35,8 @@ from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.pipelines import sources
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.plan import plan
-from pixelmill.pipelines.run import apply, planned
+from pixelmill.pipelines.run import planned
+from pixelmill.pipelines.steps import apply
 
 SEED_D = Pipeline.parse("grayscale/resize:256,256,fit=fill/format:jpeg,quality=80")
 

@@ -38,7 +38,12 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def keep_result(store: MemoryStore, task: str, job: str = "job", run: int = 0) -> None:
     """The document that an executor leaves."""
-    document = {"state": "succeeded", "outcome": {"format": "jpeg", "bytes": 3}, "error": None, "attempt": 1}
+    document: dict[str, object] = {
+        "state": "succeeded",
+        "outcome": {"format": "jpeg", "bytes": 3},
+        "error": None,
+        "attempt": 1,
+    }
     document |= {"target": "elsewhere", "worker": "7", "started": 2.0, "ended": 3.0}
     await store.put(f"{result_key('ann', job, task, run)}.json", json.dumps(document).encode())
 
@@ -148,7 +153,7 @@ async def test_two_services_show_one_fleet_and_record_what_workers_say(
 
             def measured() -> bool:
                 table = first.get("/v1/metrics/history").json()
-                return sum(table["columns"]["succeeded"]) == 1
+                return bool(sum(table["columns"]["succeeded"]) == 1)
 
             await until(measured, "the history has it")
             assert other.stop() == 0, other.log()

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pixelmill import __version__, logs
-from pixelmill.api import events, health, jobs, montage, nodes, operations, process, tasks, uploads, webhooks
+from pixelmill.api import events, health, jobs, montage, nodes, operations, presets, process, tasks, uploads, webhooks
 from pixelmill.api.auth import check_address
 from pixelmill.api.edge import Edge
 from pixelmill.api.middleware import EdgeMiddleware
@@ -29,7 +29,7 @@ from pixelmill.service import Service
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
-RESOURCES = (process, uploads, jobs, montage, tasks, events, webhooks, operations, nodes, health)
+RESOURCES = (process, uploads, jobs, montage, tasks, events, webhooks, operations, presets, nodes, health)
 
 
 def create_app(service: Service, settings: ApiSettings) -> FastAPI:

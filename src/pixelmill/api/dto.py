@@ -113,7 +113,7 @@ def _attempt(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def outcome_body(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a task ended with, from its record."""
-    names = ("format", "media_type", "size", "source_size", "source_format", "bytes", "data", "timings")
+    names = ("format", "media_type", "size", "source_size", "source_format", "frames", "bytes", "data", "timings")
     return {name: record.get(name) for name in names}
 
 

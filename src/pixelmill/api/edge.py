@@ -6,9 +6,9 @@ and no response models at run time: a synchronous request may cost little more t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -21,6 +21,7 @@ from pixelmill.api.responses import OpenStreams
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
+from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Service
 
 Names = TypeVar("Names", bound=StrEnum)
@@ -63,6 +64,10 @@ class Call:
     def service(self) -> Service:
         """The verbs."""
         return self.edge.service
+
+    def pipeline(self, form: str | Mapping[str, Any]) -> Pipeline:
+        """The pipeline that a request describes, its presets expanded; raises :class:`PipelineError`."""
+        return Pipeline.parse(form, presets=self.edge.settings.presets)
 
     def path(self, name: str) -> str:
         """A path parameter."""

@@ -15,7 +15,6 @@ from pixelmill.api.naming import clean_name
 from pixelmill.api.schemas import JobRequest, MoreTasks
 from pixelmill.errors import RequestError
 from pixelmill.jobs.model import Priority, Upload
-from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.verbs import MAX_PAGE, check_page
 
 MAX_TAGS = 32
@@ -96,7 +95,7 @@ async def _form(call: Call, *, fingerprint: bool, more: bool = False) -> Intake:
                 text = await part.text()
                 if digest is not None:
                     digest.update(f"\0field\0{part.name}\0{text}\0".encode("utf-8", "replace"))
-                _set(intake, part, text, more=more)
+                _set(call, intake, part, text, more=more)
     finally:
         # Of a form that broke off too: what is recorded expires, what isn't would lie there for ever.
         await _record(call, intake, stored)
@@ -130,7 +129,7 @@ async def _hashed(chunks: AsyncIterator[bytes], digest: hashlib._Hash) -> AsyncI
         yield chunk
 
 
-def _set(intake: Intake, part: Part, text: str, *, more: bool) -> None:
+def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> None:
     """Take one plain field."""
     known = (
         ("files", "uploads", "sources", "seal")
@@ -142,7 +141,7 @@ def _set(intake: Intake, part: Part, text: str, *, more: bool) -> None:
     match part.name:
         case "pipeline":
             # Parsed now, so that a mistake is found before the files are sent.
-            Pipeline.parse(text)
+            call.pipeline(text)
             intake.pipeline = text
         case "uploads":
             intake.uploads.extend(text.split(maxsplit=MAX_PAGE))

@@ -22,7 +22,6 @@ from pixelmill.api.schemas import (
     TaskList,
 )
 from pixelmill.jobs.model import State
-from pixelmill.pipelines.spec import Pipeline
 
 MAX_PAGE = 1_000
 
@@ -81,7 +80,7 @@ async def submit_job(call: Call) -> Response:
     webhook = call.service.new_webhook(call.owner, intake.webhook) if intake.webhook else None
     job, created = await call.service.submit(
         call.owner,
-        Pipeline.parse(intake.pipeline),
+        call.pipeline(intake.pipeline),
         uploads=intake.uploads,
         sources=intake.sources,
         name=intake.name,

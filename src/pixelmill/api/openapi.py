@@ -24,6 +24,7 @@ TAGS = [
     {"name": "events", "description": "What happens, live (server-sent events)"},
     {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
     {"name": "operations", "description": "What can be done to an image"},
+    {"name": "presets", "description": "Pipelines with a name"},
     {"name": "machine", "description": "Load and metrics"},
     {"name": "health", "description": "Open to everybody"},
 ]

@@ -13,12 +13,12 @@ from pixelmill.api.body import collect, declared_length
 from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
 from pixelmill.api.naming import clean_name, content_disposition, result_name
+from pixelmill.api.negotiation import negotiated
 from pixelmill.api.responses import json_bytes, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import Cancelled, RequestError
 from pixelmill.images.formats import WRITTEN, format_named
-from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
 
 MAX_DATA_HEADER = 4_000
@@ -49,6 +49,8 @@ IMAGE_HEADERS = {
     },
 }
 
+_VARY = {"description": "`Accept`, where it had a say in the format", "schema": {"type": "string"}}
+
 
 @routes.add(
     "POST",
@@ -64,7 +66,7 @@ IMAGE_HEADERS = {
                 **IMAGES,
                 "application/json": {"schema": {"$ref": f"#/components/schemas/{ProcessedBody.__name__}"}},
             },
-            "headers": IMAGE_HEADERS,
+            "headers": {**IMAGE_HEADERS, "Vary": _VARY},
         }
     },
     parameters=(
@@ -79,10 +81,11 @@ async def process(call: Call) -> Response:
 
     The answer is the image. Data that operations found out comes in `X-Pixelmill-Data`; with `?data=1` the answer is
     the outcome as JSON without the image, with `Accept: application/json` the same with the image in Base64. A
-    pipeline that gives data only answers JSON. When no worker comes free in time the answer is 429.
+    pipeline that gives data only answers JSON. With `format:auto` that has no `accept` of its own, the formats named in
+    `Accept` may be chosen, and the answer varies with it. When no worker comes free in time the answer is 429.
     """
     text = call.query("pipeline")
-    pipeline = Pipeline.parse(text) if text is not None else None
+    pipeline = call.pipeline(text) if text is not None else None
     name = clean_name(call.query("name") or "image")
     with call.edge.budget.share() as take:
         if call.is_form:
@@ -90,17 +93,22 @@ async def process(call: Call) -> Response:
             await form.read(call, take)
             body, name = form.file, form.name or name
             if form.pipeline is not None:
-                pipeline = Pipeline.parse(form.pipeline)
+                pipeline = call.pipeline(form.pipeline)
         else:
             body = await collect(call.chunks(), call.edge.limits.check_bytes, take, declared_length(call.request))
         if pipeline is None:
             raise RequestError("Which pipeline? Add ?pipeline=…, such as ?pipeline=grayscale/resize:256.")
         if not body:
             raise RequestError("The request has no image: send it as the body, or in the form's field 'file'.")
+        negotiation = negotiated(pipeline, call.header("accept"))
+        pipeline = negotiation or pipeline
         start = time.perf_counter()
         result = await while_connected(call, call.service.process(call.owner, pipeline, body, name))
         wall_ms = (time.perf_counter() - start) * 1000
-    return answer(call, result, name, wall_ms)
+    response = answer(call, result, name, wall_ms)
+    if negotiation is not None:
+        response.headers["vary"] = "Accept"
+    return response
 
 
 async def while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:

@@ -110,13 +110,17 @@ class SourceBody(Answer):
 
 
 class OutcomeBody(Answer):
-    """What a task ended with. ``size`` is ``[width, height]``; ``bytes`` is None where there is data only."""
+    """What a task ended with. ``size`` is ``[width, height]``; ``bytes`` is None where there is data only.
+
+    ``frames`` is how many the result has (more than one: an animation; None: not recorded).
+    """
 
     format: Annotated[str | None, Field(examples=["jpeg"])]
     media_type: Annotated[str | None, Field(examples=["image/jpeg"])]
     size: Annotated[list[int] | None, Field(examples=[[256, 256]])]
     source_size: Annotated[list[int], Field(examples=[[1200, 800]])]
     source_format: Annotated[str, Field(examples=["jpeg"])]
+    frames: Annotated[int | None, Field(examples=[1])]
     bytes: Annotated[int | None, Field(examples=[9310])]
     data: dict[str, Any]
     timings: Annotated[dict[str, float], Field(examples=[{"decode_ms": 2.1, "apply_ms": 0.4, "encode_ms": 0.6}])]
@@ -192,6 +196,7 @@ class ProcessedBody(Answer):
     size: list[int] | None
     source_size: list[int]
     source_format: str
+    frames: int
     data: dict[str, Any]
     timings: dict[str, float]
     target: str
@@ -215,6 +220,23 @@ class OperationList(Answer):
     """All operations, in the order of the table."""
 
     items: list[OperationBody]
+    next: None
+
+
+class PresetBody(Answer):
+    """One preset: its form as it was written, and the pipeline that it comes to."""
+
+    name: Annotated[str, Field(examples=["thumbnail"])]
+    summary: str
+    built_in: bool
+    form: str
+    pipeline: str
+
+
+class PresetList(Answer):
+    """All presets, the built-in ones first."""
+
+    items: list[PresetBody]
     next: None
 
 

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pixelmill.pipelines.presets import BUILT_IN, Presets
+
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
@@ -15,6 +17,7 @@ class ApiSettings:
     loopback (a reverse proxy in front). ``allowed_hosts``: names besides loopback that a request without a token may
     carry in ``Host``. ``max_requests``: requests that are worked on at once; ``max_body_memory``: bytes of request
     bodies held in memory, all requests together. ``idle_s``: how long a client may send, or take, nothing.
+    ``presets``: what ``preset:NAME`` in a request can name.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +38,7 @@ class ApiSettings:
     idle_s: float = 30.0
     send_stall_s: float = 60.0
     drain_s: float = 30.0
+    presets: Presets = BUILT_IN
 
     @property
     def on_loopback(self) -> bool:

@@ -37,8 +37,15 @@ class Row:
 COMMANDS: tuple[Row, ...] = (
     Row("run", "pixelmill.cli.run", "run", "Run a pipeline over files here and now, on all cores, without a service."),
     Row("serve", "pixelmill.cli.serve", "serve", "Start the service: REST, jobs, pages."),
+    Row(
+        "worker",
+        "pixelmill.cli.worker",
+        "worker",
+        "Run queued tasks of a service on this machine.",
+    ),
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
+    Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
     Row(

@@ -42,6 +42,7 @@ EXTRAS = {
     "jxl": ("imagecodecs", "pylibjxl"),
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
+    "fleet": ("psycopg", "azure-storage-queue", "boto3"),
     "bench": ("pyvips", "scikit-image"),
 }
 """What each extra brings; a test keeps its names equal to pyproject.toml."""

@@ -26,7 +26,7 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
         raise first.error if len(items) == 1 else ObjectNotFound(f"The first source can't be used: {first.error}")
     bounds = limits(settings)
     data = first.body if isinstance(first.body, bytes) else read_file(first.body, bounds)
-    info = probe(data, bounds)
+    info = probe(data, bounds, pipeline.source.frame)
     made = plan(pipeline, info, bounds)
     if not as_json:
         print(f"pipeline {pipeline.to_text()}")
@@ -41,6 +41,7 @@ def explain(pipeline: Pipeline, items: Sequence[Input], settings: Settings, *, a
         "steps": [step.action.name for step in made.steps],
         "format": made.target.name if made.target else None,
         "size": made.size,
+        "frames": made.frames,
         "seconds": made.seconds,
         "peak_bytes": made.memory,
     }

@@ -19,18 +19,23 @@ if TYPE_CHECKING:
 def inspect(
     files: Annotated[list[str], typer.Argument(help="Image files.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a file.")] = False,
+    metadata: Annotated[
+        bool, typer.Option("--metadata", help="List metadata: blocks, place, camera, date, author, copyright.")
+    ] = False,
 ) -> None:
     """Say what image files are, from their headers: nothing is decoded, and no extension is believed.
 
     Exit code 1 if any file is not an image that can be read.
     """
+    from pixelmill.images.metadata_look import describe
     from pixelmill.images.probe import probe
 
     rows: list[tuple[object, ...]] = []
     failed = False
     for name in files:
         try:
-            info = probe(_read(Path(name)))
+            data = _read(Path(name))
+            info = probe(data)
         except PixelmillError as error:
             failed = True
             if as_json:
@@ -38,16 +43,29 @@ def inspect(
             else:
                 print(f"{name}: {error}", file=sys.stderr)
             continue
+        found = describe(data, info.format)
         if as_json:
-            print(json.dumps({"file": name, **_record(info)}))
+            print(json.dumps({"file": name, **_record(info), "metadata": found}))
+        elif metadata:
+            rows += [(name, key, _value(value)) for key, value in found.items()] or [(name, "none", "")]
         else:
-            rows.append((name, *_cells(info)))
+            rows.append((name, *_cells(info), " ".join(key for key in ("exif", "xmp", "iptc", "gps") if key in found)))
     if rows:
         from pixelmill.cli.tables import print_table
 
-        print_table(("file", "format", "size", "megapixels", "mode", "bits", "orientation", "ICC", "bytes"), rows)
+        print_table(_METADATA_COLUMNS if metadata else _COLUMNS, rows)
     if failed:
         raise typer.Exit(1)
+
+
+_COLUMNS = ("file", "format", "size", "megapixels", "mode", "bits", "frames", "orientation", "ICC", "bytes", "metadata")
+_METADATA_COLUMNS = ("file", "metadata", "value")
+
+
+def _value(value: int | str | bool) -> str:
+    if value is True:
+        return "yes"
+    return f"{value:,} bytes" if isinstance(value, int) else value
 
 
 def _read(path: Path) -> bytes:
@@ -72,4 +90,5 @@ def _cells(info: ImageInfo) -> tuple[object, ...]:
     megapixels = f"{info.size.pixels / 1e6:.2f}"
     turned = "upright" if info.orientation == 1 else f"EXIF {info.orientation}"
     size = f"{info.size.width}x{info.size.height}"
-    return info.format, size, megapixels, mode, info.depth, turned, "yes" if info.has_icc else "", size_text(info.bytes)
+    bits, icc = info.depth, "yes" if info.has_icc else ""
+    return info.format, size, megapixels, mode, bits, info.frames, turned, icc, size_text(info.bytes)

@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -74,7 +74,7 @@ def run(
         raise ConfigError("--overwrite and --skip-existing can't both be meant.")
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
-    parsed = with_output_format(_parse(pipeline), destination)
+    parsed = with_output_format(_parse(pipeline, settings), destination)
     if explain:
         from pixelmill.cli.explain import explain as print_plan
 
@@ -107,26 +107,46 @@ def _settings(
     return options.settings(assignments or (), workers=workers, timeout=timeout)
 
 
-def _parse(text: str) -> Pipeline:
+def _parse(text: str, settings: Settings) -> Pipeline:
+    from pixelmill.cli.settings import presets
     from pixelmill.pipelines.spec import Pipeline
 
     if not text.strip():
         raise ConfigError("The pipeline is empty (an unset variable, perhaps). To only encode, write format:webp.")
-    return Pipeline.parse(text)
+    return Pipeline.parse(text, presets=presets(settings))
 
 
 def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline:
     """The pipeline with the format that the destination's extension asks for; they must not contradict each other."""
+    from pixelmill.images.encoders import AUTO
+
     wanted, given = destination.format, pipeline.output.format
     if wanted is None or wanted == given:
         return pipeline
     if given is None:
         return pipeline.format(wanted)
+    if given == AUTO:
+        return _narrowed(pipeline, wanted, destination)
     assert destination.path is not None
     raise ConfigError(
         f"The pipeline ends in format:{given}, but -o {destination.path} has the extension of {wanted}. "
         "Change one of them."
     )
+
+
+def _narrowed(pipeline: Pipeline, wanted: str, destination: Destination) -> Pipeline:
+    """``format:auto`` that may choose what the file's name asks for alone: quality and losslessness stay its choice."""
+    from pixelmill.images.encoders import AUTO, Acceptable, AutoOptions
+
+    options = pipeline.output.options
+    assert isinstance(options, AutoOptions)
+    if wanted not in (options.accept or get_args(Acceptable)):
+        possible = ", ".join(options.accept or get_args(Acceptable))
+        raise ConfigError(
+            f"The pipeline ends in format:auto, which may choose {possible}, but -o {destination.path} has the "
+            f"extension of {wanted}. Change one of them."
+        )
+    return pipeline.format(AUTO, accept=[wanted], quality=options.quality, background=options.background)
 
 
 def _work(

@@ -13,6 +13,7 @@ from pixelmill.config import TABLE, Settings
 if TYPE_CHECKING:
     from pixelmill.api.settings import ApiSettings
     from pixelmill.images.limits import Limits
+    from pixelmill.pipelines.presets import Presets
     from pixelmill.service.settings import ServiceConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -25,12 +26,36 @@ def limits(settings: Settings) -> Limits:
     return Limits(settings["max_bytes"], settings["max_pixels"], settings["max_side"])
 
 
+def presets(settings: Settings) -> Presets:
+    """The built-in presets and the user's; raises :class:`ConfigError` with file and preset where one is wrong."""
+    from pixelmill.errors import ConfigError, PipelineError
+    from pixelmill.pipelines.forms import expansion
+    from pixelmill.pipelines.presets import BUILT_IN
+
+    name = ""
+    try:
+        known = BUILT_IN.with_users(settings.presets)
+        for name in settings.presets:
+            expansion(name, known)
+    except PipelineError as error:
+        where = f"the preset {name}: " if name else ""
+        raise ConfigError(f"{settings.file}: {where}{error.detail}", setting="presets", preset=name) from error
+    return known
+
+
 def service_config(settings: Settings) -> ServiceConfig:
     """What the service needs."""
     from pixelmill.service.settings import ServiceConfig
 
     return ServiceConfig(
         data=settings["data"],
+        database_url=settings["database_url"],
+        queue_url=settings["queue_url"],
+        azure_connection=settings["azure_connection"],
+        events_url=settings["events_url"],
+        local_work=settings["local_work"],
+        lease_s=settings["lease"],
+        metrics_port=settings["metrics_port"],
         workers=settings["workers"],
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
@@ -62,6 +87,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         require_tokens=settings["require_tokens"],
         allowed_hosts=settings["allowed_hosts"],
         drain_s=settings["drain"],
+        presets=presets(settings),
     )
 
 

@@ -84,15 +84,16 @@ def revoke(
 
 def _with_tokens(context: typer.Context, data: str | None, verb: Callable[[Tokens], Awaitable[T]]) -> T:
     options: Globals = context.obj
-    folder: Path = options.settings(data=data)["data"]
+    settings = options.settings(data=data)
+    folder: Path = settings["data"]
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = f"sqlite:///{folder.resolve() / 'state.sqlite'}"
 
     async def run() -> T:
         from pixelmill.jobs.database import Database
         from pixelmill.jobs.tokens import Tokens
+        from pixelmill.service.backends import database_url
 
-        database = Database(url, "NORMAL")
+        database = Database(database_url(settings["database_url"], folder), "NORMAL")
         await database.open()
         try:
             return await verb(Tokens(database))

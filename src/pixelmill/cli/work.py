@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pixelmill.cli.outputs import Clash, Target, exists_error, extension, write
 from pixelmill.errors import PixelmillError, error_to_dict
+from pixelmill.images.encoders import AUTO, Acceptable
 from pixelmill.images.formats import format_of_name
 from pixelmill.images.image import Size
 from pixelmill.images.limits import Limits
@@ -100,6 +101,8 @@ def _there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
     path = target.path
     if gives_data_only(pipeline):
         path = _data_file(target) if target.stem is not None and rules.data_to_files else None
+    elif path is None and target.stem is not None and rules.format == AUTO:
+        return _any_there(target) if rules.clash == "skip" else None  # writing refuses the name that it comes to
     elif path is None and target.stem is not None:
         guess = rules.format or getattr(format_of_name(target.name), "name", None)
         path = None if guess is None else target.stem + extension(guess, target.name)
@@ -108,6 +111,12 @@ def _there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
 
 def _data_file(target: Target) -> str:
     return f"{target.stem}.json"
+
+
+def _any_there(target: Target) -> str | None:
+    """A result of whatever format, where it is chosen only when the pixels are there."""
+    paths = [f"{target.stem}{extension(name, target.name)}" for name in get_args(Acceptable)]
+    return next((path for path in paths if os.path.lexists(path)), None)
 
 
 def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
@@ -126,7 +135,7 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
 
 def _detail(outcome: Outcome) -> dict[str, Any]:
     document = outcome.to_dict()
-    shown = {name: document[name] for name in ("format", "size", "source_size", "data", "timings")}
+    shown = {name: document[name] for name in ("format", "size", "source_size", "frames", "data", "timings")}
     return {**shown, "bytes": None if outcome.bytes is None else len(outcome.bytes)}
 
 

@@ -81,8 +81,8 @@ class JobStatus:
 class TaskStatus:
     """One source through one pipeline.
 
-    ``outcome`` has ``format``, ``media_type``, ``size``, ``bytes`` (None for data only), ``data`` and ``timings``;
-    ``error`` has ``type`` (the slug of an error of the tree) and ``detail``. ``uri`` is None for uploads.
+    ``outcome`` has ``format``, ``media_type``, ``size``, ``frames``, ``bytes`` (None for data only), ``data`` and
+    ``timings``; ``error`` has ``type`` (the slug of an error of the tree) and ``detail``. ``uri`` is None for uploads.
     """
 
     id: str

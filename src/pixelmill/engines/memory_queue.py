@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pixelmill.engines.queue import Lease, Message, QueueDepth
+from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, QueueTraits
 
 
 @dataclass(slots=True)
@@ -30,10 +30,12 @@ class _Entry:
 class MemoryLeaseQueue:
     """See :class:`pixelmill.engines.queue.LeaseQueue`. Not durable; belongs to one event loop."""
 
+    traits = QueueTraits()
+
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._entries: dict[str, _Entry] = {}
-        self._dead: dict[str, tuple[Message, str]] = {}
+        self._dead: dict[str, DeadLetter] = {}
         self._seq = itertools.count()
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -76,7 +78,21 @@ class MemoryLeaseQueue:
         """Move a message to the dead-letter list."""
         for entry in self._mine([lease]):
             del self._entries[entry.message.id]
-            self._dead[entry.message.id] = (entry.message, reason)
+            self._dead[entry.message.id] = DeadLetter(entry.message, reason, entry.deliveries, self._now())
+
+    async def dead(self, limit: int) -> list[DeadLetter]:
+        """Dead letters, oldest first."""
+        return list(self._dead.values())[:limit]
+
+    async def redrive(self, ids: Sequence[str]) -> list[str]:
+        """Queue dead letters again."""
+        again = [self._dead.pop(one).message for one in ids if one in self._dead]
+        await self.send(again)
+        return [message.id for message in again]
+
+    async def forget(self, ids: Sequence[str]) -> list[str]:
+        """Remove dead letters."""
+        return [one for one in ids if self._dead.pop(one, None) is not None]
 
     async def depth(self) -> QueueDepth:
         """How much waits."""

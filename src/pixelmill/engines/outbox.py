@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixelmill.engines.queue import Lease, LeaseQueue, Message, QueueDepth
+from pixelmill.engines.queue import DeadLetter, Lease, LeaseQueue, Message, QueueDepth, QueueTraits
 from pixelmill.jobs.outbox import plan_release
 from pixelmill.jobs.release import Releases
 
@@ -76,6 +76,23 @@ class CheckedQueue:
     async def dead_letter(self, lease: Lease, reason: str) -> None:
         """Pass through."""
         await self._queue.dead_letter(lease, reason)
+
+    @property
+    def traits(self) -> QueueTraits:
+        """Those of the queue."""
+        return self._queue.traits
+
+    async def dead(self, limit: int) -> list[DeadLetter]:
+        """Pass through."""
+        return await self._queue.dead(limit)
+
+    async def redrive(self, ids: Sequence[str]) -> list[str]:
+        """Pass through."""
+        return await self._queue.redrive(ids)
+
+    async def forget(self, ids: Sequence[str]) -> list[str]:
+        """Pass through."""
+        return await self._queue.forget(ids)
 
     async def depth(self) -> QueueDepth:
         """Pass through."""

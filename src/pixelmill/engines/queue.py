@@ -1,7 +1,8 @@
 """The contract of a lease queue: at-least-once, with a visibility time and a dead-letter list.
 
-A message that is received and not deleted comes back when its lease ends. Adapters: ``sql`` (SQLite now,
-PostgreSQL), ``memory``; Azure Storage Queue and SQS follow.
+A message that is received and not deleted comes back when its lease ends. Adapters: ``sql`` (SQLite and PostgreSQL),
+``azure`` (Azure Storage Queue), ``sqs``, ``memory``. What a service of the cloud can't do is optional, and said in
+:class:`QueueTraits`.
 """
 
 from __future__ import annotations
@@ -35,11 +36,41 @@ class Lease:
     deliveries: int
 
 
+@dataclass(frozen=True, slots=True)
+class QueueTraits:
+    """What a queue can do beyond delivering at least once, by priority, with counted deliveries and dead letters.
+
+    ``atomic``: ``send`` queues all or none (else a failure may leave some queued). ``deduplicates``: an id that is
+    queued already is not queued twice. ``ranks``: messages come by rank, then by order of sending. ``exact``:
+    ``depth`` tells all its figures, as of now (else they are approximate, and some are 0).
+    """
+
+    atomic: bool = True
+    deduplicates: bool = True
+    ranks: bool = True
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was given up, and why; ``at`` is seconds since the epoch."""
+
+    message: Message
+    reason: str
+    deliveries: int
+    at: float
+
+
 class LeaseQueue(Protocol):
-    """Async; raises :class:`StorageUnavailable` and the like. Ids that are queued already are not queued twice."""
+    """Async; raises :class:`StorageUnavailable` and the like."""
+
+    @property
+    def traits(self) -> QueueTraits:
+        """What it can do."""
+        ...
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Queue messages, all or none; returns when they are durable."""
+        """Queue messages; returns when they are durable."""
         ...
 
     async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
@@ -57,12 +88,24 @@ class LeaseQueue(Protocol):
     async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
         """Give messages back, visible after ``after_s`` (a drain, a lost attempt); lost leases are left alone.
 
-        ``begun`` False: they were only fetched ahead; the delivery is not counted, where the queue can do that.
+        ``begun`` False: they were only fetched ahead; the delivery is not counted.
         """
         ...
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:
         """Move a message to the dead-letter list; one whose lease was lost is left alone."""
+        ...
+
+    async def dead(self, limit: int) -> list[DeadLetter]:
+        """Up to ``limit`` dead letters, in any order."""
+        ...
+
+    async def redrive(self, ids: Sequence[str]) -> list[str]:
+        """Queue these dead letters (ids of messages) again, their deliveries counted anew; returns those found."""
+        ...
+
+    async def forget(self, ids: Sequence[str]) -> list[str]:
+        """Remove these dead letters; returns those found."""
         ...
 
     async def depth(self) -> QueueDepth:

@@ -7,14 +7,15 @@ skips rows that another receiver has locked (``FOR UPDATE SKIP LOCKED``, which S
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Connection,
     Double,
     Integer,
+    Row,
     String,
     Text,
     bindparam,
@@ -27,22 +28,25 @@ from sqlalchemy import (
     update,
 )
 
-from pixelmill.engines.queue import Lease, Message, QueueDepth
+from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, QueueTraits
+from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.intake import INSERT_MESSAGES, chunks
 from pixelmill.jobs.rows import encode, table_of
 from pixelmill.jobs.schema import dead_letters, queue
 
+# Apart, since a planner may run a subquery more than once, each time locking other rows.
 _next = (
     select(queue.c.seq)
     .where(queue.c.visible <= bindparam("now", type_=Double))
     .order_by(queue.c.priority, queue.c.rank, queue.c.seq)
     .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
+    .cte("next")
 )
 _RECEIVE = (
     update(queue)
-    .where(queue.c.seq.in_(_next))
+    .where(queue.c.seq.in_(select(_next.c.seq)))
     .values(
         visible=bindparam("until", type_=Double),
         deliveries=queue.c.deliveries + 1,
@@ -76,6 +80,17 @@ _RELEASE = (
         holder=null(),
     )
 )
+_TAKE_DEAD = (
+    delete(dead_letters)
+    .where(dead_letters.c.id.in_(table_of("rows", id=Text)))
+    .returning(
+        dead_letters.c.id,
+        dead_letters.c.owner,
+        dead_letters.c.body,
+        dead_letters.c.priority,
+        dead_letters.c.rank,
+    )
+)
 # Nobody's receipt, on rows that were released for later: they are hidden, and counted with the leased ones.
 _DELAYED = "delayed"
 _LEASED = (queue.c.receipt.is_not(None), queue.c.visible > bindparam("now", type_=Double))
@@ -84,20 +99,22 @@ _LEASED = (queue.c.receipt.is_not(None), queue.c.visible > bindparam("now", type
 class SqlLeaseQueue:
     """See :class:`pixelmill.engines.queue.LeaseQueue`. ``holder`` names this process in the leases it takes.
 
-    Times are those of ``now`` (seconds since the epoch): every process that shares the database must share its clock.
+    Times (seconds since the epoch) are the database's (see ``time_of``), or those of ``now``.
     """
 
-    def __init__(self, db: Database, *, holder: str = "", now: Callable[[], float] = time.time) -> None:
+    traits = QueueTraits()
+
+    def __init__(self, db: Database, *, holder: str = "", now: Callable[[], float] | None = None) -> None:
         self._db = db
         self._holder = holder
         self._now = now
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Queue messages, all or none."""
-        now = self._now()
-        rows = ((one.id, one.owner, one.body, one.priority, one.rank, now) for one in messages)
 
         def run(connection: Connection) -> None:
+            now = time_of(connection, self._now)
+            rows = ((one.id, one.owner, one.body, one.priority, one.rank, now) for one in messages)
             for chunk in chunks(rows):
                 connection.execute(INSERT_MESSAGES, {"rows": encode(chunk)})
 
@@ -107,15 +124,19 @@ class SqlLeaseQueue:
     async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
         """Up to ``limit`` visible messages."""
         token = secrets.token_hex(8)
-        now = self._now()
-        parameters = {
-            "now": now,
-            "limit": limit,
-            "until": now + visibility_s,
-            "new_receipt": token,
-            "new_holder": self._holder,
-        }
-        rows = await self._db.write(lambda connection: connection.execute(_RECEIVE, parameters).all())
+
+        def run(connection: Connection) -> Sequence[Row[Any]]:
+            now = time_of(connection, self._now)
+            parameters = {
+                "now": now,
+                "limit": limit,
+                "until": now + visibility_s,
+                "new_receipt": token,
+                "new_holder": self._holder,
+            }
+            return connection.execute(_RECEIVE, parameters).all()
+
+        rows = await self._db.write(run, alone=False)
         return [
             Lease(Message(row.id, row.body, row.priority, row.rank, row.owner), f"{row.seq}:{token}", row.deliveries)
             for row in sorted(rows, key=lambda row: (row.priority, row.rank, row.seq))
@@ -124,30 +145,37 @@ class SqlLeaseQueue:
     async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
         """Start the visibility time anew."""
         if leases:
-            parameters = {"rows": _receipts(leases), "until": self._now() + visibility_s}
-            await self._db.write(lambda connection: connection.execute(_EXTEND, parameters).rowcount)
+            rows = _receipts(leases)
+
+            def run(connection: Connection) -> None:
+                connection.execute(_EXTEND, {"rows": rows, "until": time_of(connection, self._now) + visibility_s})
+
+            await self._db.write(run, alone=False)
 
     async def delete(self, leases: Sequence[Lease]) -> None:
         """Acknowledge."""
         if leases:
             parameters = {"rows": _receipts(leases)}
-            await self._db.write(lambda connection: connection.execute(_DELETE, parameters).rowcount)
+            await self._db.write(lambda connection: connection.execute(_DELETE, parameters).rowcount, alone=False)
 
     async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
         """Give messages back."""
         if leases:
             parameters = {
                 "rows": _receipts(leases),
-                "until": self._now() + after_s,
                 "uncounted": 0 if begun else 1,
                 "new_receipt": _DELAYED if after_s > 0 else None,
             }
-            await self._db.write(lambda connection: connection.execute(_RELEASE, parameters).rowcount)
+
+            def run(connection: Connection) -> None:
+                until = time_of(connection, self._now) + after_s
+                connection.execute(_RELEASE, {**parameters, "until": until})
+
+            await self._db.write(run, alone=False)
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:
         """Move a message to the dead-letter list, in one transaction."""
-        rows, now = _receipts([lease]), self._now()
-        message = lease.message
+        rows, message = _receipts([lease]), lease.message
 
         def run(connection: Connection) -> None:
             if not connection.execute(_DELETE, {"rows": rows}).rowcount:
@@ -161,7 +189,7 @@ class SqlLeaseQueue:
                 "rank": message.rank,
                 "deliveries": lease.deliveries,
                 "reason": reason,
-                "at": now,
+                "at": time_of(connection, self._now),
             }
             connection.execute(insert(dead_letters), values)
 
@@ -169,10 +197,10 @@ class SqlLeaseQueue:
 
     async def depth(self) -> QueueDepth:
         """How much waits; messages are counted by pages of an index, not one by one."""
-        now = self._now()
-        oldest = select(queue.c.sent).where(queue.c.visible <= now).order_by(queue.c.seq).limit(1)
 
         def run(connection: Connection) -> QueueDepth:
+            now = time_of(connection, self._now)
+            oldest = select(queue.c.sent).where(queue.c.visible <= now).order_by(queue.c.seq).limit(1)
             every = connection.execute(select(func.count()).select_from(queue)).scalar_one()
             leased = connection.execute(select(func.count()).where(*_LEASED), {"now": now}).scalar_one()
             dead = connection.execute(select(func.count()).select_from(dead_letters)).scalar_one()
@@ -181,16 +209,48 @@ class SqlLeaseQueue:
 
         return await self._db.read(run)
 
-    async def recover(self, alive: Collection[str] = ()) -> list[str]:
-        """Make the leases of all holders but those ``alive`` visible at once; returns the ids of their messages.
+    async def dead(self, limit: int) -> list[DeadLetter]:
+        """Dead letters, newest first."""
+        query = select(dead_letters).order_by(dead_letters.c.at.desc(), dead_letters.c.id).limit(limit)
+        rows = await self._db.read(lambda connection: connection.execute(query).all())
+        return [
+            DeadLetter(Message(row.id, row.body, row.priority, row.rank, row.owner), row.reason, row.deliveries, row.at)
+            for row in rows
+        ]
 
-        For a process that knows the others dead: it holds the lock of the data folder. Hand the ids to
-        :meth:`pixelmill.jobs.upkeep.Upkeep.reconcile`, which knows what had begun.
+    async def redrive(self, ids: Sequence[str]) -> list[str]:
+        """Queue dead letters again, as if for the first time, in one transaction."""
+        wanted = encode((one,) for one in ids)
+
+        def run(connection: Connection) -> list[str]:
+            found = connection.execute(_TAKE_DEAD, {"rows": wanted}).all()
+            now = time_of(connection, self._now)
+            again = encode((row.id, row.owner, row.body, row.priority, row.rank, now) for row in found)
+            connection.execute(INSERT_MESSAGES, {"rows": again})
+            return [row.id for row in found]
+
+        return await self._db.write(run)
+
+    async def forget(self, ids: Sequence[str]) -> list[str]:
+        """Remove dead letters."""
+        wanted = encode((one,) for one in ids)
+        return await self._db.write(lambda c: [row.id for row in c.execute(_TAKE_DEAD, {"rows": wanted}).all()])
+
+    async def recover(self) -> list[str]:
+        """Make the leases of this ``holder`` visible at once; returns the ids of their messages.
+
+        For a process that knows that whoever used the name before is dead: it holds the lock of the data folder that
+        the name stands for. Hand the ids to :meth:`pixelmill.jobs.upkeep.Upkeep.reconcile`, which knows what had begun.
         """
-        now = self._now()
-        dead = (queue.c.receipt.is_not(None), queue.c.holder.is_not(None), queue.c.holder.not_in(list(alive)))
-        statement = update(queue).where(*dead).values(visible=now, receipt=null(), holder=null()).returning(queue.c.id)
-        return await self._db.write(lambda connection: list(connection.execute(statement).scalars()))
+        mine = (queue.c.receipt.is_not(None), queue.c.holder == self._holder)
+
+        def run(connection: Connection) -> list[str]:
+            free = (
+                update(queue).where(*mine).values(visible=time_of(connection, self._now), receipt=null(), holder=null())
+            )
+            return list(connection.execute(free.returning(queue.c.id)).scalars())
+
+        return await self._db.write(run)
 
 
 def _receipts(leases: Sequence[Lease]) -> str:

@@ -97,6 +97,31 @@ def to_srgb(pixels: Bytes, profile: bytes | None, space: Space) -> Bytes:
     return _apply(transform, pixels, "CMYK" if space == "cmyk" else "RGB")
 
 
+def managed(pixels: Bytes, profile: bytes | None, space: Space, *, keep: bool) -> tuple[Bytes, bytes | None]:
+    """Pixels in sRGB and no profile; with ``keep``, as they are, and the profile where a file of theirs can hold it."""
+    if keep and profile is not None and space != "cmyk" and (space == "rgb" or pixels.ndim == 2):
+        return (pixels, profile) if is_usable(profile, space) else (pixels, None)
+    return to_srgb(pixels, profile, space), None
+
+
+def profile_kept(profile: bytes | None, space: Space, *, keep: bool) -> bytes | None:
+    """The profile that stays with samples that can't be converted: with ``keep`` that of sRGB, too."""
+    if profile is None or (keep and is_usable(profile, space)):
+        return profile
+    return None if is_srgb(profile, space) else profile
+
+
+def is_usable(profile: bytes, space: Space) -> bool:
+    """Whether it is a profile, and one of that color space."""
+    from PIL import ImageCms
+
+    try:
+        found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return False
+    return found.profile.xcolor_space.strip() == _SIGNATURES[space]
+
+
 def lab_to_srgb(picture: PilImage) -> Bytes:
     """RGB ``H×W×3`` of a picture of Pillow in CIELAB (D50, as TIFF has it)."""
     from PIL import ImageCms

@@ -60,8 +60,8 @@ def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS
         data: the file's bytes.
         need: what is enough. A JPEG is then decoded at 1/2, 1/4 or 1/8 where that covers ``need.least`` (see
             ``scales.extent`` for what such an image covers), and without color where ``need.color`` is False and the
-            file codes luma apart, in sRGB. More than needed may come: another format comes whole, and color
-            where it needs converting to sRGB.
+            file codes luma apart, in sRGB. With ``need.icc`` samples of gray and RGB keep their profile. More than
+            needed may come: another format comes whole, and color where it needs converting to sRGB.
         limits: checked on the header, before pixels are allocated.
 
     Returns:
@@ -75,7 +75,11 @@ def decode(data: Data, need: Need = EVERYTHING, limits: Limits = _DEFAULT_LIMITS
         LimitExceeded: the header names more than allowed.
         OutOfMemory: the pixels could not be allocated.
     """
-    header = read_header(data, limits)
+    return pixels_of(data, read_header(data, limits), need)
+
+
+def pixels_of(data: Data, header: Header, need: Need) -> Image:
+    """The picture that a header of these bytes tells of: :func:`decode` behind the limits."""
     info = header.info
     try:
         pixels, icc = _READERS[info.format](data, header, need)

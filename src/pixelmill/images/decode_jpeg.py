@@ -30,7 +30,7 @@ _TARGETS = {"gray": "GRAY", "rgb": "RGB", "cmyk": "CMYK"}
 
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Pixels as stored (not turned), in sRGB, at the smallest scale that still serves; and no profile."""
+    """Pixels as stored (not turned), in sRGB, at the smallest scale that still serves; and a profile that is kept."""
     facts, info = header.facts, header.info
     assert isinstance(facts, JpegFacts)
     _refuse_unread(data, header, facts)
@@ -45,7 +45,7 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], byt
         return pixels, None
     if space == "cmyk" and facts.adobe:
         pixels = np.invert(pixels)  # Adobe stores light, not ink
-    return color.to_srgb(pixels, profile, space), None
+    return color.managed(pixels, profile, space, keep=need.icc)
 
 
 def _refuse_unread(data: Data, header: Header, facts: JpegFacts) -> None:

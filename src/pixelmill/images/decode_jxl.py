@@ -24,8 +24,10 @@ _HUNGER = 24
 
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | None]:
-    """Pixels, upright, in sRGB; deep samples keep a profile that is not sRGB."""
-    del need  # libjxl could leave out detail, but no wrapper at hand lets it
+    """Pixels, upright, in sRGB; deep samples keep a profile that is not sRGB.
+
+    libjxl could leave out detail, but no wrapper at hand lets it.
+    """
     facts, size = header.facts, header.info.stored_size
     assert isinstance(facts, JxlFacts)
     library = extras.to_read(JXL)
@@ -40,7 +42,7 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | 
             "JPEG XL with channels beside color and transparency is not read. Convert the file to PNG.", format=JXL.name
         )
     profile = _embedded(whole) if facts.embedded else facts.profile
-    return _plain(pixels, profile, header.info.depth, associated=facts.associated)
+    return _plain(pixels, profile, header.info.depth, associated=facts.associated, keep=need.icc)
 
 
 def _embedded(data: bytes) -> bytes | None:
@@ -55,7 +57,7 @@ def _embedded(data: bytes) -> bytes | None:
 
 
 def _plain(
-    pixels: NDArray[Any], profile: bytes | None, depth: int, *, associated: bool
+    pixels: NDArray[Any], profile: bytes | None, depth: int, *, associated: bool, keep: bool
 ) -> tuple[NDArray[Any], bytes | None]:
     space: color.Space = "gray" if pixels.ndim == 2 or pixels.shape[2] < 3 else "rgb"
     if pixels.dtype.kind == "f":
@@ -67,5 +69,6 @@ def _plain(
     if associated and pixels.shape[-1] == 4:
         pixels = straight(pixels)
     if pixels.dtype == np.uint8:
-        return color.to_srgb(np.ascontiguousarray(pixels), profile, space), None
-    return pixels, None if color.is_srgb(profile, space) else profile
+        return color.managed(np.ascontiguousarray(pixels), profile, space, keep=keep)
+    fits = space == "rgb" or pixels.ndim == 2
+    return pixels, color.profile_kept(profile, space, keep=keep) if fits else None

@@ -23,7 +23,6 @@ _CODESTREAM, _END = b"\xff\x4f\xff\x51", b"\xff\xd9"
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | None]:
     """Pixels as stored (not turned) in sRGB, and the profile where it is kept."""
-    del need  # these come whole or not at all
     name = header.info.format
     if name == JPEG2000.name:
         _check_end(data)
@@ -33,7 +32,7 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | 
             corrupt(title(name), "its picture is not as large as its header says")
         if name == GIF.name and not picture.tile:
             corrupt("GIF", "there is no picture in it")
-        pixels, icc = to_pixels(picture, profile_of(picture))
+        pixels, icc = to_pixels(picture, profile_of(picture), keep=need.icc)
     if pixels.shape[:2] != (header.info.stored_size.height, header.info.stored_size.width):
         corrupt(title(name), "its picture is not as large as its header says")
     return pixels, icc

@@ -33,10 +33,10 @@ Deep = NDArray[np.uint8] | NDArray[np.uint16]
 def read(data: Data, header: Header, need: Need) -> tuple[Deep, bytes | None]:
     """Pixels as stored (not turned): gray, RGB or RGBA of ``uint8`` or ``uint16``, and the profile where it is kept.
 
-    8-bit pixels are converted to sRGB. littleCMS is reached through Pillow, which has no 16-bit color: such pixels
+    A PNG has one size, and gray costs what it costs. 8-bit pixels are converted to sRGB, unless their profile is to be
+    kept. littleCMS is reached through Pillow, which has no 16-bit color: such pixels
     keep their numbers and their profile.
     """
-    del need  # a PNG has one size, and gray costs what it costs
     facts, info = header.facts, header.info
     assert isinstance(facts, PngFacts)
     plain, key = _essence(data, facts)
@@ -48,8 +48,9 @@ def read(data: Data, header: Header, need: Need) -> tuple[Deep, bytes | None]:
     profile = png_header.profile(data, facts)
     space: color.Space = "gray" if facts.color_type in (_GRAY, _GRAY_ALPHA) else "rgb"
     if pixels.dtype == np.uint16:
-        return pixels, None if color.is_srgb(profile, space) else profile
-    return color.to_srgb(pixels.astype(np.uint8, copy=False), profile, space), None
+        fits = space == "rgb" or pixels.ndim == 2  # a profile of gray is none for gray that became RGBA
+        return pixels, color.profile_kept(profile, space, keep=need.icc) if fits else None
+    return color.managed(pixels.astype(np.uint8, copy=False), profile, space, keep=need.icc)
 
 
 def _essence(data: Data, facts: PngFacts) -> tuple[bytes, tuple[int, ...] | None]:

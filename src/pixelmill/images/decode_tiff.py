@@ -28,26 +28,25 @@ _quiet = threading.Lock()
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | None]:
     """Pixels as stored (not turned), in sRGB; 16-bit and float samples keep their numbers and their profile."""
-    del need
     facts = header.facts
     assert isinstance(facts, TiffFacts)
     profile = tiff_header.profile(data, facts)
     if not tiff_header.is_deep_color(data, facts):
-        pixels, icc = _by_pillow(data, facts, profile)
+        pixels, icc = _by_pillow(data, facts, profile, keep=need.icc)
     else:
         apart = tiff_header.number(data, facts, tiff_header.PLANAR, 1) == _APART
         pixels = _planes(data, facts) if apart else _by_cv2(tiff_header.rebuilt(data, facts))
         if pixels.ndim == 3 and pixels.shape[2] == 4:
             pixels = _straight(pixels, tiff_header.number(data, facts, tiff_header.EXTRA, 2))
-        icc = None if color.is_srgb(profile, "rgb") else profile
+        icc = color.profile_kept(profile, "rgb", keep=need.icc)
     if pixels.shape[:2] != (header.info.stored_size.height, header.info.stored_size.width):
         corrupt("TIFF", "its picture is not as large as its header says")
     return pixels, icc
 
 
-def _by_pillow(data: Data, facts: TiffFacts, profile: bytes | None) -> tuple[NDArray[Any], bytes | None]:
+def _by_pillow(data: Data, facts: TiffFacts, profile: bytes | None, *, keep: bool) -> tuple[NDArray[Any], bytes | None]:
     with translated("tiff"), open_lazily(tiff_header.rebuilt(data, facts), "tiff") as picture:
-        pixels, icc = to_pixels(picture, profile)
+        pixels, icc = to_pixels(picture, profile, keep=keep)
     if pixels.dtype == np.uint16:
         if tiff_header.number(data, facts, tiff_header.BITS, 16) == 12:
             pixels = pixels << 4 | pixels >> 8

@@ -20,17 +20,24 @@ from pixelmill.images.image import Need
 
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Pixels as stored (not turned), RGB or RGBA, in sRGB; and no profile."""
-    del need  # libwebp could scale, but no wrapper at hand lets it
+    """Pixels as stored (not turned), RGB or RGBA, in sRGB; and a profile that is kept.
+
+    libwebp could scale, but no wrapper at hand lets it.
+    """
     facts, info = header.facts, header.info
     assert isinstance(facts, WebpFacts)
-    (length,) = struct.unpack_from("<I", data, 4)
-    if 8 + length > len(data) + (length & 1):
-        corrupt("WebP", "it ends before the picture does")
+    check_end(data)
     pixels = _first_frame(data) if facts.animated else _still(data)
     if pixels.shape[:2] != (info.stored_size.height, info.stored_size.width):
         corrupt("WebP", "its picture is not as large as its header says")
-    return color.to_srgb(pixels, webp_header.profile(data, facts), "rgb"), None
+    return color.managed(pixels, webp_header.profile(data, facts), "rgb", keep=need.icc)
+
+
+def check_end(data: Data) -> None:
+    """Raise :class:`CorruptImage` where the file is shorter than it says."""
+    (length,) = struct.unpack_from("<I", data, 4)
+    if 8 + length > len(data) + (length & 1):
+        corrupt("WebP", "it ends before the picture does")
 
 
 def _still(data: Data) -> NDArray[np.uint8]:

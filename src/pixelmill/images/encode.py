@@ -1,7 +1,7 @@
 """An :class:`Image` to the bytes of a file.
 
 Owns which library writes which format, what a format can't hold (depth, transparency, size), and embedding a profile.
-No other metadata is ever written. Reentrant; the codecs release the GIL.
+Other metadata is written behind it, by ``metadata_write``. Reentrant; the codecs release the GIL.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from pixelmill.images.encoders import (
     options_for,
 )
 from pixelmill.images.formats import JXL, Format, written_format
+from pixelmill.images.gif_palette import indexed
 from pixelmill.images.image import Image
-from pixelmill.images.palettes import indexed
+from pixelmill.images.indexed import to_palette
 from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | 
     target = written_format(fmt)
     chosen = options_for(target.name, options)
     _check_size(image, target)
+    write = _WRITERS[target.name]
     try:
-        return _WRITERS[target.name](image, chosen)
+        limit = getattr(chosen, "max_bytes", None)
+        return write(image, chosen) if limit is None else _within(limit, image, chosen, write)
     except MemoryError as error:
         raise _out_of_memory(image, target) from error
     except cv2.error as error:
@@ -89,6 +92,36 @@ def _check_size(image: Image, target: Format) -> None:
         )
 
 
+def _within(limit: int, image: Image, options: Any, write: _Writer) -> bytes:
+    """The file at the highest quality, up to the one of the options, at which it has ``limit`` bytes at most.
+
+    At most 9 encodes: files grow with quality, but for a few bytes, so halving the interval finds it. Raises
+    :class:`NotApplicable` where quality 1 is too large as well.
+    """
+    body = write(image, options)
+    if len(body) <= limit:
+        return body
+    best = write(image, options.model_copy(update={"quality": 1}))
+    if len(best) > limit:
+        raise NotApplicable(
+            f"The image has {len(best):,} bytes at quality 1 already; max_bytes is {limit:,}. Resize it to fewer "
+            "pixels, or allow more bytes.",
+            operation="format",
+            parameter="max_bytes",
+            bytes=len(best),
+            maximum=limit,
+        )
+    fits, too_large = 1, options.quality
+    while too_large - fits > 1:
+        middle = (fits + too_large) // 2
+        body = write(image, options.model_copy(update={"quality": middle}))
+        if len(body) <= limit:
+            fits, best = middle, body
+        else:
+            too_large = middle
+    return best
+
+
 def _out_of_memory(image: Image, target: Format) -> OutOfMemory:
     size = image.size
     return OutOfMemory(f"There is not enough memory to write {size.width:,}×{size.height:,} pixels as {target.name}.")
@@ -99,8 +132,9 @@ def _jpeg(image: Image, options: JpegOptions) -> bytes:
     if image.has_alpha:
         pixels = flatten(pixels, color_of_hex(options.background))
     pixels = np.ascontiguousarray(pixels)
-    if options.progressive:
-        flags = [cv2.IMWRITE_JPEG_QUALITY, options.quality, cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    if options.progressive or options.optimize:
+        flags = [cv2.IMWRITE_JPEG_QUALITY, options.quality, cv2.IMWRITE_JPEG_PROGRESSIVE, int(options.progressive)]
+        flags += [cv2.IMWRITE_JPEG_OPTIMIZE, 1] if options.optimize else []
         flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[options.subsampling]]
         body = _cv2_encode(".jpg", pixels, flags)
     elif pixels.ndim == 2:
@@ -127,9 +161,26 @@ def _with_app2(body: bytes, profile: bytes) -> bytes:
 
 
 def _png(image: Image, options: PngOptions) -> bytes:
+    if options.colors is not None:
+        return _palette_png(image, options, options.colors)
     pixels = image.pixels if image.pixels.dtype == np.uint8 else to_uint16(image.pixels)
-    body = _cv2_encode(".png", np.ascontiguousarray(pixels), [cv2.IMWRITE_PNG_COMPRESSION, options.compression])
+    flags = [cv2.IMWRITE_PNG_COMPRESSION, options.compression]
+    if options.filter == "none":
+        flags += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    body = _cv2_encode(".png", np.ascontiguousarray(pixels), flags)
     return body if image.icc is None else _with_iccp(body, image.icc)
+
+
+def _palette_png(image: Image, options: PngOptions, colors: int) -> bytes:
+    """With 1, 2, 4 or 8 bits a pixel, as many as the palette needs."""
+    from PIL import Image as Pil
+
+    indices, palette = to_palette(to_uint8(image.pixels), colors, dither=options.dither)
+    picture = Pil.fromarray(indices)
+    picture.putpalette(palette[:, :3].tobytes())
+    alpha = {} if (palette[:, 3] == 255).all() else {"transparency": palette[:, 3].tobytes()}
+    # optimize=False: it would choose a compression of its own.
+    return _pillow_save(picture, "PNG", compress_level=options.compression, icc_profile=image.icc, **alpha)
 
 
 def _with_iccp(body: bytes, profile: bytes) -> bytes:
@@ -147,6 +198,7 @@ def _webp(image: Image, options: WebpOptions) -> bytes:
         lossless=options.lossless,
         method=options.effort,
         exact=options.lossless,  # colors below full transparency are pixels too
+        alpha_quality=options.alpha_quality,
         icc_profile=image.icc or b"",
         exif=b"",
         xmp=b"",
@@ -156,9 +208,9 @@ def _webp(image: Image, options: WebpOptions) -> bytes:
 def _avif(image: Image, options: AvifOptions) -> bytes:
     """By OpenCV's libavif, which takes about half of Pillow's time for the same file, where it can hold the image.
 
-    It has no profiles, and takes quality 100 to mean 4:4:4 without loss, which Pillow does not.
+    It has no profiles and no choice of subsampling, and takes quality 100 to mean 4:4:4 without loss; Pillow does not.
     """
-    if image.channels == 3 and image.icc is None and options.quality < 100:
+    if image.channels == 3 and image.icc is None and options.quality < 100 and options.subsampling == "420":
         flags = [cv2.IMWRITE_AVIF_QUALITY, options.quality, cv2.IMWRITE_AVIF_SPEED, options.speed]
         return _cv2_encode(".avif", np.ascontiguousarray(to_uint8(image.pixels)), flags)
     return _pillow_encode(
@@ -166,6 +218,7 @@ def _avif(image: Image, options: AvifOptions) -> bytes:
         "AVIF",
         quality=options.quality,
         speed=options.speed,
+        **({} if image.channels == 1 else {"subsampling": ":".join(options.subsampling)}),
         max_threads=1,  # the pool runs a process a core
         icc_profile=image.icc or b"",
         exif=b"",
@@ -193,8 +246,11 @@ def _butteraugli(quality: int) -> float:
 
 
 def _tiff(image: Image, options: TiffOptions) -> bytes:
-    packing = {"none": 1, "lzw": 5, "deflate": 8}[options.compression]
-    body = _cv2_encode(".tiff", np.ascontiguousarray(image.pixels), [cv2.IMWRITE_TIFF_COMPRESSION, packing])
+    packing = {"none": 1, "lzw": 5, "deflate": 8, "packbits": 32_773}[options.compression]
+    flags = [cv2.IMWRITE_TIFF_COMPRESSION, packing]
+    if options.predictor == "none":
+        flags += [cv2.IMWRITE_TIFF_PREDICTOR, cv2.IMWRITE_TIFF_PREDICTOR_NONE]
+    body = _cv2_encode(".tiff", np.ascontiguousarray(image.pixels), flags)
     added: dict[int, tuple[int, int, bytes]] = {}
     if image.has_alpha:
         added[tiff_header.EXTRA] = (3, 1, struct.pack("<H", 2))  # straight alpha, which OpenCV does not say
@@ -211,23 +267,13 @@ def _srgb(image: Image) -> NDArray[np.uint8]:
 
 
 def _gif(image: Image, options: GifOptions) -> bytes:
-    from PIL import Image as Pil
-
     pixels = _srgb(image)
     if pixels.ndim == 2 and options.colors == 256:
         return _pillow_encode(pixels, "GIF")
-    clear = pixels[..., 3] < 128 if image.has_alpha else None
-    count = options.colors - 1 if clear is not None and clear.any() else options.colors
-    rgb = pixels[..., :3] if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    picture = indexed(rgb, max(1, count), dither=options.dither)
-    if clear is None or not clear.any():
-        return _pillow_save(picture, "GIF")
-    indices = np.array(picture)
-    free = len(picture.getpalette() or ()) // 3
-    indices[clear] = free
-    turned = Pil.fromarray(indices)
-    turned.putpalette([*(picture.getpalette() or ()), 0, 0, 0])
-    return _pillow_save(turned, "GIF", transparency=free, optimize=False)
+    coded = indexed(pixels, options.colors, dither=options.dither)
+    if coded.clear is None:
+        return _pillow_save(coded.picture(), "GIF")
+    return _pillow_save(coded.picture(), "GIF", transparency=coded.clear, optimize=False)
 
 
 def _bmp(image: Image, options: BmpOptions) -> bytes:

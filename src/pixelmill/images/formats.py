@@ -51,6 +51,9 @@ class Format:
     extra: str | None = None
     """The extra that brings the library that reads and writes it; None where the base install does."""
 
+    animated: bool = False
+    """Whether a file of it can be an animation, and is written as one."""
+
     @property
     def extension(self) -> str:
         """The extension that results get, with its dot."""
@@ -80,6 +83,7 @@ PNG = Format(
     max_side=1_000_000,
     alpha=True,
     deep=True,
+    animated=True,
 )
 WEBP = Format(
     name="webp",
@@ -89,6 +93,7 @@ WEBP = Format(
     max_side=16_383,
     alpha=True,
     deep=False,
+    animated=True,
 )
 
 AVIF = Format(
@@ -107,6 +112,7 @@ AVIF = Format(
     max_side=16_384,
     alpha=True,
     deep=False,
+    animated=True,
 )
 GIF = Format(
     name="gif",
@@ -117,6 +123,7 @@ GIF = Format(
     alpha=True,
     deep=False,
     icc=False,
+    animated=True,
 )
 BMP = Format(
     name="bmp",
@@ -223,6 +230,17 @@ SVG = Format(
     written=False,
     extra="svg",
 )
+
+UNDECIDED = Format(
+    name="auto",
+    media_type="application/octet-stream",
+    extensions=("",),
+    signatures=(),
+    max_side=1_000_000,
+    alpha=True,
+    deep=False,
+)
+"""Stands in plans for the format that ``format:auto`` will choose, and nowhere else."""
 
 FORMATS: Mapping[str, Format] = {
     fmt.name: fmt for fmt in (JPEG, PNG, WEBP, AVIF, JXL, HEIC, TIFF, GIF, BMP, PNM, ICO, QOI, JPEG2000, SVG)
@@ -374,6 +392,11 @@ def _named(name: str, known: Mapping[str, Format]) -> Format:
         operation=name,
         nearest=nearest,
     )
+
+
+def is_animation(fmt: str, frames: int) -> bool:
+    """Whether a file of that format and number of frames is an animation: pages of a TIFF are none."""
+    return frames > 1 and fmt in FORMATS and FORMATS[fmt].animated
 
 
 def format_of_name(path: str | PurePath) -> Format | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pixelmill.errors import CorruptImage
+from pixelmill.errors import CorruptImage, NotApplicable
 from pixelmill.images.exif import SWAPS_SIDES
 from pixelmill.images.image import ImageInfo, Size
 
@@ -156,6 +156,19 @@ class Header:
 def oriented(stored: Size, orientation: int) -> Size:
     """The size after the orientation is applied."""
     return Size(stored.height, stored.width) if orientation in SWAPS_SIDES else stored
+
+
+def no_such_frame(format_name: str, frame: int, count: int) -> NotApplicable:
+    """What is raised where a frame, page or picture is asked for that is not there."""
+    held = "one picture that can be taken" if count == 1 else f"{count:,} of them"
+    last = "" if count == 1 else f", frame:{count - 1} the last"
+    return NotApplicable(
+        f"There is no frame {frame:,}: the source ({format_name}) has {held}. They count from 0: frame:0 is the "
+        f"first{last}.",
+        operation="frame",
+        frame=frame,
+        frames=count,
+    )
 
 
 def corrupt(format_name: str, why: str) -> NoReturn:

@@ -59,6 +59,13 @@ def _open(data: Data) -> tuple[Any, int]:
     return pictures[pictures.primary_index], len(pictures)
 
 
+def blocks(data: Data) -> dict[str, bytes]:
+    """EXIF and XMP of the primary picture, as ``exif`` and ``xmp``, where they are there."""
+    with translated(HEIC.name):
+        found, _ = _open(data)
+    return {kind: found.info[kind] for kind in ("exif", "xmp") if isinstance(found.info.get(kind), bytes)}
+
+
 def read_header(data: Data) -> Header:
     """The header of HEIC bytes; sizes are those after the container's turns."""
     _library()
@@ -104,7 +111,6 @@ def _profile(info: dict[str, Any], *, gray: bool) -> bytes | None:
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | None]:
     """Pixels, upright, in sRGB; samples of more than 8 bits come as ``uint16`` and keep a profile that is not sRGB."""
-    del need
     facts, size = header.facts, header.info.size
     assert isinstance(facts, HeicFacts)
     _check_extents(data)
@@ -114,11 +120,11 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | 
         pixels: NDArray[Any] = np.array(picture)
     if pixels.shape[:2] != (size.height, size.width):
         corrupt("HEIC", "its picture is not as large as its header says")
-    return _plain(pixels, facts.profile, header.info.depth, associated=picture.premultiplied_alpha)
+    return _plain(pixels, facts.profile, header.info.depth, associated=picture.premultiplied_alpha, keep=need.icc)
 
 
 def _plain(
-    pixels: NDArray[Any], profile: bytes | None, depth: int, *, associated: bool
+    pixels: NDArray[Any], profile: bytes | None, depth: int, *, associated: bool, keep: bool
 ) -> tuple[NDArray[Any], bytes | None]:
     space: color.Space = "gray" if pixels.ndim == 2 or pixels.shape[2] < 3 else "rgb"
     if pixels.dtype != np.uint8:
@@ -128,8 +134,9 @@ def _plain(
     if associated:
         pixels = straight(pixels)
     if pixels.dtype == np.uint8:
-        return color.to_srgb(pixels, profile, space), None
-    return pixels, None if color.is_srgb(profile, space) else profile
+        return color.managed(pixels, profile, space, keep=keep)
+    fits = space == "rgb" or pixels.ndim == 2
+    return pixels, color.profile_kept(profile, space, keep=keep) if fits else None
 
 
 def _check_extents(data: Data) -> None:

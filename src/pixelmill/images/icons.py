@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelmill.images import decode_png, png_header
 from pixelmill.images.formats import ICO, PNG, Data
-from pixelmill.images.header import Header, IconFacts, corrupt
+from pixelmill.images.header import Header, IconFacts, corrupt, no_such_frame
 from pixelmill.images.image import ImageInfo, Need, Size
 from pixelmill.images.pillow_files import translated
 
@@ -22,8 +22,8 @@ _MAX_SIDE = 1_024
 """Of a bitmap inside; the directory can't even say more than 256."""
 
 
-def read_header(data: Data) -> Header:
-    """The header of the largest picture."""
+def read_header(data: Data, number: int = 0) -> Header:
+    """The header of a picture; they are sorted, the largest is the first."""
     from PIL.BmpImagePlugin import DibImageFile
     from PIL.IcoImagePlugin import IcoFile
 
@@ -31,9 +31,11 @@ def read_header(data: Data) -> Header:
         entries = IcoFile(io.BytesIO(data)).entry
         if not entries:
             corrupt("ICO", "there is no picture in it")
-        start, end = entries[0].offset, entries[0].offset + entries[0].size
+        if number >= len(entries):
+            raise no_such_frame(ICO.name, number, len(entries))
+        start, end = entries[number].offset, entries[number].offset + entries[number].size
         if PNG.matches(data[start : start + 8]):
-            return _of_png(data, start, min(end, len(data)))
+            return _of_png(data, number, start, min(end, len(data)))
         if end > len(data):
             corrupt("ICO", "it ends before the picture does")
         with DibImageFile(io.BytesIO(data[start:end])) as bitmap:
@@ -41,14 +43,14 @@ def read_header(data: Data) -> Header:
             raw = bitmap.tile[0].codec_name == "raw"
     if min(size) < 1 or max(size) > _MAX_SIDE or not raw:
         corrupt("ICO", f"the bitmap in it gives the size {size.width}×{size.height}, or is coded as no icon is")
-    return Header(_info(data, size, "rgba", has_alpha=True), IconFacts(0))
+    return Header(_info(data, size, "rgba", has_alpha=True), IconFacts(number))
 
 
 def _info(data: Data, size: Size, mode: str, *, has_alpha: bool, depth: int = 8, has_icc: bool = False) -> ImageInfo:
     return ImageInfo(ICO.name, ICO.media_type, size, size, mode, depth, has_alpha, has_icc=has_icc, bytes=len(data))
 
 
-def _of_png(data: Data, start: int, end: int) -> Header:
+def _of_png(data: Data, number: int, start: int, end: int) -> Header:
     inside = png_header.read(data[start:end]).info
     info = _info(
         data,
@@ -58,7 +60,7 @@ def _of_png(data: Data, start: int, end: int) -> Header:
         depth=inside.depth,
         has_icc=inside.has_icc,
     )
-    return Header(info, IconFacts(0, (start, end)))
+    return Header(info, IconFacts(number, (start, end)))
 
 
 def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | None]:

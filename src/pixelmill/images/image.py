@@ -91,11 +91,13 @@ class Need:
     """What a pipeline really needs of a file.
 
     ``color`` False: luma is enough. ``least`` is the smallest size that still serves (orientation
-    applied); None means every pixel. A decoder may always give more than is needed.
+    applied); None means every pixel. A decoder may always give more than is needed. ``icc`` True: samples keep the
+    numbers of the file's profile, which comes with them, where it is one of gray or of RGB.
     """
 
     color: bool = True
     least: Size | None = None
+    icc: bool = False
 
 
 EVERYTHING = Need()

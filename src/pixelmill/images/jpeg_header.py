@@ -42,7 +42,7 @@ def read(data: Data) -> Header:
     """The header of JPEG bytes; raises :class:`CorruptImage`."""
     found = _Found()
     scan_at = 0
-    for marker, start, end in _segments(data):
+    for marker, start, end in segments(data):
         if marker in _FRAMES:
             if found.frame is not None:
                 corrupt("JPEG", "it has two frame headers")
@@ -54,7 +54,7 @@ def read(data: Data) -> Header:
     return _header(data, found, scan_at)
 
 
-def _segments(data: Data) -> Iterator[tuple[int, int, int]]:
+def segments(data: Data) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of the body of each segment, up to and with the first scan's header."""
     size = len(data)
     at = 2
@@ -161,7 +161,7 @@ def _color(ids: tuple[int, ...], jfif: bool, transform: int | None) -> str:
 def without_metadata(data: Data) -> bytes:
     """The same picture without its comments and application segments, but those that tell how color is coded."""
     parts, end = [b"\xff\xd8"], 2
-    for marker, start, end in _segments(data):
+    for marker, start, end in segments(data):
         if marker in _COLOR_TELLING or not (marker == _COMMENT or _APP0 <= marker <= _APP15):
             parts.append(bytes((0xFF, marker)) + bytes(data[start - 2 : end]))
     return b"".join([*parts, bytes(data[end:])])

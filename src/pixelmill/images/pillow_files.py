@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PLUGINS = {
     "avif": ("PIL.AvifImagePlugin", "AvifImageFile"),
     "gif": ("PIL.GifImagePlugin", "GifImageFile"),
+    "webp": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "bmp": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "qoi": ("PIL.QoiImagePlugin", "QoiImageFile"),
     "jpeg2000": ("PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
@@ -123,18 +124,21 @@ def mode_of(picture: PilImage) -> str:
     return "rgba" if picture.has_transparency_data else "rgb"
 
 
-def to_pixels(picture: PilImage, profile: bytes | None) -> tuple[NDArray[Any], bytes | None]:
-    """Gray, RGB or RGBA in sRGB; samples of 16 bits or float keep a profile that is not sRGB. Loads the picture."""
+def to_pixels(picture: PilImage, profile: bytes | None, *, keep: bool = False) -> tuple[NDArray[Any], bytes | None]:
+    """Gray, RGB or RGBA in sRGB; samples of 16 bits or float keep a profile that is not sRGB. Loads the picture.
+
+    With ``keep``, the others keep one of gray or of RGB as well.
+    """
     picture.load()
     space: color.Space = "gray" if picture.mode in _GRAY or picture.mode in ("LA", "La") else "rgb"
     if picture.mode in _DEEP or picture.mode == "F":
         deep = np.array(picture).astype(np.float32 if picture.mode == "F" else np.uint16, copy=False)
-        return deep, None if color.is_srgb(profile, space) else profile
+        return deep, color.profile_kept(profile, space, keep=keep)
     if picture.mode == "CMYK":
         return color.to_srgb(np.array(picture), profile, "cmyk"), None
     if picture.mode == "LAB":
         return color.lab_to_srgb(picture), None
-    return color.to_srgb(_plain(picture), profile, space), None
+    return color.managed(_plain(picture), profile, space, keep=keep)
 
 
 def _plain(picture: PilImage) -> NDArray[np.uint8]:

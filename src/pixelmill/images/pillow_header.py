@@ -26,6 +26,8 @@ MAX_SLOW_PIXELS = 16_000_000
 _MAX_FRAMES = 65_536
 _MAX_BLOCKS = 1_000_000  # of a GIF, of up to 255 bytes each; a walk over them takes a fifth of a second
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+GIF_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+"""Names of the extension that says how often an animation is shown."""
 
 
 def _read(name: str, data: Data) -> Header:
@@ -81,17 +83,23 @@ def _orientation(picture: ImageFile) -> int:
 
 
 def _gif_frames(data: Data) -> int:
-    """Number of whole or begun pictures; blocks that make no sense end the count."""
-    at = 13 + _table(data[10])
+    """Number of whole or begun pictures; blocks that make no sense end the count.
+
+    Where the file ends early behind a whole picture, and there is a sign that more was to come, that counts too: an
+    animation that was cut off is no still image.
+    """
+    at = behind = 13 + _table(data[10])
     frames = blocks = 0
-    size = len(data)
+    size, loops = len(data), False
     while at + 1 < size and data[at] != _TRAILER:
-        if data[at] == _IMAGE:
+        is_picture = data[at] == _IMAGE
+        if is_picture:
             frames += 1
             if at + 10 > size:
                 break
             at += 11 + _table(data[at + 9])
         elif data[at] == _EXTENSION:
+            loops = loops or bytes(data[at + 3 : at + 14]) in GIF_LOOPS
             at += 2
         else:
             at += 1  # stray bytes between blocks are skipped, as Pillow does
@@ -100,6 +108,7 @@ def _gif_frames(data: Data) -> int:
             at += 1 + data[at]
             blocks += 1
         at += 1
+        behind = at if is_picture else behind
         if frames > _MAX_FRAMES or blocks > _MAX_BLOCKS:
             raise LimitExceeded(
                 f"The GIF file has more than {_MAX_FRAMES:,} frames or {_MAX_BLOCKS:,} blocks. Use a shorter one.",
@@ -107,7 +116,9 @@ def _gif_frames(data: Data) -> int:
                 value=frames,
                 maximum=_MAX_FRAMES,
             )
-    return frames
+    ended = at < size and data[at] == _TRAILER
+    more = loops or (behind < size and data[behind] == _EXTENSION)
+    return frames + (frames > 0 and not ended and behind <= size and more)
 
 
 def _table(flags: int) -> int:

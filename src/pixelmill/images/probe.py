@@ -22,7 +22,7 @@ from pixelmill.images import (
     webp_header,
 )
 from pixelmill.images.formats import Data, identify
-from pixelmill.images.header import Header, corrupt
+from pixelmill.images.header import Header, corrupt, no_such_frame
 from pixelmill.images.image import ImageInfo
 from pixelmill.images.limits import Limits
 
@@ -45,30 +45,39 @@ _READERS: Mapping[str, Callable[[Data], Header]] = {
 
 _DEFAULT_LIMITS = Limits()
 
+_PAGES: Mapping[str, Callable[[Data, int], Header]] = {"tiff": tiff_header.read, "ico": icons.read_header}
+"""Formats whose pages or pictures have headers of their own."""
 
-def probe(data: Data, limits: Limits = _DEFAULT_LIMITS) -> ImageInfo:
+
+def probe(data: Data, limits: Limits = _DEFAULT_LIMITS, frame: int | None = None) -> ImageInfo:
     """What the header says.
 
     Args:
         data: the file's bytes; the first part of it, up to the pixels, is enough.
-        limits: what is accepted; pixels count all frames of an animation, although only the first is decoded.
+        limits: what is accepted; pixels count all frames of an animation, although only one is asked for.
+        frame: number, from 0, of the frame, page or picture that is asked for. Pages of a TIFF and pictures of an ICO
+            have a size of their own; they are told of as ``frame`` None tells of the first.
 
     Raises:
+        NotApplicable: there is no such frame.
         UnsupportedFormat: not an image, or of a format that is not read; the message names it where it is known.
         CorruptImage: the header is truncated or contradicts itself.
         LimitExceeded: more bytes, pixels or pixels a side than allowed.
     """
-    return read_header(data, limits).info
+    return read_header(data, limits, frame).info
 
 
-def read_header(data: Data, limits: Limits) -> Header:
+def read_header(data: Data, limits: Limits, frame: int | None = None) -> Header:
     """Like :func:`probe`, with what a decoder must know beside it."""
     limits.check_bytes(len(data))
     fmt = identify(data)
     try:
-        header = _READERS[fmt.name](data)
+        header = _PAGES[fmt.name](data, frame) if frame and fmt.name in _PAGES else _READERS[fmt.name](data)
     except (struct.error, IndexError):
         # The readers check every length; this is the net below them.
         corrupt(fmt.name, "its header can't be read")
+    count = header.info.frames if fmt.animated else 1  # of other formats the first picture alone is decoded
+    if frame and fmt.name not in _PAGES and frame >= count:
+        raise no_such_frame(fmt.name, frame, count)
     limits.check_info(header.info)
     return header

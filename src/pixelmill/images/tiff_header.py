@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from pixelmill.errors import UnsupportedFormat
 from pixelmill.images.formats import TIFF, Data
-from pixelmill.images.header import MAX_ICC_BYTES, Header, TiffFacts, TiffTag, corrupt, oriented
+from pixelmill.images.header import MAX_ICC_BYTES, Header, TiffFacts, TiffTag, corrupt, no_such_frame, oriented
 from pixelmill.images.image import ImageInfo, Size
 from pixelmill.images.pillow_files import READ_MODES, mode_of, open_lazily, translated
 
@@ -37,10 +37,19 @@ _LONG8 = 16
 _MAX_OFFSET = 2**32 - 1
 
 
-def read(data: Data) -> Header:
-    """The header of TIFF bytes; raises :class:`CorruptImage`, and :class:`UnsupportedFormat` for odd samples."""
-    order, big, at = _start(data)
-    tags, following = _directory(data, order, big, at)
+def read(data: Data, page: int = 0) -> Header:
+    """The header of TIFF bytes, of that page.
+
+    Raises :class:`CorruptImage`, :class:`UnsupportedFormat` for odd samples, :class:`NotApplicable` for a page that is
+    not there.
+    """
+    order, big, first = _start(data)
+    tags, following = _directory(data, order, big, first)
+    others = _others(data, order, big, first, following)
+    if page > len(others):
+        raise no_such_frame(TIFF.name, page, 1 + len(others))
+    if page:
+        tags, _ = _directory(data, order, big, others[page - 1])
     facts = TiffFacts(order, big, tags)
     stored = Size(number(data, facts, WIDTH, 0), number(data, facts, HEIGHT, 0))
     if min(stored) < 1:
@@ -64,7 +73,7 @@ def read(data: Data) -> Header:
         depth=depth,
         has_alpha=alpha,
         orientation=turn,
-        frames=1 + _others(data, order, big, at, following),
+        frames=1 + len(others),
         has_icc=ICC in tags,
         bytes=len(data),
     )
@@ -144,9 +153,9 @@ def _directory(data: Data, order: str, big: bool, at: int) -> tuple[Mapping[int,
     return tags, int(following)
 
 
-def _others(data: Data, order: str, big: bool, first: int, at: int) -> int:
-    """Number of further pages, without reduced copies and masks; a chain that breaks or loops ends there."""
-    seen, found = {first}, 0
+def _others(data: Data, order: str, big: bool, first: int, at: int) -> list[int]:
+    """Places of the directories of further pages, without copies and masks; a chain that breaks or loops ends there."""
+    seen, found = {first}, list[int]()
     head, step, inline = (8, 20, 8) if big else (2, 12, 4)
     while at and at not in seen and len(seen) < _MAX_PAGES and at + head <= len(data):
         seen.add(at)
@@ -155,7 +164,8 @@ def _others(data: Data, order: str, big: bool, first: int, at: int) -> int:
         if end > len(data) or not count:
             break
         tag, _, _, low = struct.unpack_from(order + ("HHQI" if big else "HHII"), data, at + head)
-        found += not (tag == SUBFILE and low & 0b101)  # tags are sorted: this one would be the first
+        if not (tag == SUBFILE and low & 0b101):  # tags are sorted: this one would be the first
+            found.append(at)
         at = struct.unpack_from(order + ("Q" if big else "I"), data, end)[0] if end + inline <= len(data) else 0
     return found
 

@@ -5,6 +5,11 @@ Owns connections, transactions and the translation of their errors. It must not 
 Group commit: functions that arrive while a transaction runs join it, or the next one, each in a savepoint, so that one
 that fails spoils no other; their callers go on when it is committed. Many small writes then share one commit (and,
 with ``synchronous=FULL``, one fsync), and SQLite's single writer is never fought over.
+
+On PostgreSQL several processes write. Those that read before they write (a job's counts, the event log's order) take
+turns by an advisory lock, so that they see what the ones before them left, as on SQLite; those that only touch rows of
+the queue (``alone=False``) don't. A transaction that is undone (the connection is lost, a deadlock) is run
+again, whole; only where the commit itself got no answer is it left to the caller, since it may have been done.
 """
 
 from __future__ import annotations
@@ -13,23 +18,29 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from pixelmill.errors import PixelmillError, QueueFull, StorageDenied, StorageError, StorageFull, StorageUnavailable
+from pixelmill.errors import QueueFull, StorageUnavailable
+from pixelmill.jobs.connections import (
+    is_conflict,
+    is_lost,
+    lock_for_transaction,
+    lock_key,
+    make_engine,
+    parse_url,
+    translate,
+)
 from pixelmill.jobs.migrations import migrate
 
 T = TypeVar("T")
-
-BUSY_TIMEOUT_S = 10.0
-"""How long a statement waits for another process's write."""
 
 GROUP_SIZE = 64
 GROUP_S = 0.1
@@ -41,12 +52,19 @@ ROOM_S = 30.0
 
 READERS = 4
 
+RETRY_S = 15.0
+"""How long a write is tried again while PostgreSQL is away; then it fails as :class:`StorageUnavailable`."""
+MAX_PAUSE_S = 0.5
+
+WRITERS = "writers"
+
 
 @dataclass(eq=False, slots=True)
 class _Write:
     """A queued function, and the loop and future that wait for it."""
 
     function: Callable[[Connection], Any]
+    alone: bool
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
     value: Any = None
@@ -65,7 +83,8 @@ class _Write:
 class Database:
     """One database; ``url`` is SQLAlchemy's (``sqlite:////absolute/path.sqlite``; an in-memory one is not supported).
 
-    ``synchronous``: ``NORMAL`` survives the death of the process, ``FULL`` that of the power supply too.
+    ``synchronous``: ``NORMAL`` survives the death of the process, ``FULL`` that of the power supply too. (PostgreSQL
+    has ``synchronous_commit`` of its own for that.)
     Raises :class:`StorageFull`, :class:`StorageDenied`, :class:`StorageUnavailable` or :class:`StorageError`.
     """
 
@@ -73,12 +92,17 @@ class Database:
         if synchronous not in {"NORMAL", "FULL"}:
             raise ValueError(f"synchronous is NORMAL or FULL, not {synchronous}")
         self.url = url
-        self._writer_engine = _engine(url, synchronous, readers=0)
-        self._reader_engine = _engine(url, synchronous, readers=READERS)
+        parsed = parse_url(url)
+        self.shared = parsed.get_backend_name() != "sqlite"
+        """Whether processes on other machines may use it too."""
+        self._writer_engine = make_engine(parsed, synchronous, readers=0)
+        self._reader_engine = make_engine(parsed, synchronous, readers=READERS)
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._pending = asyncio.Semaphore(MAX_PENDING)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="pixelmill-db-read")
         self._thread: threading.Thread | None = None
+        self._left: _Write | None = None  # taken from the queue, but for the next transaction
+        self._ended = False
         self._closed = False
 
     async def open(self) -> None:
@@ -109,11 +133,12 @@ class Database:
     ) -> None:
         await self.close()
 
-    async def write(self, function: Callable[[Connection], T]) -> T:
+    async def write(self, function: Callable[[Connection], T], *, alone: bool = True) -> T:
         """Run ``function`` in a write transaction; returns when it is committed.
 
-        ``function`` runs in another thread, and must touch nothing but the connection and its own values.
-        What it raises undoes what it did. Cancelling the await does not undo a function that has begun.
+        ``function`` runs in another thread, perhaps more than once, and must touch nothing but the connection and its
+        own values. What it raises undoes what it did. Cancelling the await does not undo a function that has begun.
+        ``alone`` False: it needs no turn among the processes that write, for it reads nothing before it writes.
         """
         try:
             async with asyncio.timeout(ROOM_S):
@@ -126,7 +151,7 @@ class Database:
             if self._closed or self._thread is None:
                 raise StorageUnavailable("The database is closed; the service is starting or shutting down.")
             loop = asyncio.get_running_loop()
-            write = _Write(function, loop, loop.create_future())
+            write = _Write(function, alone, loop, loop.create_future())
             self._queue.put(write)
             result: T = await write.future
             return result
@@ -139,14 +164,60 @@ class Database:
             raise StorageUnavailable("The database is closed; the service is shutting down.")
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, function)
 
+    @asynccontextmanager
+    async def hold(self, name: str, *, wait: bool = True) -> AsyncIterator[bool]:
+        """A lock among all processes of the database; yields whether we hold it (False only without ``wait``).
+
+        Where the connection is lost meanwhile it may go to another process: what is done under it must be harmless
+        when two do it. SQLite's processes have the lock of the data folder instead: there it is always held.
+        """
+        if not self.shared:
+            yield True
+            return
+        loop = asyncio.get_running_loop()
+        connection = await loop.run_in_executor(self._readers, self._lock, name, wait)
+        try:
+            yield connection is not None
+        finally:
+            if connection is not None:
+                await loop.run_in_executor(None, self._unlock, connection)
+
     # -- in the reading threads ------------------------------------------------------------------
 
     def _read(self, function: Callable[[Connection], T]) -> T:
+        for last in (False, True):
+            try:
+                with self._reader_engine.connect() as connection, connection.begin():
+                    return function(connection)
+            except SQLAlchemyError as error:
+                if last or not is_lost(error):
+                    raise translate(error) from error
+        raise AssertionError("unreachable")
+
+    def _lock(self, name: str, wait: bool) -> Connection | None:
+        function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
         try:
-            with self._reader_engine.connect() as connection, connection.begin():
-                return function(connection)
+            connection = self._reader_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                got = connection.execute(text(f"SELECT {function}(:class, :key)"), lock_key(name)).scalar()
+            except BaseException:
+                connection.invalidate()
+                connection.close()
+                raise
         except SQLAlchemyError as error:
             raise translate(error) from error
+        if wait or got:
+            return connection
+        connection.close()
+        return None
+
+    def _unlock(self, connection: Connection) -> None:
+        try:
+            connection.execute(text("SELECT pg_advisory_unlock_all()"))
+        except SQLAlchemyError:
+            connection.invalidate()  # the lock ended with the connection
+        finally:
+            connection.close()
 
     def _migrate(self) -> None:
         try:
@@ -171,45 +242,76 @@ class Database:
     # -- in the writing thread -------------------------------------------------------------------
 
     def _write_forever(self) -> None:
-        ended = False
-        while not ended:
-            first = self._queue.get()
+        while not self._ended:
+            first = self._left or self._queue.get()
+            self._left = None
             if first is None:
                 return
-            ended = self._write_group(first)
+            self._write_group(first)
+        if self._left is not None:
+            self._write_group(self._left)
 
-    def _write_group(self, first: _Write) -> bool:
-        """One transaction; True if the sentinel that ends the thread came."""
-        group: list[_Write] = []
-        ended = False
+    def _write_group(self, first: _Write) -> None:
+        """A transaction, again while that can help."""
+        group, pause = [first], 0.05
+        until = time.monotonic() + RETRY_S
+        while (failed := self._transact(group)) is not None:
+            error, undone = failed
+            if not undone or self._closed or time.monotonic() + pause > until:
+                cause = translate(error) if isinstance(error, SQLAlchemyError) else error
+                for write in group:
+                    write.error = cause
+                break
+            time.sleep(pause)
+            pause = min(MAX_PAUSE_S, 2 * pause)
+        _settle(group)
+
+    def _transact(self, group: list[_Write]) -> tuple[BaseException, bool] | None:
+        """One transaction of the group, which grows; the error that ended it, and whether it may be run again."""
+        committing = False
         try:
             with self._writer_engine.connect() as connection, connection.begin():
                 until = time.monotonic() + GROUP_S
-                current: _Write | None = first
-                while current is not None:
-                    group.append(current)
-                    _execute(connection, current)
-                    current = None
-                    if len(group) < GROUP_SIZE and time.monotonic() < until and not self._queue.empty():
-                        current = self._queue.get()
-                        ended = current is None
+                if group[0].alone:
+                    lock_for_transaction(connection, WRITERS)
+                for write in group:
+                    _execute(connection, write)
+                while len(group) < GROUP_SIZE and time.monotonic() < until:
+                    more = self._next_of(group[0])
+                    if more is None:
+                        break
+                    group.append(more)
+                    _execute(connection, more)
+                committing = True
         except BaseException as error:  # noqa: BLE001 -- whatever it was, every caller of the group must hear of it
-            cause = translate(error) if isinstance(error, SQLAlchemyError) else error
-            for write in group or [first]:
-                write.error = cause
-                group = group or [first]
-        _settle(group)
-        return ended
+            return error, not committing and (is_lost(error) or is_conflict(error))
+        return None
+
+    def _next_of(self, first: _Write) -> _Write | None:
+        """What waits and may join. One that needs its turn joins only a transaction that began with it.
+
+        Waiting for the turn while rows of the queue are locked could be a deadlock.
+        """
+        if self._left is None and not self._ended and not self._queue.empty():
+            self._left = self._queue.get()
+            self._ended = self._left is None
+        if self._left is None or (self._left.alone and not first.alone):
+            return None
+        found, self._left = self._left, None
+        return found
 
 
 def _execute(connection: Connection, write: _Write) -> None:
     """Run one function in a savepoint. An error that ends the whole transaction is raised, others are kept."""
     if write.future.cancelled():
         return
+    write.value = write.error = None
     connection.exec_driver_sql("SAVEPOINT one")
     try:
         write.value = write.function(connection)
-    except BaseException as error:  # noqa: BLE001 -- it belongs to the caller, who gets it
+    except BaseException as error:
+        if is_lost(error) or is_conflict(error):
+            raise
         try:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one")
         except SQLAlchemyError as second:
@@ -234,60 +336,3 @@ def _settle(group: Sequence[_Write]) -> None:
 def _settle_all(group: Sequence[_Write]) -> None:
     for write in group:
         write.settle()
-
-
-def _engine(url: str, synchronous: str, *, readers: int) -> Engine:
-    """An engine for the writer (``readers`` 0) or for so many readers."""
-    sqlite = make_url(url).get_backend_name() == "sqlite"
-    options: dict[str, Any] = (
-        {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}} if sqlite else {}
-    )
-    engine = create_engine(url, pool_size=max(1, readers), max_overflow=1, **options)
-    if sqlite:
-        _set_up_sqlite(engine, synchronous, write=readers == 0)
-    return engine
-
-
-def _set_up_sqlite(engine: Engine, synchronous: str, *, write: bool) -> None:
-    begin = "BEGIN IMMEDIATE" if write else "BEGIN"
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # sqlite3 must not begin or commit by itself; on_begin does
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL" if write else "PRAGMA query_only=ON")
-        cursor.execute(f"PRAGMA synchronous={synchronous}")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA temp_store=MEMORY")
-        cursor.execute("PRAGMA cache_size=-16000")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("autobegin_mode") != "none":
-            connection.exec_driver_sql(begin)
-
-
-_SQLITE_ERRORS: dict[str, tuple[type[StorageError], str]] = {
-    "SQLITE_FULL": (StorageFull, "No space is left for the database. Free space on its disk, then try again."),
-    "SQLITE_READONLY": (StorageDenied, "The database can't be written: its file or folder is read-only."),
-    "SQLITE_CANTOPEN": (StorageDenied, "The database can't be opened. Check that its folder exists and is writable."),
-    "SQLITE_PERM": (StorageDenied, "The database can't be opened: no permission."),
-    "SQLITE_BUSY": (StorageUnavailable, "The database is locked by another process. Try again."),
-    "SQLITE_LOCKED": (StorageUnavailable, "The database is locked by another process. Try again."),
-    "SQLITE_CORRUPT": (StorageError, "The database is damaged. Restore its file from a backup."),
-    "SQLITE_NOTADB": (StorageError, "The database file is not a database. Restore it from a backup."),
-    "SQLITE_IOERR": (StorageError, "The database's disk failed to read or write. Check the disk and the system's log."),
-}
-
-
-def translate(error: SQLAlchemyError) -> PixelmillError:
-    """The error of our tree for one of SQLAlchemy; its text never holds statements or values."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    name = str(getattr(original, "sqlite_errorname", ""))
-    for prefix, (kind, sentence) in _SQLITE_ERRORS.items():
-        if name.startswith(prefix):
-            return kind(f"{sentence} ({original})", cause=name)
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return StorageUnavailable(f"The connection to the database was lost ({type(original).__name__}). Try again.")
-    return StorageError(f"The database refused an operation: {original}", cause=type(original).__name__)

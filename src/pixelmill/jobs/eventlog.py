@@ -59,6 +59,14 @@ class EventLog:
             query = query.where(events.c.owner == owner)
         return await self._db.read(lambda c: int(c.execute(query).scalar() or 0))
 
+    async def changed(self, after_id: int, limit: int = 1000) -> tuple[int, list[tuple[str, str]]]:
+        """Owner and job of up to ``limit`` entries with a greater id, each once; and the last id that was read."""
+        newest = select(events.c.id, events.c.owner, events.c.job).where(events.c.id > after_id)
+        newest = newest.order_by(events.c.id).limit(limit)
+        rows = await self._db.read(lambda connection: connection.execute(newest).all())
+        last = rows[-1].id if rows else after_id
+        return last, list(dict.fromkeys((row.owner, row.job) for row in rows))
+
     async def first_id(self) -> int:
         """The smallest id that is still kept, or 0: a reader that stopped before it has missed entries."""
         return await self._db.read(lambda c: int(c.execute(select(func.min(events.c.id))).scalar() or 0))

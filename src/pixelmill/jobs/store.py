@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Text, delete, select, tuple_
 
 from pixelmill.errors import IllegalTransition
 from pixelmill.jobs import bulk
+from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import job_event, log
 from pixelmill.jobs.intake import enqueue, insert_job, insert_tasks, remember, replayed
@@ -45,6 +46,7 @@ class JobStore:
 
     ``bounds`` go into every message. ``enqueue``: write queue rows with the tasks (the queue is in the same
     database); without it the tasks wait for an outbox. ``retention_s``: a job expires so long after its end.
+    ``now`` gives seconds since the epoch; without it, what queue rows carry is the database's time (see ``time_of``).
     """
 
     def __init__(
@@ -54,13 +56,14 @@ class JobStore:
         bounds: RunBounds | None = None,
         enqueue: bool = True,
         retention_s: float | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self.db = db
         self.bounds = bounds or RunBounds()
         self.enqueues = enqueue
         self._retention_s = retention_s
-        self._now = now
+        self._clock = now
+        self._now = now or time.time
 
     # -- making ----------------------------------------------------------------------------------
 
@@ -136,7 +139,7 @@ class JobStore:
 
     def _add(self, connection: Connection, job: Job, new: Sequence[NewTask], first_seq: int, next_rank: int) -> int:
         """Rows of tasks, and of the queue; returns the next rank."""
-        at = self._now()
+        at = time_of(connection, self._clock)
         insert_tasks(connection, job, new, first_seq, at)
         # An object that is used again is no garbage any more.
         keys = [task.source[len(bulk.KEY_PREFIX) :] for task in new if task.source.startswith(bulk.KEY_PREFIX)]
@@ -237,7 +240,9 @@ class JobStore:
     async def retry(self, owner: str, job_id: str) -> Job:
         """Queue failed and cancelled tasks again, in a new run; :class:`IllegalTransition` if there are none."""
         bounds = self.bounds if self.enqueues else None
-        return await self.db.write(lambda connection: bulk.retry(connection, owner, job_id, self._now(), bounds))
+        return await self.db.write(
+            lambda connection: bulk.retry(connection, owner, job_id, time_of(connection, self._clock), bounds)
+        )
 
     async def delete(self, owner: str, job_id: str) -> list[str]:
         """Remove the job and all that belongs to it; returns the ids of messages that a worker may hold.

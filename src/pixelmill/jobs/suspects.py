@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, Text, exists, or_, select
 
 from pixelmill.errors import WorkerCrashed, error_to_dict
 from pixelmill.jobs.bulk import MESSAGE_ID, OPEN
+from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.intake import enqueue
 from pixelmill.jobs.model import NewTask, State, TaskEvent
 from pixelmill.jobs.recorder import Recorded, record
@@ -37,16 +37,19 @@ class OpenTask:
 class Suspects:
     """Over the tables of a :class:`JobStore`; safe beside running workers."""
 
-    def __init__(self, store: JobStore, now: Callable[[], float] = time.time) -> None:
-        self._store, self._db, self._now = store, store.db, now
+    def __init__(self, store: JobStore, now: Callable[[], float] | None = None) -> None:
+        self._store, self._db, self._clock = store, store.db, now
 
     async def unattended(self, after: str, limit: int) -> list[OpenTask]:
         """Open tasks that no message stands for, or that run although nobody holds their message's lease.
 
         Where the queue is elsewhere, only tasks that were released to it: it alone knows its leases.
         """
+        return await self._db.read(lambda connection: self._unattended(connection, after, limit))
+
+    def _unattended(self, connection: Connection, after: str, limit: int) -> list[OpenTask]:
         if self._store.enqueues:
-            leased = queue.c.receipt.is_not(None) & (queue.c.visible > self._now())
+            leased = queue.c.receipt.is_not(None) & (queue.c.visible > time_of(connection, self._clock))
             mine = exists().where(queue.c.id == MESSAGE_ID)
             held = exists().where(queue.c.id == MESSAGE_ID, leased)
             suspicious = or_(~mine, (tasks.c.state == State.RUNNING.value) & ~held)
@@ -59,7 +62,7 @@ class Suspects:
             .order_by(tasks.c.id)
             .limit(limit)
         )
-        return await self._db.read(lambda c: [_task(row) for row in c.execute(query).mappings()])
+        return [_task(row) for row in connection.execute(query).mappings()]
 
     async def open_jobs(self, after: str, limit: int) -> list[tuple[str, str]]:
         """Owner and id of jobs that have not ended, in the order of ids."""
@@ -83,7 +86,7 @@ class Suspects:
         return await self._db.write(lambda connection: self._put_back(connection, suspects))
 
     def _put_back(self, connection: Connection, suspects: Sequence[OpenTask]) -> int:
-        now = self._now()
+        now = time_of(connection, self._clock)
         held = exists().where(queue.c.id == MESSAGE_ID, queue.c.receipt.is_not(None), queue.c.visible > now)
         mine = exists().where(queue.c.id == MESSAGE_ID)
         query = (

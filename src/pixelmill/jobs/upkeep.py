@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Text, delete, exists, func, or_, select, upda
 
 from pixelmill.errors import WorkerCrashed, error_to_dict
 from pixelmill.jobs.bulk import KEY_PREFIX, MESSAGE_ID, OPEN
+from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.intake import enqueue
 from pixelmill.jobs.messages import message_id, split_message_id
 from pixelmill.jobs.model import NewTask, State, TaskEvent
@@ -62,10 +63,11 @@ _FORGET = delete(garbage).where(garbage.c.key.in_(_rows))
 class Upkeep:
     """Housekeeping over the tables of a :class:`JobStore`."""
 
-    def __init__(self, store: JobStore, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: JobStore, now: Callable[[], float] | None = None) -> None:
         self._store = store
         self._db = store.db
-        self._now = now
+        self._clock = now
+        self._now = now or time.time
 
     async def reconcile(self, recovered: Sequence[str] = ()) -> Reconciled:
         """Put right what a process left that died; called once at start, before anything is received.
@@ -89,18 +91,19 @@ class Upkeep:
             connection.execute(_GIVE_BACK, {"rows": encode((one,) for one in ahead)})
         if stale:
             connection.execute(_REMOVE, {"rows": encode((one,) for one in stale)})
-        return self._interrupt(connection), len(stale)
+        # Leases in a queue elsewhere are not known here: they end by themselves, and the next delivery tells.
+        return self._interrupt(connection) if self._store.enqueues else 0, len(stale)
 
     def _interrupt(self, connection: Connection) -> int:
         """Tasks that are running although nobody holds their lease go back to the queue; that attempt is lost."""
-        leased = exists().where(queue.c.id == MESSAGE_ID, queue.c.receipt.is_not(None), queue.c.visible > self._now())
+        at = time_of(connection, self._clock)
+        leased = exists().where(queue.c.id == MESSAGE_ID, queue.c.receipt.is_not(None), queue.c.visible > at)
         query = (
             select(tasks.c.id, tasks.c.job, tasks.c.owner, tasks.c.run, tasks.c.attempts)
             .select_from(jobs.join(tasks, tasks.c.job == jobs.c.id))
             .where(jobs.c.state == State.RUNNING.value, tasks.c.state == State.RUNNING.value, ~leased)
         )
         reason = error_to_dict(WorkerCrashed("The service stopped while the task ran; it was put back."))
-        at = self._now()
         events = [
             TaskEvent("requeued", row.id, row.job, row.owner, row.run, row.attempts, at, error=reason)
             for row in connection.execute(query).all()
@@ -123,7 +126,7 @@ class Upkeep:
             by_job.setdefault(row.job, []).append((NewTask(row.id, row.name, row.source), row.run))
         for job_id, waiting in by_job.items():
             job = job_from(connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one())
-            enqueue(connection, job, self._store.bounds, waiting, 0, self._now())
+            enqueue(connection, job, self._store.bounds, waiting, 0, time_of(connection, self._clock))
         return sum(map(len, by_job.values()))
 
     # -- retention -------------------------------------------------------------------------------

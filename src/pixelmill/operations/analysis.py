@@ -42,13 +42,15 @@ class Analysis(Operation):
 
 
 class Info(Analysis):
-    """Size, channels, depth, and mean and standard deviation of each channel.
+    """Size, channels, depth, and mean and standard deviation of each channel; and the metadata of the source's file.
 
     They are of the image as it arrives here, upright, in samples of its depth: 0 to 255, 0 to 65,535, or 0 to 1 where
-    depth is 32.
+    depth is 32. ``metadata`` says which blocks the file holds (``exif``, ``xmp``, ``iptc``: bytes), whether one of them
+    names a place (``gps``), and camera, date, author and copyright.
     """
 
     name: ClassVar[str] = "info"
+    of_file: ClassVar[bool] = True
     summary: ClassVar[str] = "Size, channels, depth, mean and deviation as data"
 
     def facts(self) -> Facts:

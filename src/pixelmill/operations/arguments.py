@@ -58,6 +58,8 @@ def allowed(model: type[BaseModel], parameter: str) -> str:
     if field.get("format") == "font":
         return "a built-in family (aileron), or a font file: a path, or a name in the service's folder of fonts"
     if field.get("type") == "array":
+        if "enum" in field["items"]:
+            return "a list of " + ", ".join(field["items"]["enum"])
         return f"a list of {field['minItems']:,} to {field['maxItems']:,} numbers"
     words = _TYPES.get(str(field.get("type")), "text")
     low, above = field.get("minimum"), field.get("exclusiveMinimum")

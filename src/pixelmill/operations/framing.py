@@ -42,6 +42,7 @@ class SmartCrop(Operation):
     at 256 pixels. Of equal places the one nearest to the center is taken. faces: around the faces that the operation
     of that name finds; where not all fit in, around as many of the largest ones as do; saliency decides where there is
     none. The data say where the rectangle was, what decided, and for faces how many were found.
+    In an animation it is that of the first frame.
     """
 
     name: ClassVar[str] = "smart_crop"
@@ -49,6 +50,7 @@ class SmartCrop(Operation):
     summary: ClassVar[str] = "Cut out the part that catches the eye"
     example: ClassVar[str] = "100,80"
     positional: ClassVar[int] = 2
+    frames_agree: ClassVar[Literal["first", "union"] | None] = "first"
 
     width: Side = Field(description="Width of the rectangle")
     height: Side = Field(description="Height of the rectangle")
@@ -74,6 +76,16 @@ class SmartCrop(Operation):
 
     def apply(self, image: Image) -> Step:
         """Look, and cut into memory of its own."""
+        (x, y, width, height), found = self._look(image)
+        part = np.ascontiguousarray(image.pixels[y : y + height, x : x + width])
+        return Step(image.with_pixels(part), {"x": x, "y": y, "width": width, "height": height, **found})
+
+    def box(self, image: Image) -> tuple[int, int, int, int]:
+        """The rectangle that is cut out."""
+        return self._look(image)[0]
+
+    def _look(self, image: Image) -> tuple[tuple[int, int, int, int], dict[str, Any]]:
+        """The rectangle; what decided, and for faces how many were found."""
         size = self.size(image.size)
         faces = find_faces(image) if self.attention == "faces" else []
         decided = self.attention if faces or self.attention != "faces" else "saliency"
@@ -81,9 +93,8 @@ class SmartCrop(Operation):
             x, y = 0, 0
         else:
             x, y = _around(faces, size, image.size) if faces else self._corner(image, edges=decided == "edges")
-        part = np.ascontiguousarray(image.pixels[y : y + size.height, x : x + size.width])
-        data: dict[str, Any] = {"x": x, "y": y, "width": size.width, "height": size.height, "attention": decided}
-        return Step(image.with_pixels(part), data | ({"faces": len(faces)} if self.attention == "faces" else {}))
+        found: dict[str, Any] = {"attention": decided}
+        return (x, y, *size), found | ({"faces": len(faces)} if self.attention == "faces" else {})
 
     def _corner(self, image: Image, *, edges: bool) -> tuple[int, int]:
         small = _reduced(gray8_of(image.pixels), _EDGES_SIDE if edges else _SALIENCY_SIDE)
@@ -233,6 +244,7 @@ class Trim(Operation):
 
     A pixel belongs to the border where each channel is within the tolerance; colors count as far as they are visible.
     An image of nothing but border is left as it is. The data say what was kept.
+    Of the frames of an animation everything is kept that isn't border in one of them.
     """
 
     name: ClassVar[str] = "trim"
@@ -240,6 +252,7 @@ class Trim(Operation):
     summary: ClassVar[str] = "Cut off a border of similar color"
     example: ClassVar[str] = "0.1"
     sized_by_pixels: ClassVar[bool] = True
+    frames_agree: ClassVar[Literal["first", "union"] | None] = "union"
 
     tolerance: float = Field(
         default=0.04,
@@ -258,14 +271,15 @@ class Trim(Operation):
 
     def apply(self, image: Image) -> Step:
         """Find the border, and cut into memory of its own."""
-        x, y, width, height = self._kept(image.pixels)
+        x, y, width, height = self.box(image) or (0, 0, *image.size)
         found = {"x": x, "y": y, "width": width, "height": height}
         if (width, height) == image.size:
             return Step(image, found)
         return Step(image.with_pixels(np.ascontiguousarray(image.pixels[y : y + height, x : x + width])), found)
 
-    def _kept(self, pixels: Pixels) -> tuple[int, int, int, int]:
-        """x, y, width and height of what isn't border; everything where nothing else is."""
+    def box(self, image: Image) -> tuple[int, int, int, int] | None:
+        """What isn't border; None where nothing else is."""
+        pixels = image.pixels
         full, samples = full_scale(pixels.dtype), _visible(pixels)
         if self.color is None:
             border = [float(value) for value in np.atleast_1d(samples[0, 0])]
@@ -280,7 +294,7 @@ class Trim(Operation):
             low, high = np.ceil(low - 1e-6), np.floor(high + 1e-6)
         outside = cv2.bitwise_not(cv2.inRange(samples, low, high))
         x, y, width, height = cv2.boundingRect(outside)
-        return (x, y, width, height) if width else (0, 0, pixels.shape[1], pixels.shape[0])
+        return (x, y, width, height) if width else None
 
 
 def _visible(pixels: Pixels) -> NDArray[Any]:

@@ -76,8 +76,21 @@ class Operation(BaseModel):
     The planner then estimates the sizes of later steps, and the executor checks them against the limits.
     """
 
+    of_file: ClassVar[bool] = False
+    """True: the executor adds to its data what metadata the source's file holds, as ``metadata``."""
+
+    frames_agree: ClassVar[Literal["first", "union"] | None] = None
+    """Where what is cut out depends on pixels: how the frames of an animation come to one rectangle.
+
+    ``first``: it is that of the first frame; ``union``: it holds those of all frames. ``box`` gives it of each.
+    """
+
     def facts(self) -> Facts:
         """Kind, tier, halo and costs."""
+        raise NotImplementedError
+
+    def box(self, image: Image) -> tuple[int, int, int, int] | None:
+        """x, y, width and height of what is cut out of a frame, None where nothing is found; see ``frames_agree``."""
         raise NotImplementedError
 
     def size(self, size: Size) -> Size:

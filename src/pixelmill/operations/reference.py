@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pixelmill.images.encoders import OPTIONS
+from pixelmill.images.encoders import ENDS
 from pixelmill.operations.arguments import allowed
 from pixelmill.operations.table import all_operations
 
@@ -103,7 +103,7 @@ FORMAT_EXAMPLES: Mapping[str, str] = {
     "jpeg": "format:jpeg,quality=12",
     "webp": "format:webp,quality=5",
     "avif": "format:avif,quality=20",
-    "gif": "format:gif,colors=16",
+    "gif": "format:gif,colors=8",
 }
 """Output steps that change pixels, set so low that it is seen."""
 
@@ -119,7 +119,7 @@ def reference() -> str:
         parts.append(f"Example: `{example}` ({tier}). Family: {cls.family}.\n")
         parts.extend(_parameters(cls))
     parts.append("## Output formats\n\nThe last step, `format:NAME`, takes these options.\n")
-    for name, options in OPTIONS.items():
+    for name, options in ENDS.items():
         parts.append(f"### `format:{name}`\n")
         if name in FORMAT_EXAMPLES:
             text = f"`{FORMAT_EXAMPLES[name]}`, three times enlarged"

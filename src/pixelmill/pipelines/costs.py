@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from pixelmill.images.image import Size
 
+HELD_CANVASES = 4
+"""Frames of an animation that live beside the one at work: the canvas, what disposal brings back, the last result."""
+
 OVERHEAD_S = 60e-6
 """CPU seconds of a run beside decoding, operations and encoding."""
 
@@ -41,8 +44,19 @@ _ENCODE_BASE = {
     "tiff": 0.0,
     "gif": 270.0,
     "bmp": 0.0,
+    "auto": 90.0,
 }
-_ENCODE_SAMPLE = {"jpeg": 0.45, "png": 24.0, "webp": 1.0, "avif": 0.0, "jxl": 0.0, "tiff": 8.0, "gif": 0.0, "bmp": 0.6}
+_ENCODE_SAMPLE = {
+    "jpeg": 0.45,
+    "png": 24.0,
+    "webp": 1.0,
+    "avif": 0.0,
+    "jxl": 0.0,
+    "tiff": 8.0,
+    "gif": 0.0,
+    "bmp": 0.6,
+    "auto": 1.5,
+}
 _DECODE_COPIES = {
     "jpeg": 1.0,
     "png": 2.0,
@@ -61,7 +75,7 @@ _DECODE_COPIES = {
 }
 """Live copies of the pixels at the peak of a decode; one more where a profile is converted or the picture is turned."""
 
-_ENCODE_COPIES = {"jpeg": 3, "png": 3, "webp": 5, "avif": 6, "jxl": 8, "tiff": 5, "gif": 5, "bmp": 4}
+_ENCODE_COPIES = {"jpeg": 3, "png": 3, "webp": 5, "avif": 6, "jxl": 8, "tiff": 5, "gif": 5, "bmp": 4, "auto": 7}
 
 
 def decode_seconds(fmt: str, full: Size, got: Size, channels: int, sample_bytes: int) -> float:

@@ -14,9 +14,8 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel
 
-from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError, UnknownOperation
-from pixelmill.images.encoders import OPTIONS
-from pixelmill.images.formats import written_format
+from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError
+from pixelmill.images.encoders import ENDS
 from pixelmill.images.image import Image
 from pixelmill.images.metadata import STRIPPED, MetadataOptions
 from pixelmill.operations.arguments import build, parameters, schema, unknown
@@ -24,19 +23,14 @@ from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
 from pixelmill.operations.table import operation_named
 from pixelmill.pipelines import text as grammar
-from pixelmill.pipelines.output import Output, output_named
+from pixelmill.pipelines.expansion import Collected, Expansion, Parts, check_count, expanded
+from pixelmill.pipelines.output import Output, end_named, output_named
+from pixelmill.pipelines.presets import BUILT_IN, Preset, Presets
 from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import TextArgument, TextStep
 
-MAX_STEPS = 64
-"""Operations of one pipeline."""
 MAX_JSON = 65_536
 """Characters of a JSON form."""
-
-PLANNED_STEPS = {
-    "preset": "presets are not there yet; write the steps out",
-}
-"""Steps of the design that this version lacks, and what to do."""
 
 _PLACES = {
     "frame": "is the first step",
@@ -46,22 +40,30 @@ _PLACES = {
 
 M = TypeVar("M", bound=BaseModel)
 
-Parts = tuple[tuple[Operation, ...], Output, SourceStep]
-
-
 # -- text ---------------------------------------------------------------------------------------------------------
 
 
-def read_text(text: str) -> Parts:
+def read_text(text: str, presets: Presets = BUILT_IN) -> Parts:
     """What a text form holds; raises :class:`PipelineError` with step, position and what is possible."""
+    return _expanded_text(text, presets, ()).parts
+
+
+def _expanded_text(text: str, presets: Presets, within: tuple[str, ...]) -> Expansion:
+    """The same, with what it says; ``within`` are the presets that the text is part of, the outermost first."""
     steps = grammar.read(text)
     source, first = WHOLE_SOURCE, 0
     if steps and steps[0].name == "frame":
         source, first = _model_of_text(steps[0], SourceStep, 1), 1
     output, last = _output_of_text(steps, first)
+    says = frozenset(step.name for step in steps[last:])
     check_count(last - first)
-    numbered = enumerate(steps[first:last], first + 1)
-    return tuple(_operation_of_text(step, number) for number, step in numbered), output, source
+    collected = Collected(source)
+    for number, step in enumerate(steps[first:last], first + 1):
+        if step.name == "preset":
+            _add_preset_of_text(collected, step, number, presets, within)
+        else:
+            collected.operations.append(_operation_of_text(step, number))
+    return collected.all(output, says)
 
 
 def read_format(text: str) -> Output:
@@ -104,11 +106,30 @@ def _model_of_text(step: TextStep, model: type[M], number: int) -> M:
         _locate(error, number, step.position)
 
 
+def _add_preset_of_text(
+    collected: Collected, step: TextStep, number: int, presets: Presets, within: tuple[str, ...]
+) -> None:
+    try:
+        collected.add(expansion(_preset_name(step), presets, within))
+    except PipelineError as error:
+        _locate(error, number, step.position)
+
+
+def _preset_name(step: TextStep) -> str:
+    if len(step.arguments) == 1:
+        argument = step.arguments[0]
+        if argument.name in (None, "preset") and len(argument.elements) == 1:
+            return argument.elements[0]
+    raise InvalidParameter(
+        "preset takes one argument, the name of the preset: preset:thumbnail.", operation="preset", parameter="preset"
+    )
+
+
 def _operation_of_text(step: TextStep, number: int) -> Operation:
     try:
         if step.name in _PLACES:
             raise PipelineSyntaxError(f"{step.name} {_PLACES[step.name]}, and there is one at most.")
-        model = _model_named(step.name)
+        model = operation_named(step.name)
     except PipelineError as error:
         _locate(error, number, step.position)
     return _model_of_text(step, model, number)
@@ -124,14 +145,14 @@ def _format_of_text(step: TextStep, number: int) -> Output:
 def _format_of_step(step: TextStep) -> Output:
     if not step.arguments or step.arguments[0].name not in (None, "format"):
         raise InvalidParameter(
-            f"format: the first argument is the name of the format, one of {', '.join(OPTIONS)}.",
+            f"format: the first argument is the name of the format, one of {', '.join(ENDS)}.",
             operation="format",
             parameter="format",
-            allowed=", ".join(OPTIONS),
+            allowed=", ".join(ENDS),
         )
     first, *others = step.arguments
-    fmt = written_format(":".join(first.elements)).name
-    return output_named(fmt, _bound(others, OPTIONS[fmt], f"format:{fmt}"), strict=False)
+    fmt = end_named(":".join(first.elements))
+    return output_named(fmt, _bound(others, ENDS[fmt], f"format:{fmt}"), strict=False)
 
 
 def _bound(arguments: Sequence[TextArgument], model: type[BaseModel], owner: str) -> dict[str, Any]:
@@ -180,7 +201,7 @@ def _word(value: Any) -> str:
 # -- JSON ---------------------------------------------------------------------------------------------------------
 
 
-def read_json(text: str) -> Parts:
+def read_json(text: str, presets: Presets = BUILT_IN) -> Parts:
     """Operations and output of a JSON form; raises :class:`PipelineError`."""
     if len(text) > MAX_JSON:
         raise PipelineSyntaxError(f"The pipeline's JSON has {len(text):,} characters; at most {MAX_JSON:,} are read.")
@@ -193,10 +214,10 @@ def read_json(text: str) -> Parts:
         ) from error
     except (ValueError, RecursionError) as error:
         raise PipelineSyntaxError(f"The pipeline is no valid JSON: {error}.") from error
-    return read_dict(record)
+    return read_dict(record, presets)
 
 
-def read_dict(record: Any) -> Parts:
+def read_dict(record: Any, presets: Presets = BUILT_IN) -> Parts:
     """Operations and output of plain values, as JSON has them."""
     record = _object(record, "The pipeline")
     _only_known(record, ("source", "operations", "output"), "The pipeline")
@@ -204,9 +225,16 @@ def read_dict(record: Any) -> Parts:
     if not isinstance(steps, Sequence) or isinstance(steps, str | bytes):
         raise PipelineSyntaxError('"operations" must be a list.')
     check_count(len(steps))
-    operations = tuple(_operation_of_dict(step, number) for number, step in enumerate(steps, 1))
     source = build(SourceStep, _object(record.get("source", {}), '"source"'), "source", strict=True)
-    return operations, _output_of_dict(record.get("output")), source
+    collected = Collected(source)
+    for number, step in enumerate(steps, 1):
+        if isinstance(step, Mapping) and step.get("name") == "preset":
+            _add_preset_of_dict(collected, step, number, presets)
+        else:
+            collected.operations.append(_operation_of_dict(step, number))
+    output = record.get("output")
+    ends = _output_of_dict(output)
+    return collected.all(ends, frozenset(output or ())).parts
 
 
 def write_dict(operations: Iterable[Operation], output: Output, source: SourceStep = WHOLE_SOURCE) -> dict[str, Any]:
@@ -226,13 +254,24 @@ def write_dict(operations: Iterable[Operation], output: Output, source: SourceSt
     return record
 
 
+def _add_preset_of_dict(collected: Collected, step: Any, number: int, presets: Presets) -> None:
+    try:
+        _only_known(_object(step, "A preset"), ("name", "preset"), "A preset")
+        name = step.get("preset")
+        if not isinstance(name, str):
+            raise PipelineSyntaxError('A preset is written {"name": "preset", "preset": "thumbnail"}.')
+        collected.add(expansion(name, presets))
+    except PipelineError as error:
+        _locate(error, number, None)
+
+
 def _operation_of_dict(step: Any, number: int) -> Operation:
     try:
         step = _object(step, "An operation")
         name = step.get("name")
         if not isinstance(name, str):
             raise PipelineSyntaxError('An operation needs its "name".')
-        return build(_model_named(name), {key: step[key] for key in step if key != "name"}, name, strict=True)
+        return build(operation_named(name), {key: step[key] for key in step if key != "name"}, name, strict=True)
     except PipelineError as error:
         _locate(error, number, None)
 
@@ -247,10 +286,10 @@ def _output_of_dict(output: Any) -> Output:
     if name is None:
         if options:
             raise InvalidParameter(
-                f"output: {', '.join(options)} needs a format to belong to; give one of {', '.join(OPTIONS)}.",
+                f"output: {', '.join(options)} needs a format to belong to; give one of {', '.join(ENDS)}.",
                 operation="format",
                 parameter="format",
-                allowed=", ".join(OPTIONS),
+                allowed=", ".join(ENDS),
             )
         return Output(metadata=metadata)
     if not isinstance(name, str):
@@ -283,13 +322,27 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
+# -- presets ------------------------------------------------------------------------------------------------------
+
+
+def expansion(name: str, presets: Presets, within: tuple[str, ...] = ()) -> Expansion:
+    """What a preset means; raises :class:`PipelineError`, also for one that is wrong or holds itself."""
+    return expanded(name, presets, within, _expanded_text)
+
+
+def described(preset: Preset, presets: Presets) -> dict[str, Any]:
+    """A preset for lists: ``form`` as it was written, ``pipeline`` with all steps written out."""
+    pipeline = write_text(*expansion(preset.name, presets).parts)
+    return {
+        "name": preset.name,
+        "summary": preset.summary,
+        "built_in": preset.built_in,
+        "form": preset.form,
+        "pipeline": pipeline,
+    }
+
+
 # -- both ---------------------------------------------------------------------------------------------------------
-
-
-def check_count(count: int) -> None:
-    """Raise :class:`PipelineError` for too many operations."""
-    if count > MAX_STEPS:
-        raise PipelineError(f"The pipeline has {count:,} operations; at most {MAX_STEPS} are taken.", maximum=MAX_STEPS)
 
 
 def positional_name(model: type[BaseModel], index: int, owner: str) -> str:
@@ -306,12 +359,6 @@ def add_argument(taken: dict[str, Any], name: str, value: Any, owner: str) -> No
     if name in taken:
         raise InvalidParameter(f"{owner}: {name} is given twice.", operation=owner, parameter=name)
     taken[name] = value
-
-
-def _model_named(name: str) -> type[Operation]:
-    if name in PLANNED_STEPS:
-        raise UnknownOperation(f"{name}: {PLANNED_STEPS[name]}.", operation=name, nearest=[])
-    return operation_named(name)
 
 
 def _given(model: BaseModel, owner: str) -> dict[str, Any]:

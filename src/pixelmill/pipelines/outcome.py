@@ -29,7 +29,8 @@ class Outcome:
     """Encoded image bytes, data, or both.
 
     ``bytes`` is None where the pipeline gives data only. ``format`` is a name from ``images/formats.py``.
-    ``size`` is of the result, ``source_size`` of the source, orientation applied.
+    ``size`` is of the result, ``source_size`` of the source, orientation applied. ``frames`` is how many the result
+    has, 0 where there is data only; ``data`` of an animation is that of its first frame.
     """
 
     bytes: bytes | None
@@ -40,10 +41,14 @@ class Outcome:
     source_format: str
     data: Mapping[str, Any] = field(default_factory=dict)
     timings: Timings = field(default_factory=Timings)
+    frames: int = 1
 
     @property
     def image(self) -> Image:
-        """The result decoded again to pixels; raises :class:`ValueError` if there is no image."""
+        """The result decoded again to pixels, of an animation the first frame.
+
+        Raises :class:`ValueError` if there is no image.
+        """
         from pixelmill.images.decode import decode
 
         if self.bytes is None:
@@ -58,6 +63,7 @@ class Outcome:
             "size": list(self.size) if self.size else None,
             "source_size": list(self.source_size),
             "source_format": self.source_format,
+            "frames": self.frames,
             "data": dict(self.data),
             "timings": {
                 "decode_ms": self.timings.decode_ms,
@@ -79,4 +85,5 @@ class Outcome:
             source_format=record["source_format"],
             data=record["data"],
             timings=Timings(**record["timings"]),
+            frames=record.get("frames", 1 if size else 0),  # documents from before there were animations lack it
         )

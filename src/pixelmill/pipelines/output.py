@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pixelmill.images.encoders import OPTIONS, EncodeOptions
-from pixelmill.images.formats import WRITTEN, Format, written_format
+from pixelmill.images.encoders import AUTO, ENDS, EncodeOptions
+from pixelmill.images.formats import UNDECIDED, WRITTEN, Format, written_format
 from pixelmill.images.metadata import STRIPPED, MetadataOptions
 from pixelmill.operations.arguments import build
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """``format`` is a name from ``images/formats.py``, with the options it is written with.
+    """``format`` is a name from ``images/formats.py``, or ``auto``, with the options it is written with.
 
     Without one, the result has the source's format, or PNG where that can't be written.
     """
@@ -24,7 +24,9 @@ class Output:
     metadata: MetadataOptions = STRIPPED
 
     def target(self, source_format: str | None) -> Format:
-        """The format to write for a source of that format (None: it was pixels)."""
+        """The format to write for a source of that format (None: it was pixels); ``UNDECIDED`` for ``auto``."""
+        if self.format == AUTO:
+            return UNDECIDED
         return WRITTEN.get(self.format or source_format or "png", WRITTEN["png"])
 
 
@@ -36,5 +38,10 @@ def output_named(
     name: str, arguments: Mapping[str, Any], *, strict: bool, metadata: MetadataOptions = STRIPPED
 ) -> Output:
     """An output by format name or alias, and options; raises :class:`PipelineError`."""
-    fmt = written_format(name).name
-    return Output(fmt, build(OPTIONS[fmt], arguments, f"format:{fmt}", strict=strict), metadata)
+    fmt = end_named(name)
+    return Output(fmt, build(ENDS[fmt], arguments, f"format:{fmt}", strict=strict), metadata)
+
+
+def end_named(name: str) -> str:
+    """The name of what ``format:`` takes, for a name or alias; raises :class:`UnknownOperation` with the nearest."""
+    return AUTO if name.strip().lower() == AUTO else written_format(name).name

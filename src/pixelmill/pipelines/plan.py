@@ -7,11 +7,16 @@ before anything is allocated.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeAlias
 
+import numpy as np
+
 from pixelmill.errors import LimitExceeded, NotApplicable
-from pixelmill.images.formats import Format
+from pixelmill.images.auto import Look, choose
+from pixelmill.images.encoders import AutoOptions, EncodeOptions
+from pixelmill.images.formats import FORMATS, UNDECIDED, Format, is_animation
 from pixelmill.images.image import EVERYTHING, Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.scales import pick_eighths, scaled
@@ -46,7 +51,29 @@ class Fused:
         return Step(image.with_pixels(map_samples(image.pixels, self.operations)))
 
 
-Action: TypeAlias = Operation | Fused
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A rectangle that was found for all frames of an animation, by the operation of that name."""
+
+    name: str
+    x: int
+    y: int
+    width: int
+    height: int
+    found: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> Facts:
+        """A copy."""
+        return Facts("geometric", "self-exact", ns_per_pixel=0.1)
+
+    def apply(self, image: Image) -> Step:
+        """Cut it out, into memory of its own."""
+        part = np.ascontiguousarray(image.pixels[self.y : self.y + self.height, self.x : self.x + self.width])
+        data = {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+        return Step(image.with_pixels(part), {**self.found, **data})
+
+
+Action: TypeAlias = Operation | Fused | Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +114,30 @@ class Plan:
     target: Format | None
     encode_seconds: float
     memory: int
+    frames: int = 1
+    """How many frames are run through the steps; what ``steps``, decoding and encoding cost is of one of them."""
+
+    before: int = 0
+    """Frames of the source that are decoded to get at the one that is taken."""
+
+    options: EncodeOptions | Mapping[str, Any] | None = None
+    """How ``target`` is written."""
 
     @property
     def seconds(self) -> float:
         """Estimated CPU seconds of the whole run."""
         parts = self.decode_seconds + sum(step.seconds for step in self.steps) + self.encode_seconds
-        return parts + costs.OVERHEAD_S
+        return parts * self.frames + self.decode_seconds * self.before + costs.OVERHEAD_S
 
     def explain(self) -> str:
         """The plan for people, a line a step."""
         info = self.source
         rows: list[tuple[str, str, float | None]] = []
         rows.append(("source", f"{info.format}, {_size(info.size)}, {info.mode}, {info.depth} bits a sample", None))
+        if self.frames > 1:
+            rows.append(("frames", f"{self.frames:,}, each through the steps below", None))
+        if self.before:
+            rows.append(("frames", f"{self.before:,} decoded before the one that is taken", None))
         part = "whole" if self.decoded == info.size else f"reduced to {_size(self.decoded)}"
         rows.append(("decode", f"{part}, {'color' if self.need.color else 'luma is enough'}", self.decode_seconds))
         for step in self.steps:
@@ -133,7 +172,12 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
         LimitExceeded: a step would make an image larger than the limits.
     """
     limits = limits or Limits()
-    nominal, resolved = _resolved(pipeline, info.size, limits)
+    target = None if gives_data_only(pipeline) else pipeline.output.target(info.format)
+    options: EncodeOptions | Mapping[str, Any] | None = pipeline.output.options
+    if target is UNDECIDED and pipeline.source.frame is None and is_animation(info.format, info.frames):
+        target, options = _moving(pipeline, info)
+    frames = frames_run(pipeline, info, target)
+    nominal, resolved = _resolved(pipeline, info.size, limits, frames)
     need = _need(pipeline, nominal, info)
     decoded = _decoded_size(info, need)
     channels, sample_bytes = _channels(info, need), 2 if info.depth > 8 else 1
@@ -141,9 +185,10 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
     decode_channels = 4 if info.mode == "cmyk" else channels
     decode_memory = costs.decode_bytes(info.format, decoded, decode_channels, sample_bytes, converts=converts)
     steps = _planned(_fused(resolved), decoded, channels, sample_bytes, limits)
+    need = replace(need, icc=keeps_profile(pipeline, info, need, [channels, *(step.channels for step in steps)]))
     size = steps[-1].after if steps else decoded
     channels = steps[-1].channels if steps else channels
-    target = None if gives_data_only(pipeline) else pipeline.output.target(info.format)
+    held = costs.HELD_CANVASES * max(decoded.pixels, size.pixels) * 4 * sample_bytes if frames > 1 else 0
     return Plan(
         pipeline=pipeline,
         source=info,
@@ -153,13 +198,32 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
         steps=steps,
         size=size,
         target=target,
+        options=options,
         encode_seconds=costs.encode_seconds(target.name, size, channels, sample_bytes) if target else 0.0,
-        memory=max(
+        frames=frames,
+        before=(pipeline.source.frame or 0) if is_animation(info.format, info.frames) else 0,
+        memory=held
+        + max(
             decode_memory,
             *(step.memory for step in steps),
             costs.encode_bytes(target.name, size, channels, sample_bytes) if target else 0,
         ),
     )
+
+
+def _moving(pipeline: Pipeline, info: ImageInfo) -> tuple[Format, EncodeOptions | Mapping[str, Any] | None]:
+    """What ``format:auto`` writes an animation in; still undecided where no accepted format can hold one."""
+    assert isinstance(pipeline.output.options, AutoOptions)
+    candidate = choose(Look(info.size, frames=info.frames), pipeline.output.options)[0]
+    if not FORMATS[candidate.format].animated:
+        return UNDECIDED, pipeline.output.options
+    return FORMATS[candidate.format], candidate.options
+
+
+def frames_run(pipeline: Pipeline, info: ImageInfo, target: Format | None) -> int:
+    """How many frames go through the pipeline: all of them where source and result are animations, else one."""
+    whole = pipeline.source.frame is None and is_animation(info.format, info.frames)
+    return info.frames if whole and target is not None and target.animated else 1
 
 
 def gives_data_only(pipeline: Pipeline) -> bool:
@@ -169,7 +233,9 @@ def gives_data_only(pipeline: Pipeline) -> bool:
     return all(operation.facts().kind == "analysis" for operation in pipeline.operations)
 
 
-def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size], list[tuple[int, Operation]]]:
+def _resolved(
+    pipeline: Pipeline, size: Size, limits: Limits, frames: int
+) -> tuple[list[Size], list[tuple[int, Operation]]]:
     """The size before each operation, as if everything were decoded; and what it resolves to, with its number.
 
     Behind an operation whose result depends on pixels sizes are not known: nothing is resolved there, and the executor
@@ -184,7 +250,7 @@ def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size
             for action in operation.resolve(size) if known else (operation,):
                 size = action.size(size)
                 if known:
-                    check_size(size, limits, number, operation.name)
+                    check_size(size, limits, number, operation.name, frames)
                 resolved.append((number, action))
             known = known and not operation.sized_by_pixels
         except NotApplicable as error:
@@ -192,12 +258,13 @@ def _resolved(pipeline: Pipeline, size: Size, limits: Limits) -> tuple[list[Size
     return sizes, resolved
 
 
-def check_size(size: Size, limits: Limits, number: int, name: str) -> None:
-    """Raise :class:`LimitExceeded` where a step would make an image larger than the limits."""
+def check_size(size: Size, limits: Limits, number: int, name: str, frames: int = 1) -> None:
+    """Raise :class:`LimitExceeded` where a step would make images larger than the limits; pixels count all frames."""
     if max(size) > limits.max_side:
         _exceeded(number, name, size, "pixels a side", max(size), limits.max_side, "PIXELMILL_MAX_SIDE")
-    if size.pixels > limits.max_pixels:
-        _exceeded(number, name, size, "pixels", size.pixels, limits.max_pixels, "PIXELMILL_MAX_PIXELS")
+    pixels, what = size.pixels * frames, "pixels" if frames == 1 else f"pixels in all {frames:,} frames"
+    if pixels > limits.max_pixels:
+        _exceeded(number, name, size, what, pixels, limits.max_pixels, "PIXELMILL_MAX_PIXELS")
 
 
 def _exceeded(number: int, name: str, size: Size, what: str, value: int, maximum: int, setting: str) -> NoReturn:
@@ -223,6 +290,17 @@ def _need(pipeline: Pipeline, nominal: list[Size], info: ImageInfo) -> Need:
     if need.least is not None and (off_x or off_y or pick_eighths(info.size, need.least) == 8):
         return replace(need, least=None)
     return need
+
+
+def keeps_profile(pipeline: Pipeline, info: ImageInfo, need: Need, channels: Sequence[int]) -> bool:
+    """Whether samples stay in the numbers of the source's profile, which is embedded in the result.
+
+    They don't where gray becomes color or color gray (``channels`` before and behind each step): no profile is one of
+    both, so the way from one to the other leads through sRGB.
+    """
+    if not pipeline.output.metadata.icc or not info.has_icc or info.mode == "cmyk":
+        return False
+    return all((count == 1) == (info.mode == "gray") for count in channels) and (need.color or info.mode == "gray")
 
 
 def _decoded_size(info: ImageInfo, need: Need) -> Size:
@@ -263,7 +341,7 @@ def _planned(
     sure = True
     for number, action in actions:
         facts = action.facts()
-        single: Any = None if isinstance(action, Fused) else action
+        single = action if isinstance(action, Operation) else None
         after = single.size(size) if single else size
         samples = size.pixels * channels
         factor = max(facts.memory_factor, facts.alpha_memory_factor / sample_bytes if channels == 4 else 0.0)

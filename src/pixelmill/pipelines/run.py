@@ -1,7 +1,6 @@
 """The executor: probe, plan, decode, apply, encode. Thin; what to do was decided by the plan.
 
-Runs in the thread that calls; OpenCV's own threads are the caller's business. Foreign exceptions of operations end
-here.
+Runs in the thread that calls; OpenCV's own threads are the caller's business.
 """
 
 from __future__ import annotations
@@ -13,20 +12,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import cv2
-
-from pixelmill.errors import NotApplicable, OutOfMemory, RunError
+from pixelmill.images.auto import encode_auto
 from pixelmill.images.decode import decode
+from pixelmill.images.decode_frames import decode_frame, open_frames
 from pixelmill.images.encode import encode
+from pixelmill.images.encode_frames import encode_frames
+from pixelmill.images.encoders import AutoOptions
+from pixelmill.images.formats import FORMATS, UNDECIDED, Format
 from pixelmill.images.image import Image, ImageInfo, Size
 from pixelmill.images.limits import Limits
+from pixelmill.images.metadata_keep import carry
+from pixelmill.images.metadata_look import describe
 from pixelmill.images.probe import probe
 from pixelmill.operations.operation import Operation
-from pixelmill.operations.parameters import Font
+from pixelmill.pipelines.animation import Work
 from pixelmill.pipelines.outcome import Outcome, Timings
-from pixelmill.pipelines.plan import Plan, PlannedStep, check_size, plan
+from pixelmill.pipelines.plan import Plan, plan
 from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, read_file
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.pipelines.steps import apply
 
 _DEFAULT_LIMITS = Limits()
 
@@ -49,7 +53,8 @@ def run(
 
     Returns:
         the outcome; ``data`` holds what operations found, by operation name (a second one of a name is ``NAME-2``).
-        Where every operation only analyzes and no format is asked for, there is data only.
+        Where every operation only analyzes and no format is asked for, there is data only. An animation goes through
+        frame by frame where the result's format can hold one; its data are those of the first frame.
 
     Raises:
         InputError: the source can't be read or is too large.
@@ -59,7 +64,8 @@ def run(
     """
     image = source if isinstance(source, Image) else None
     data = b"" if isinstance(source, Image) else source if isinstance(source, bytes) else _bytes(source, limits)
-    info = info_of_pixels(image) if image is not None else probe(data, limits)
+    frame = pipeline.source.frame
+    info = info_of_pixels(image, frame) if image is not None else probe(data, limits, frame)
     if image is not None:
         limits.check_info(info)
     chosen = planned(pipeline, info, limits)
@@ -67,14 +73,25 @@ def run(
     loaded = load_images(references, images, limits) if references else {}
     named_fonts = pipeline.font_references
     fonts = load_fonts(named_fonts, images, limits) if named_fonts else {}
+    if chosen.frames > 1:
+        return _animated(chosen, info, data, Work(chosen, open_frames(data, limits), loaded, fonts))
     start = perf_counter()
     if image is None:
-        image = decode(data, chosen.need, limits)
+        image = decode(data, chosen.need, limits) if frame is None else decode_frame(data, frame, chosen.need, limits)
     decoded = perf_counter()
     image, found = apply(chosen, image, loaded, fonts)
     applied = perf_counter()
+    found = with_metadata(chosen, found, data, info.format)
     target = chosen.target
-    body = encode(image, target.name, pipeline.output.options) if target else None
+    body: bytes | None = None
+    if target is UNDECIDED:
+        assert isinstance(pipeline.output.options, AutoOptions)
+        name, body = encode_auto(image, pipeline.output.options)
+        target = FORMATS[name]
+    elif target is not None:
+        body = encode(image, target.name, pipeline.output.options)
+    if body and target and data:
+        body = _carried(body, target, data, chosen, info, image.size, converted=info.has_icc and image.icc is None)
     encoded = perf_counter()
     return Outcome(
         bytes=body,
@@ -85,15 +102,50 @@ def run(
         source_format=info.format,
         data=found,
         timings=Timings((decoded - start) * 1e3, (applied - decoded) * 1e3, (encoded - applied) * 1e3),
+        frames=1 if target else 0,
     )
+
+
+def _animated(chosen: Plan, info: ImageInfo, data: bytes, work: Work) -> Outcome:
+    """All frames: decoding, steps and encoding take turns."""
+    target = chosen.target
+    assert target is not None  # what gives data only takes one frame
+    start = perf_counter()
+    body = encode_frames(work, work.source.count, work.source.plays, target.name, chosen.options)
+    assert work.size is not None  # there was a frame
+    body = _carried(body, target, data, chosen, info, work.size, converted=info.has_icc)
+    rest = perf_counter() - start - work.decode_s - work.apply_s
+    return Outcome(
+        bytes=body,
+        format=target.name,
+        media_type=target.media_type,
+        size=work.size,
+        source_size=info.size,
+        source_format=info.format,
+        data=with_metadata(chosen, work.data, data, info.format),
+        timings=Timings(work.decode_s * 1e3, work.apply_s * 1e3, rest * 1e3),
+        frames=work.source.count,
+    )
+
+
+def _carried(
+    body: bytes, target: Format, data: bytes, chosen: Plan, info: ImageInfo, size: Size, *, converted: bool
+) -> bytes:
+    """The result's file with the metadata of the source's that is to be kept."""
+    wanted = chosen.pipeline.output.metadata
+    if wanted.policy == "strip":
+        return body
+    return carry(body, target.name, data, info.format, wanted, size, converted=converted)
 
 
 def planned(pipeline: Pipeline, info: ImageInfo, limits: Limits = _DEFAULT_LIMITS) -> Plan:
     """The plan for this kind of source, from a bounded cache of the last ones.
 
-    The plan's ``source`` may lack what plans don't depend on: bytes, frames, media type.
+    The plan's ``source`` may lack what plans don't depend on: bytes, media type.
     """
-    kind = _Kind(info.format, info.size, info.mode, info.depth, info.has_alpha, info.orientation, info.has_icc)
+    kind = _Kind(
+        info.format, info.size, info.mode, info.depth, info.has_alpha, info.orientation, info.has_icc, info.frames
+    )
     if pipeline.holds_pixels:
         return _plan(pipeline, kind, limits)  # a cache would keep the pixels alive
     return _cached_plan(pipeline, kind, limits)
@@ -110,6 +162,7 @@ class _Kind:
     has_alpha: bool
     orientation: int
     has_icc: bool
+    frames: int
 
 
 def _plan(pipeline: Pipeline, kind: _Kind, limits: Limits) -> Plan:
@@ -124,6 +177,7 @@ def _plan(pipeline: Pipeline, kind: _Kind, limits: Limits) -> Plan:
         has_alpha=kind.has_alpha,
         orientation=kind.orientation,
         has_icc=kind.has_icc,
+        frames=kind.frames,
     )
     return plan(pipeline, info, limits)
 
@@ -131,61 +185,14 @@ def _plan(pipeline: Pipeline, kind: _Kind, limits: Limits) -> Plan:
 _cached_plan = functools.lru_cache(maxsize=512)(_plan)
 
 
-def apply(
-    chosen: Plan,
-    image: Image,
-    images: Mapping[str, Image] | None = None,
-    fonts: Mapping[str, Font] | None = None,
-) -> tuple[Image, dict[str, Any]]:
-    """The plan's steps on decoded pixels; and the data that they found.
-
-    ``images`` are the pixels of references, ``fonts`` the fonts. Raises :class:`NotApplicable`,
-    :class:`LimitExceeded` (behind an operation whose result depends on pixels), :class:`OutOfMemory` or
-    :class:`RunError`.
-    """
-    found: dict[str, Any] = {}
-    for step in chosen.steps:
-        action = step.action
-        if images and isinstance(action, Operation):
-            action = action.with_images(images)
-        if fonts and isinstance(action, Operation):
-            action = action.with_fonts(fonts)
-        try:
-            if step.limits is not None and isinstance(action, Operation):  # the planner could not know the size
-                check_size(action.size(image.size), step.limits, step.number, action.name)
-            image, data = action.apply(image)
-        except NotApplicable as error:
-            raise NotApplicable(
-                f"Step {step.number}: {error.detail}", **{**error.context, "step": step.number}
-            ) from error
-        except MemoryError as error:
-            raise _out_of_memory(step) from error
-        except cv2.error as error:
-            if error.code == cv2.Error.StsNoMem:
-                raise _out_of_memory(step) from error
-            raise RunError(
-                f"Step {step.number}: {action.name} failed: {error.err or error}.", step=step.number
-            ) from error
-        if data is not None:
-            found[_free_key(action.name, found)] = data
-    return image, found
-
-
-def _out_of_memory(step: PlannedStep) -> OutOfMemory:
-    return OutOfMemory(
-        f"Step {step.number}: there is not enough memory for {step.action.name} at {step.before.width:,}×"
-        f"{step.before.height:,} pixels. Use a smaller image, or raise the memory limit of the workers.",
-        step=step.number,
-    )
-
-
-def _free_key(name: str, found: Mapping[str, Any]) -> str:
-    """``name``, or ``name-2``, ``name-3`` where it is taken."""
-    count, key = 1, name
-    while key in found:
-        count += 1
-        key = f"{name}-{count}"
-    return key
+def with_metadata(chosen: Plan, found: dict[str, Any], data: bytes, fmt: str) -> dict[str, Any]:
+    """What was found; beside it, where an operation tells of the source's file, the metadata in that."""
+    names = {step.action.name for step in chosen.steps if isinstance(step.action, Operation) and step.action.of_file}
+    if not names or not data:
+        return found
+    told = describe(data, fmt)
+    of_file = {key: {**value, "metadata": told} for key, value in found.items() if key.partition("-")[0] in names}
+    return {**found, **of_file}
 
 
 def _bytes(source: Any, limits: Limits) -> bytes:

@@ -27,7 +27,7 @@ FORMAT = "bmp"
 HEAD_BYTES = 2_048
 """More than a thumbnail has beside its pixels: a header and a palette."""
 MAX_LABEL = 300
-MAX_PIXELS: Mapping[str, int] = {"webp": 25_000_000, "avif": 16_000_000, "gif": 25_000_000}
+MAX_PIXELS: Mapping[str, int] = {"webp": 25_000_000, "avif": 16_000_000, "gif": 25_000_000, "auto": 16_000_000}
 """Of a sheet in formats whose libraries hold it several times over (see ``docs/decisions``)."""
 
 

@@ -24,6 +24,7 @@ from pixelmill.errors import (
     StorageUnavailable,
 )
 from pixelmill.images.decode import decode
+from pixelmill.images.header import no_such_frame
 from pixelmill.images.image import Image, ImageInfo
 from pixelmill.images.limits import Limits
 from pixelmill.operations.fonts import MAX_FONT_BYTES, font_of
@@ -64,8 +65,10 @@ def read_file(path: str | Path, limits: Limits) -> bytes:
     return data
 
 
-def info_of_pixels(image: Image) -> ImageInfo:
-    """The facts of pixels, as a header would tell them."""
+def info_of_pixels(image: Image, frame: int | None = None) -> ImageInfo:
+    """The facts of pixels, as a header would tell them; raises :class:`NotApplicable` for any frame but 0."""
+    if frame:
+        raise no_such_frame(PIXELS, frame, 1)
     return ImageInfo(
         format=PIXELS,
         media_type="",

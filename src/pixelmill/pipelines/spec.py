@@ -23,8 +23,10 @@ from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
 from pixelmill.operations.table import TABLE, nearest_names, operation_named
 from pixelmill.pipelines import forms
+from pixelmill.pipelines.expansion import check_count, overridden
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.output import SAME_FORMAT, Output, output_named
+from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import MAX_TEXT
 
@@ -48,13 +50,13 @@ class Pipeline:
     source: SourceStep = WHOLE_SOURCE
 
     def __post_init__(self) -> None:
-        forms.check_count(len(self.operations))
+        check_count(len(self.operations))
 
     # -- forms ------------------------------------------------------------------------------------
 
     @classmethod
-    def parse(cls, form: str | Mapping[str, Any] | Pipeline) -> Pipeline:
-        """The pipeline that a text, a JSON text, or plain values as JSON has them describe.
+    def parse(cls, form: str | Mapping[str, Any] | Pipeline, *, presets: Presets = BUILT_IN) -> Pipeline:
+        """The pipeline that a text, a JSON text, or plain values as JSON has them describe, presets expanded.
 
         Raises:
             PipelineSyntaxError: it can't be read.
@@ -64,9 +66,11 @@ class Pipeline:
         if isinstance(form, Pipeline):
             return form
         if isinstance(form, str):
-            return _parse_text(form) if len(form) <= MAX_TEXT else _parse_text.__wrapped__(form)
+            # Without a preset in it a form means the same to everybody, and the cache keeps it once.
+            known = presets if "preset" in form or "\\u" in form else BUILT_IN
+            return _parse_text(form, known) if len(form) <= MAX_TEXT else _parse_text.__wrapped__(form, known)
         if isinstance(form, Mapping):
-            return cls(*forms.read_dict(form))
+            return cls(*forms.read_dict(form, presets))
         raise PipelineSyntaxError(f"A pipeline is text, JSON or an object, not {type(form).__name__}.")
 
     def to_text(self) -> str:
@@ -148,6 +152,17 @@ class Pipeline:
         chosen = build(MetadataOptions, {"policy": policy, **options}, "metadata", strict=True)
         return replace(self, output=replace(self.output, metadata=chosen))
 
+    def preset(self, name: str, /, *, presets: Presets = BUILT_IN) -> Pipeline:
+        """With the steps of that preset behind its own; the preset's format and metadata replace what was set."""
+        operations, output, source, says, _ = forms.expansion(name, presets)
+        if source != WHOLE_SOURCE and (self.operations or self.source != WHOLE_SOURCE):
+            raise PipelineSyntaxError(f"The preset {name} begins with frame, so it must be the first step.")
+        return Pipeline(
+            (*self.operations, *operations),
+            overridden(self.output, output, says),
+            self.source if source == WHOLE_SOURCE else source,
+        )
+
     def then(self, name: str, /, *arguments: Any, **parameters: Any) -> Pipeline:
         """With one more operation, by name; what ``pipeline.NAME(...)`` calls."""
         model = operation_named(name)
@@ -188,7 +203,7 @@ def _taken(model: Any, arguments: tuple[Any, ...], named: Mapping[str, Any], own
 
 
 @functools.lru_cache(maxsize=256)
-def _parse_text(form: str) -> Pipeline:
+def _parse_text(form: str, presets: Presets) -> Pipeline:
     if form.lstrip().startswith("{"):
-        return Pipeline(*forms.read_json(form))
-    return Pipeline(*forms.read_text(form))
+        return Pipeline(*forms.read_json(form, presets))
+    return Pipeline(*forms.read_text(form, presets))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
+from pixelmill.engines.envelope import PREFIX as QUEUE_BODIES
 from pixelmill.engines.queue import QueueDepth
 from pixelmill.errors import NotFound, PixelmillError
+from pixelmill.jobs.release import Releases
 from pixelmill.service.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -41,10 +44,10 @@ class Housekeeping:
                 if self._wake.is_set() or time.monotonic() >= next_round:
                     self._wake.clear()
                     next_round = time.monotonic() + ROUND_S
-                    await self.clean()
+                    await self._alone(self.clean)
                 if time.monotonic() >= next_sweep:
                     next_sweep = time.monotonic() + SWEEP_S
-                    await self.sweep()
+                    await self._alone(self.sweep)
             except PixelmillError as error:
                 log.warning("housekeeping failed and will be tried again: %s", error, extra={"error": error.type})
             except Exception:
@@ -60,8 +63,16 @@ class Housekeeping:
         """Read the gauges that cost a query."""
         depth = await self._parts.queue.depth()
         self.depth = depth
-        self.waiting = depth.waiting
+        # Of a queue elsewhere most tasks are not in it yet.
+        inside = self._parts.cloud is None
+        self.waiting = depth.waiting if inside else (await self._parts.upkeep.statistics()).tasks["queued"]
         self._parts.metrics.set_queue(depth)
+
+    async def _alone(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Of the processes that share the database one does this at a time; the others have nothing to do then."""
+        async with self._parts.database.hold("housekeeping", wait=False) as mine:
+            if mine:
+                await work()
 
     async def clean(self) -> None:
         """Delete expired jobs, forget expired uploads, remove objects that nothing refers to."""
@@ -82,7 +93,7 @@ class Housekeeping:
 
     async def _collect(self) -> bool:
         parts = self._parts
-        async with self._parts.blobs:
+        async with self._parts.keep_blobs():
             keys = await parts.upkeep.garbage(GARBAGE_BATCH)
             await parts.store.delete(keys)
             parts.parameters.forget(keys)
@@ -96,7 +107,7 @@ class Housekeeping:
         leave the images they referred to.
         """
         oldest = time.time() - self._parts.config.upload_ttl_s
-        for prefix in ("uploads/", "images/", "results/"):
+        for prefix in ("uploads/", "images/", "results/", QUEUE_BODIES):
             batch: list[str] = []
             async for found in self._parts.store.list(prefix):
                 if found.modified < oldest:
@@ -109,11 +120,15 @@ class Housekeeping:
     async def _sweep(self, prefix: str, keys: list[str]) -> None:
         if not keys:
             return
-        async with self._parts.blobs:
+        async with self._parts.keep_blobs():
             if prefix == "results/":
                 # A result that was still being written when its job was deleted: results/OWNER/JOB/TASK.
                 gone = await self._parts.upkeep.gone(list({key.split("/")[2] for key in keys}))
                 unknown = [key for key in keys if key.split("/")[2] in gone]
+            elif prefix == QUEUE_BODIES:
+                ids = [key.removeprefix(prefix) for key in keys]
+                wanted = await Releases(self._parts.jobs).wanted([one for one in ids if "/" in one])
+                unknown = [key for key, one in zip(keys, ids, strict=True) if one not in wanted]
             else:
                 unknown = await self._parts.upkeep.unknown(keys)
             await self._parts.store.delete(unknown)

@@ -11,9 +11,13 @@ from pixelmill.errors import ConfigError, StorageDenied
 
 
 class DataLock:
-    """An exclusive ``flock`` on ``DATA/lock``, which holds the process id of its owner for people to read."""
+    """A ``flock`` on ``DATA/lock``, which holds the process id of its owner for people to read.
 
-    def __init__(self, folder: Path) -> None:
+    ``shared``: the state is in a database elsewhere, so others that say so too may use its objects.
+    """
+
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
+        self._shared = shared
         self._path = folder / "lock"
         self._file: TextIO | None = None
 
@@ -28,7 +32,7 @@ class DataLock:
                 "Choose another with --data or PIXELMILL_DATA."
             ) from error
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             holder = file.read(32).strip() or "unknown"

@@ -42,8 +42,11 @@ class ImageParameters:
         roots: Sequence[Path],
         limits: Limits,
         fonts: Path | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._fonts = fonts
+        self._shared = shared  # other processes may remove what we remember
         self._store, self._uploads, self._roots, self._limits = store, uploads, roots, limits
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
@@ -93,7 +96,7 @@ class ImageParameters:
 
     async def _digest(self, owner: str, reference: str) -> str:
         known = self._known.get((owner, reference))
-        if known is not None:
+        if known is not None and (not self._shared or await self._is_stored(owner, known)):
             return known
         if reference.startswith("sha256:"):
             digest = reference.removeprefix("sha256:").lower()
@@ -116,14 +119,17 @@ class ImageParameters:
             if f"images/{owner}/{self._known[owner, reference]}" in gone:
                 del self._known[owner, reference]
 
+    async def _is_stored(self, owner: str, digest: str) -> bool:
+        try:
+            await self._store.head(f"images/{owner}/{digest}")
+        except ObjectNotFound:
+            return False
+        return True
+
     async def _must_exist(self, owner: str, digest: str, reference: str) -> None:
-        if len(digest) == 64 and all(character in "0123456789abcdef" for character in digest):
-            try:
-                await self._store.head(f"images/{owner}/{digest}")
-            except ObjectNotFound:
-                pass
-            else:
-                return
+        well_formed = len(digest) == 64 and all(character in "0123456789abcdef" for character in digest)
+        if well_formed and await self._is_stored(owner, digest):
+            return
         raise InvalidParameter(
             f"The image {reference} is not stored here. Upload it (PUT /v1/uploads/NAME) and refer to upload:ID.",
             parameter="image",

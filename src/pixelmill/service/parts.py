@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from pixelmill import __version__
 from pixelmill.engines.executor import Executor
 from pixelmill.engines.leased import LeasedEngine
+from pixelmill.engines.outbox import CheckedQueue, Outbox
+from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.load import LoadHistory
-from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
+from pixelmill.jobs.release import Releases
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
 from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
+from pixelmill.service.backends import make_database, make_queues
 from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
+from pixelmill.service.loops import Releaser
 from pixelmill.service.montage import Montages
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
@@ -54,10 +61,11 @@ class Parts:
         folder = config.data
         bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
         full = config.synchronous == "FULL"
-        self.lock = DataLock(folder)
         self.store = FolderStore(folder / "objects", fsync=full)
-        self.database = Database(f"sqlite:///{folder.resolve() / 'state.sqlite'}", "FULL" if full else "NORMAL")
-        self.jobs = JobStore(self.database, bounds=bounds, retention_s=config.retention_s)
+        self.database = make_database(config)
+        self.lock = DataLock(folder, shared=self.database.shared)
+        self.cloud = make_queues(config, self.store)
+        self.jobs = JobStore(self.database, bounds=bounds, enqueue=self.cloud is None, retention_s=config.retention_s)
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
         self.event_log = EventLog(self.database)
@@ -68,19 +76,49 @@ class Parts:
         self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
         self.metrics.before_render(self._set_slots)
-        self.queue = SqlLeaseQueue(self.database)
+        # With SQLite we hold the folder's lock: whoever had this name before is dead. Other names are of processes
+        # that may live.
+        self.sql_queue = SqlLeaseQueue(self.database, holder=_holder() if self.database.shared else "")
+        self.queue: LeaseQueue = self.sql_queue
+        self.releaser: Releaser | None = None
+        if self.cloud is not None:
+            self.releases = Releases(self.jobs)
+            self.queue = CheckedQueue(self.cloud.tasks, self.releases)
+            self.releaser = Releaser(Outbox(self.releases, self.queue), self.database, self._wake_engine)
         workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
         self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
-        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self.history)
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge, self.history)
         executor = Executor(self.store, config.source_roots)
-        self.engine = LeasedEngine(self.queue, self.dispatcher, executor, self.recorder.emit)
-        self.parameters = ImageParameters(self.store, self.uploads, config.source_roots, config.limits, config.fonts)
+        self.engine = LeasedEngine(
+            self.queue, self.dispatcher, executor, self.recorder.emit, visibility_s=config.lease_s
+        )
+        self.parameters = ImageParameters(
+            self.store, self.uploads, config.source_roots, config.limits, config.fonts, shared=self.database.shared
+        )
         self.results = Results(self.jobs, self.store, config.source_roots)
         self.load = LoadHistory()
+
+    @asynccontextmanager
+    async def keep_blobs(self) -> AsyncIterator[None]:
+        """Hold ``blobs``, in this process and in all others of the database."""
+        async with self.blobs, self.database.hold("blobs"):
+            yield
+
+    def wake(self) -> None:
+        """Tasks were added."""
+        self.engine.wake()
+        self._nudge()
+
+    def _wake_engine(self) -> None:
+        self.engine.wake()
+
+    def _nudge(self) -> None:
+        if self.releaser is not None:
+            self.releaser.nudge()
 
     async def in_search(self, function: Callable[[Sequence[str]], T], sources: Sequence[str]) -> T:
         """Look through folders in a thread of its own: long searches wait for each other, and hold up nothing else."""
@@ -89,3 +127,8 @@ class Parts:
     def _set_slots(self) -> None:
         load = self.pool.load()
         self.metrics.set_slots(self.pool.name, load.capacity, load.running)
+
+
+def _holder() -> str:
+    """A name in leases that no other process has or had."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

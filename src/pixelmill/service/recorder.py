@@ -6,7 +6,7 @@ with the load and nothing is buffered here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pixelmill.events.bus import EventBus
 from pixelmill.jobs.model import TaskEvent
@@ -17,10 +17,17 @@ from pixelmill.service.history import History
 
 
 class Recorder:
-    """One per process."""
+    """One per process. ``ended`` is called where tasks have ended: there is room for others."""
 
-    def __init__(self, store: JobStore, bus: EventBus, metrics: Metrics, history: History | None = None) -> None:
-        self._store, self._bus, self._metrics = store, bus, metrics
+    def __init__(
+        self,
+        store: JobStore,
+        bus: EventBus,
+        metrics: Metrics,
+        ended: Callable[[], None] = lambda: None,
+        history: History | None = None,
+    ) -> None:
+        self._store, self._bus, self._metrics, self._ended = store, bus, metrics, ended
         self._history = history or History()
 
     async def emit(self, events: Sequence[TaskEvent]) -> None:
@@ -35,5 +42,7 @@ class Recorder:
                 error = (change.event.error or {}).get("type", "")
                 if error.startswith("storage-"):
                     self._metrics.store_failed("task", error)
+        if recorded.tasks:
+            self._ended()
         for job in recorded.jobs:
             self._bus.publish(job.owner, job.job)

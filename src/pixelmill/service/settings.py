@@ -17,9 +17,19 @@ class ServiceConfig:
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``webhook_allow_private``: webhooks may go
     to private and loopback addresses.
+    ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
+    in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
+    another one.
     """
 
     data: Path
+    database_url: str = field(default="", repr=False)
+    queue_url: str = "sql:"
+    azure_connection: str = field(default="", repr=False)
+    events_url: str = ""
+    local_work: bool = True
+    lease_s: float = 60.0
+    metrics_port: int = 0
     workers: int = 0
     source_roots: tuple[Path, ...] = ()
     fonts: Path | None = None

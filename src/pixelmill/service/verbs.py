@@ -113,7 +113,7 @@ class Service:
         config.limits.check_bytes(len(body))
         images: dict[str, bytes | Path] = {}
         if pipeline.images() or pipeline.font_references:
-            async with self._parts.blobs:
+            async with self._parts.keep_blobs():
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
                 images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
@@ -206,7 +206,7 @@ class Service:
             sealed=sealed,
         )
         webhook = None if webhook is None else replace(webhook, job=job.id)
-        async with self._parts.blobs if pipeline.images() or pipeline.font_references else nullcontext():
+        async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
             job, created = await self._parts.jobs.create_job(
@@ -214,7 +214,7 @@ class Service:
             )
         if created:
             self._parts.bus.publish(owner, job.id)
-            self._parts.engine.wake()
+            self._parts.wake()
         return job, created
 
     async def extend(
@@ -225,7 +225,7 @@ class Service:
         tasks = await self._new_tasks(owner, uploads, sources)
         job = await self._parts.jobs.add_tasks(owner, job_id, tasks, uploads=uploads, seal=seal)
         self._parts.bus.publish(owner, job_id)
-        self._parts.engine.wake()
+        self._parts.wake()
         return job
 
     async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
@@ -282,7 +282,7 @@ class Service:
         self._take_work()
         job = await self._parts.jobs.retry(owner, job_id)
         self._parts.bus.publish(owner, job_id)
-        self._parts.engine.wake()
+        self._parts.wake()
         return job
 
     async def delete(self, owner: str, job_id: str) -> None:

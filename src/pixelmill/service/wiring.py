@@ -11,10 +11,12 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from pixelmill import __version__, logs
+from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
 from pixelmill.fleet.load import LoadMonitor, PsutilSampler
 from pixelmill.service.housekeeping import Housekeeping
+from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
 from pixelmill.service.webhooks import Courier
@@ -52,23 +54,37 @@ class Wiring:
         await self.parts.store.check()
         await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
-        recovered = await self.parts.queue.recover()
+        recovered = [] if self.parts.database.shared else await self.parts.sql_queue.recover()
         await self._reconcile.run(requeue=False)  # what has no result is put back below
         found = await self.parts.upkeep.reconcile(recovered)
         if found.interrupted or found.requeued:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
+        await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
-        await self.parts.engine.start()
-        stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
+        if self.parts.config.local_work:
+            await self.parts.engine.start()
+            stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
         await self._join_fleet()
         self._background(self._monitor.run(), "load")
         courier = Courier(self.parts.webhooks, WebhookSender(allow_private=self.parts.config.webhook_allow_private))
         self._background(courier.run(), "webhooks")
         self._background(self._measure(), "history")
+        self._background(Follower(self.parts.event_log, self.parts.bus).run(), "follower")
+        if self.parts.releaser is not None:
+            self._background(self.parts.releaser.run(), "outbox")
+        if self.parts.cloud is not None:
+            self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run(), "intake")
         self._background(self.housekeeping.run(), "housekeeping")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
+
+    async def _open_queues(self) -> None:
+        """Those of a cloud, where one is configured."""
+        if self.parts.cloud is not None:
+            for queue in (self.parts.cloud.tasks, self.parts.cloud.events):
+                await queue.open()
+                self._stack.push_async_callback(queue.close)
 
     async def _measure(self) -> None:
         """A row of the history each second."""

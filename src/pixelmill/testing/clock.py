@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 
 class Clock:
     """Call it for seconds since the epoch."""
@@ -16,3 +18,15 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Time passes."""
         self.seconds += seconds
+
+
+class RealClock(Clock):
+    """The time of day, for services that take it from nowhere else: to advance is to wait."""
+
+    def __call__(self) -> float:
+        """Now."""
+        return time.time()
+
+    def advance(self, seconds: float) -> None:
+        """Wait so long, and a moment more than a service's clock may count in."""
+        time.sleep(seconds + 0.1)

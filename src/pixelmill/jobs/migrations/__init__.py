@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from pixelmill.errors import ConfigError
+from pixelmill.jobs.connections import lock_for_transaction
 
 HEAD = "0003"
 """The newest revision in ``versions/``; a test holds them equal."""
@@ -44,6 +45,7 @@ def _upgrade(engine: Engine, version: str | None) -> None:
             "Install that version again, or start with another data folder."
         )
     with engine.connect() as connection, connection.begin():
+        lock_for_transaction(connection, "migrations")  # the second of two processes finds nothing to do
         config.attributes["connection"] = connection
         command.upgrade(config, HEAD)
 

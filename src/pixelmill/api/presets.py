@@ -1,0 +1,20 @@
+"""Presets: the pipelines that ``preset:NAME`` stands for in requests to this service."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from pixelmill.api.edge import Call
+from pixelmill.api.responses import json_response
+from pixelmill.api.routes import Routes
+from pixelmill.api.schemas import PresetList
+from pixelmill.pipelines.forms import described
+
+routes = Routes("presets")
+
+
+@routes.add("GET", "/v1/presets", scope="process", summary="List all presets", model=PresetList)
+async def list_presets(call: Call) -> Response:
+    """The built-in ones and those of the service's configuration; `pipeline` has the steps written out."""
+    known = call.edge.settings.presets
+    return json_response({"items": [described(preset, known) for preset in known], "next": None})

@@ -1,0 +1,38 @@
+"""`pixelmill presets`: the pipelines that `preset:NAME` stands for, built in and the user's."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from pixelmill.cli.state import Globals
+
+
+def presets(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One preset, to see its steps written out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List presets: the built-in ones, and yours from [presets] in pixelmill.toml.
+
+    Use one by writing preset:NAME where its steps shall stand.
+    """
+    from pixelmill.cli.settings import presets as configured
+    from pixelmill.pipelines.forms import described
+
+    options: Globals = context.obj
+    known = configured(options.settings())
+    if name is not None:
+        record = described(known.named(name), known)
+        print(json.dumps(record, indent=2) if as_json else record["pipeline"])
+        return
+    if as_json:
+        print(json.dumps([described(preset, known) for preset in known], indent=2))
+        return
+    from pixelmill.cli.tables import print_table
+
+    rows = ((item.name, item.summary if item.built_in else "yours", item.form) for item in known)
+    print_table(("preset", "what it is for", "form"), rows)
+    print("`pixelmill run preset:NAME photo.jpg -o out/` uses one; `pixelmill presets NAME` writes its steps out.")

@@ -1,0 +1,56 @@
+"""`pixelmill worker`: runs queued tasks on this machine, until SIGTERM or Ctrl-C drains it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pixelmill.cli.state import Globals
+
+
+def worker(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Option(help="Folder of objects, shared with the service.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Pool processes; 0 is one a core.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Queue: sql:, azure:PREFIX or sqs:PREFIX.")] = None,
+    events: Annotated[str | None, typer.Option(help="Where events go without a database: queue:.")] = None,
+    drain_s: Annotated[str | None, typer.Option(help="How long running tasks may take to end on SIGTERM.")] = None,
+    metrics_port: Annotated[
+        str | None, typer.Option(help="Port on loopback for /metrics and /healthz; 0 is none.")
+    ] = None,
+    source_root: Annotated[
+        list[str] | None, typer.Option(help="Folder whose files tasks may name as file:// sources (repeatable).")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
+) -> None:
+    """Run queued tasks on this machine.
+
+    Any number of workers share the work. With the queue in the database (sql:) they need `database_url`; with a queue
+    of a cloud they need no database. The folder of objects is the service's.
+    """
+    options: Globals = context.obj
+    settings = options.settings(
+        assignments or (),
+        data=data,
+        workers=workers,
+        queue_url=queue,
+        events_url=events,
+        drain=drain_s,
+        metrics_port=metrics_port,
+        source_roots=source_root,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    import asyncio
+
+    from pixelmill import logs
+    from pixelmill.cli.settings import service_config
+    from pixelmill.service.worker import run_worker
+
+    logs.configure(settings["log_level"], settings["log_format"])
+    asyncio.run(run_worker(service_config(settings)))

@@ -1,0 +1,113 @@
+"""Task events from workers without a database: how they are sent, and the way that needs nothing beside the queue.
+
+``EventSink`` is the seam: what a worker hands its events to. :class:`QueueSink` puts them, in batches, into an events
+queue of the same kind as the task queues; :class:`EventIntake`, in the service, records them and deletes them then. So
+they are delivered at least once; applying an event twice, or late, changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from typing import Any, Protocol
+
+from pixelmill.engines.queue import Lease, LeaseQueue, Message
+from pixelmill.engines.reporter import Emit
+from pixelmill.errors import JobError, PixelmillError
+from pixelmill.jobs.model import TaskEvent
+
+log = logging.getLogger(__name__)
+
+BATCH_BYTES = 20_000
+"""Of a message, unless one event alone is longer: encoded again it stays below what every service takes."""
+RECEIVE = 10
+VISIBILITY_S = 30.0
+IDLE_S = 0.25
+PAUSE_S = 1.0
+
+_KNOWN = frozenset(field.name for field in fields(TaskEvent))
+
+
+class EventSink(Protocol):
+    """Where the events of a worker go."""
+
+    async def emit(self, events: Sequence[TaskEvent]) -> None:
+        """Return once they are durable; raises :class:`StorageUnavailable` and the like, and is called again then."""
+        ...
+
+
+def pack(events: Sequence[TaskEvent]) -> list[str]:
+    """The events in order, as JSON arrays of bounded length."""
+    bodies: list[list[str]] = []
+    size = 0
+    for event in events:
+        text = json.dumps(
+            {name: value for name, value in asdict(event).items() if value is not None}, separators=(",", ":")
+        )
+        if not bodies or size + len(text) > BATCH_BYTES:
+            bodies.append([])
+            size = 0
+        bodies[-1].append(text)
+        size += len(text)
+    return [f"[{','.join(texts)}]" for texts in bodies]
+
+
+def unpack(body: str) -> list[TaskEvent]:
+    """The inverse of one of :func:`pack`; raises :class:`JobError`. Fields of a newer version are left out."""
+    try:
+        records: list[dict[str, Any]] = json.loads(body)
+        return [TaskEvent(**{name: value for name, value in record.items() if name in _KNOWN}) for record in records]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise JobError(f"A message of events can't be read ({error}); it comes from another version.") from error
+
+
+class QueueSink:
+    """Puts events into a queue."""
+
+    def __init__(self, queue: LeaseQueue) -> None:
+        self._queue = queue
+
+    async def emit(self, events: Sequence[TaskEvent]) -> None:
+        """See :class:`EventSink`."""
+        await self._queue.send([Message(f"events-{secrets.token_hex(8)}/0", body) for body in pack(events)])
+
+
+class EventIntake:
+    """Takes events from the queue and records them. Any number of processes may."""
+
+    def __init__(self, queue: LeaseQueue, record: Emit, *, idle: Callable[[], float] = lambda: IDLE_S) -> None:
+        self._queue, self._record, self._idle = queue, record, idle
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                if not await self.take():
+                    await asyncio.sleep(self._idle())
+            except PixelmillError as error:
+                log.warning("events can't be taken, trying again in %.1f s: %s", PAUSE_S, error)
+                await asyncio.sleep(PAUSE_S)
+            except Exception:
+                log.exception("events can't be taken, trying again in %.1f s", PAUSE_S)
+                await asyncio.sleep(PAUSE_S)
+
+    async def take(self) -> int:
+        """Record what is there, up to a few messages; returns how many messages came."""
+        leases = await self._queue.receive(RECEIVE, VISIBILITY_S)
+        events: list[TaskEvent] = []
+        good: list[Lease] = []
+        for lease in leases:
+            try:
+                events += unpack(lease.message.body)
+                good.append(lease)
+            except JobError as error:
+                log.error("events were set aside: %s", error)  # noqa: TRY400 -- expected, and the sentence says it all
+                await self._queue.dead_letter(lease, str(error))
+        if events:
+            await self._record(events)
+        await self._queue.delete(good)
+        return len(leases)

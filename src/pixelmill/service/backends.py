@@ -1,0 +1,85 @@
+"""Which database and which queue the configuration names; nothing is opened here.
+
+``queue_url``: ``sql:`` (in the database), ``azure:PREFIX``, ``azure://HOST/PREFIX``, ``sqs:PREFIX``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixelmill.engines.azure import AzureTransport
+from pixelmill.engines.cloud import CloudLeaseQueue, Transport
+from pixelmill.engines.sqs import SqsTransport
+from pixelmill.errors import ConfigError
+from pixelmill.jobs.database import Database
+from pixelmill.service.settings import ServiceConfig
+from pixelmill.storage.store import ObjectStore
+
+EVENTS = "events"
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudQueues:
+    """The queue of tasks, and that of the events of workers without a database."""
+
+    tasks: CloudLeaseQueue
+    events: CloudLeaseQueue
+
+
+def database_url(url: str, folder: Path) -> str:
+    """The one that is configured, or SQLite in the data folder."""
+    return url or f"sqlite:///{folder.resolve() / 'state.sqlite'}"
+
+
+def make_database(config: ServiceConfig) -> Database:
+    """The database; raises :class:`ConfigError` or :class:`MissingExtra`."""
+    url = database_url(config.database_url, config.data)
+    return Database(url, "FULL" if config.synchronous == "FULL" else "NORMAL")
+
+
+def make_queues(config: ServiceConfig, store: ObjectStore) -> CloudQueues | None:
+    """Queues of a cloud; None where the queue is in the database. Raises :class:`ConfigError`."""
+    kind, _, rest = config.queue_url.partition(":")
+    if kind == "sql" and not rest:
+        return None
+    if kind not in _TRANSPORTS:
+        raise _unclear()
+    place, _, prefix = rest.removeprefix("//").partition("/") if rest.startswith("//") else ("", "", rest)
+    if not _PREFIX.fullmatch(prefix):
+        raise _unclear()
+    make = _TRANSPORTS[kind]
+    return CloudQueues(
+        CloudLeaseQueue(make(config, place), prefix, store=store),
+        CloudLeaseQueue(make(config, place), f"{prefix}-{EVENTS}", queues=("tasks",), store=store),
+    )
+
+
+def _azure(config: ServiceConfig, host: str) -> Transport:
+    if not host and not config.azure_connection:
+        raise ConfigError(
+            "queue_url names Azure queues, and no account: set PIXELMILL_AZURE_CONNECTION to its connection string, or "
+            "name it as azure://ACCOUNT.queue.core.windows.net/PREFIX to use a managed identity.",
+            setting="queue_url",
+        )
+    return AzureTransport("" if host else config.azure_connection, f"https://{host}")
+
+
+def _sqs(_config: ServiceConfig, host: str) -> Transport:
+    if host:
+        raise _unclear()
+    return SqsTransport()
+
+
+_TRANSPORTS: Mapping[str, Callable[[ServiceConfig, str], Transport]] = {"azure": _azure, "sqs": _sqs}
+
+
+def _unclear() -> ConfigError:
+    return ConfigError(
+        "queue_url is sql:, azure:PREFIX, azure://HOST/PREFIX or sqs:PREFIX, where PREFIX has up to 40 of a-z, 0-9 and "
+        "'-'. Set it with PIXELMILL_QUEUE_URL; see docs/configuration.md.",
+        setting="queue_url",
+    )

@@ -1,0 +1,152 @@
+"""A worker: takes tasks from the queue, runs them on its local pool, and keeps their outcomes in the shared store.
+
+With the queue in the database it records events there. With a queue elsewhere it has no database: its events go to a
+sink (``engines/event_queue.py``). It holds no lock and recovers nothing: what it leaves when it is killed comes back
+when its leases end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from contextlib import AsyncExitStack
+from typing import Any
+
+from pixelmill import __version__, logs
+from pixelmill.engines.event_queue import EventSink, QueueSink
+from pixelmill.engines.executor import Executor
+from pixelmill.engines.leased import LeasedEngine
+from pixelmill.engines.queue import LeaseQueue
+from pixelmill.engines.sql_queue import SqlLeaseQueue
+from pixelmill.errors import ConfigError
+from pixelmill.events.bus import InProcessBus
+from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.jobs.eventlog import EventLog
+from pixelmill.jobs.messages import RunBounds
+from pixelmill.jobs.store import JobStore
+from pixelmill.metrics import Metrics
+from pixelmill.service.backends import make_database, make_queues
+from pixelmill.service.exporter import Exporter
+from pixelmill.service.recorder import Recorder
+from pixelmill.service.settings import ServiceConfig
+from pixelmill.storage.folder import FolderStore
+from pixelmill.targets.local import LocalPool
+
+PREFETCH_ELSEWHERE = 2
+"""Messages fetched ahead where a request takes long; in the database none: each that a killed worker had fetched has
+lost an attempt."""
+
+
+class Worker:
+    """The life of one worker process: ``start``, ``stop``."""
+
+    def __init__(self, config: ServiceConfig) -> None:
+        self.config = config
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.metrics = Metrics(__version__)
+        self.pool = LocalPool(
+            workers=config.workers or os.cpu_count() or 1,
+            memory_bytes=config.memory_bytes,
+            recycle_after=config.recycle_after,
+        )
+        self.pool.on_restart(self.metrics.pool_restarted)
+        self.metrics.before_render(self._set_slots)
+        self._stack = AsyncExitStack()
+
+    def _set_slots(self) -> None:
+        load = self.pool.load()
+        self.metrics.set_slots(self.pool.name, load.capacity, load.running)
+
+    async def start(self) -> None:
+        """From the ground up: store, queue, pool, consumer."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _start(self) -> None:
+        config, stack = self.config, self._stack
+        store = FolderStore(config.data / "objects", fsync=config.synchronous == "FULL")
+        stack.callback(store.close)
+        await store.check()
+        queue, sink = await self._queue(store)
+        await self.pool.start()
+        stack.push_async_callback(self.pool.stop)
+        engine = LeasedEngine(
+            queue,
+            Dispatcher([self.pool], max_waiting=config.max_waiting),
+            Executor(store, config.source_roots),
+            sink.emit,
+            visibility_s=config.lease_s,
+            prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
+        )
+        await engine.start()
+        stack.push_async_callback(engine.stop, config.drain_s)
+        if config.metrics_port:
+            exporter = Exporter(self.metrics, config.metrics_port)
+            await exporter.start()
+            stack.push_async_callback(exporter.stop)
+        logs.event("worker.started", version=__version__, worker=self.name, pid=os.getpid())
+
+    async def _queue(self, store: FolderStore) -> tuple[LeaseQueue, EventSink]:
+        """The queue, open, and where events go."""
+        config = self.config
+        queues = make_queues(config, store)
+        if queues is None:
+            database = make_database(config)
+            await database.open()
+            self._stack.push_async_callback(database.close)
+            jobs = JobStore(
+                database,
+                bounds=RunBounds(config.limits, config.timeout_s, config.max_attempts),
+                retention_s=config.retention_s,
+            )
+            # Its subscribers are in the services, which follow the event log.
+            recorder = Recorder(jobs, InProcessBus(), self.metrics)
+            await EventLog(database).last_id()
+            return SqlLeaseQueue(database, holder=self.name), recorder
+        for queue in (queues.tasks, queues.events):
+            await queue.open()
+            self._stack.push_async_callback(queue.close)
+        return queues.tasks, make_sink(config, queues.events)
+
+    async def stop(self) -> None:
+        """Drain: take nothing more, let running tasks end within ``drain_s``, give the rest back."""
+        logs.event("worker.draining", worker=self.name)
+        await self._stack.aclose()
+        logs.event("worker.stopped", worker=self.name)
+
+
+def make_sink(config: ServiceConfig, events: LeaseQueue) -> EventSink:
+    """Where ``events_url`` says that events go; raises :class:`ConfigError`."""
+    if config.events_url in {"", "queue:"}:
+        return QueueSink(events)
+    raise ConfigError(
+        "events_url is queue: (an events queue beside the task queues). Set it with --events or PIXELMILL_EVENTS_URL.",
+        setting="events_url",
+    )
+
+
+async def run_worker(config: ServiceConfig) -> None:
+    """Until SIGTERM or SIGINT, which drain; the second one ends the process at once."""
+    loop, wanted = asyncio.get_running_loop(), asyncio.Event()
+
+    def end() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        wanted.set()
+
+    worker = Worker(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    starting: asyncio.Task[Any] = asyncio.create_task(worker.start())
+    waiting = asyncio.create_task(wanted.wait())
+    await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    await starting
+    await waiting
+    await worker.stop()

@@ -1,0 +1,165 @@
+"""Workers that are killed at random lose and double nothing: on both databases, and on queues of clouds."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pixelmill.jobs.model import Counts, Job, State
+from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service import Service, ServiceConfig
+from servers import Azurite, Moto
+
+pytestmark = pytest.mark.anyio
+BOUND_S = 150.0
+LEASE = 2.0
+
+
+class Hub:
+    """A service that runs no tasks itself, and the means to start workers for it."""
+
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.data, self.settings = data, settings
+        config = {"workers": 1, "local_work": False, "lease_s": LEASE, "max_attempts": 6, **settings}
+        self.service = Service(ServiceConfig(data=data, **config))
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        names = {"data": self.data, "lease": LEASE, "workers": 2, "drain": 10, **self.settings}
+        flags = [word for name, value in names.items() for word in ("--set", f"{name}={value}")]
+        with (self.data.parent / "workers.log").open("ab") as log:
+            process = subprocess.Popen([sys.executable, "-m", "pixelmill", "worker", *flags], stdout=log, stderr=log)
+        self.workers.append(process)
+        return process
+
+    async def until(self, job: Job, done: int) -> Job:
+        """The job, once so many of its tasks have ended."""
+        async with asyncio.timeout(BOUND_S):
+            while (now := await self.service.job("ann", job.id)).counts.done < done:  # noqa: ASYNC110 -- another process does it
+                await asyncio.sleep(0.05)  # between two questions
+        return now
+
+    def end(self) -> None:
+        for process in self.workers:
+            if process.poll() is None:
+                family = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
+                psutil.wait_procs(family, timeout=5)
+            process.wait(10)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs"])
+async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    settings: dict[str, Any] = {}
+    prefix = f"t{secrets.token_hex(4)}"
+    if request.param == "postgresql":
+        settings["database_url"] = request.getfixturevalue("postgres_url")
+    if request.param == "azure":
+        azurite: Azurite = request.getfixturevalue("azurite_server")
+        settings |= {"queue_url": f"azure:{prefix}", "azure_connection": azurite.connection_string}
+    if request.param == "sqs":
+        moto: Moto = request.getfixturevalue("moto_server")
+        for name, value in {
+            "AWS_ENDPOINT_URL_SQS": moto.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }.items():
+            monkeypatch.setenv(name, value)
+        settings["queue_url"] = f"sqs:{prefix}"
+    hub = Hub(tmp_path / "data", **settings)
+    await hub.service.start()
+    try:
+        yield hub
+    finally:
+        hub.end()
+        await hub.service.stop()
+
+
+async def submit(hub: Hub, pictures: list[bytes], count: int) -> Job:
+    async def one(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    uploads = [await hub.service.put_upload("ann", f"{i}.jpg", one(pictures[i % len(pictures)])) for i in range(count)]
+    pipeline = Pipeline.parse("grayscale/resize:64,64,fit=fill/format:png")
+    job, _ = await hub.service.submit("ann", pipeline, uploads=[upload.id for upload in uploads])
+    return job
+
+
+async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: int) -> None:
+    job = await submit(hub, pictures, tasks)
+    chance = random.Random(5)
+    alive = [hub.start_worker(), hub.start_worker()]
+    for kill in range(kills):
+        await hub.until(job, min(tasks - 20, (kill + 1) * tasks // (kills + 2)))
+        victim = alive.pop(chance.randrange(2))
+        assert victim.poll() is None, (hub.data.parent / "workers.log").read_text()[-3000:]
+        victim.send_signal(signal.SIGKILL)
+        alive.append(hub.start_worker())
+    ended = await hub.until(job, tasks)
+    assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=tasks))
+    ends: Counter[str] = Counter()
+    async for event in hub.service.events("ann", job_id=job.id, after=0):
+        if event is not None and event.type == "task" and State(event.data["state"]).is_final:
+            ends[event.data["id"]] += 1
+    assert len(ends) == tasks
+    assert set(ends.values()) == {1}
+    results = hub.data / "objects" / "results" / "ann" / job.id
+    stored = [path.name for path in results.iterdir()]
+    assert sorted(stored) == sorted(name for task in ends for name in (task, f"{task}.json"))
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in results.iterdir() if path.suffix != ".json")
+
+
+async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictures: list[bytes]) -> None:
+    await killed_at_random(hub, pictures, 240, 3)
+
+
+@pytest.mark.slow
+async def test_workers_killed_at_random_over_2000_tasks(hub: Hub, pictures: list[bytes]) -> None:
+    await killed_at_random(hub, pictures, 2000, 8)
+
+
+async def test_a_worker_that_is_asked_to_end_gives_the_rest_back(hub: Hub, pictures: list[bytes]) -> None:
+    job = await submit(hub, pictures, 120)
+    first = hub.start_worker()
+    await hub.until(job, 10)
+    first.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(first.wait, 40) == 0
+    hub.start_worker()
+    ended = await hub.until(job, 120)
+    assert ended.counts == Counts(succeeded=120)
+    page = await hub.service.tasks("ann", job.id, limit=200)
+    assert {task.attempts for task in page.items} == {1}
+
+
+async def test_a_task_that_kills_its_worker_ends_in_the_dead_letters(hub: Hub, pictures: list[bytes]) -> None:
+    """The worker is killed whenever it runs the task: here, by us, since no pipeline can."""
+    parts = hub.service._parts
+    job = await submit(hub, pictures, 1)
+    async with asyncio.timeout(BOUND_S):
+        for _ in range(6):  # as often as the task may be tried, somebody takes it and dies
+            while not await parts.queue.receive(1, 1.0):  # noqa: ASYNC110 -- another process does it
+                await asyncio.sleep(0.05)  # until the lease before has ended
+    hub.start_worker()
+    ended = await hub.until(job, 1)
+    assert ended.counts == Counts(failed=1)
+    (task,) = (await hub.service.tasks("ann", job.id)).items
+    assert task.error is not None
+    async with asyncio.timeout(BOUND_S):
+        while not (letters := await parts.queue.dead(10)):  # noqa: ASYNC110 -- another process does it
+            await asyncio.sleep(0.05)
+    assert [letter.message.id for letter in letters] == [f"{task.id}/0"]
+    assert letters[0].reason == task.error["detail"]
+    assert "given out 6 times" in letters[0].reason
