@@ -170,3 +170,20 @@ def test_the_history_is_bounded_and_knows_percentiles() -> None:
     assert {len(column) for column in day["columns"].values()} == {66}
     assert hour["columns"]["waiting"][-1] == 3_999
     assert hour["columns"]["run_p50_s"][-1] is None
+
+
+async def test_two_services_on_postgresql_tell_each_others_readers(
+    tmp_path: Path, redis_server: Redis, postgres_url: str, pictures: list[bytes]
+) -> None:
+    options = {"redis_url": redis_server.url, "database_url": postgres_url.replace("+psycopg", "")}
+    with (
+        LiveService(tmp_path / "data", service=options) as one,
+        LiveService(tmp_path / "data", service=options) as other,
+    ):
+        with one.client() as first, other.client() as second:
+            files = [("files", (f"{n}.jpg", picture, "image/jpeg")) for n, picture in enumerate(pictures)]
+            job = first.post("/v1/jobs", data={"pipeline": "grayscale"}, files=files).json()["id"]
+            with second.stream("GET", f"/v1/jobs/{job}/events", params={"after": 0}) as stream:
+                lines = list(stream.iter_lines())  # it ends with the job
+            ended = [line for line in lines if line.startswith("data:") and '"state":"succeeded","name"' in line]
+            assert len(ended) == len(pictures), "each task ended once"
