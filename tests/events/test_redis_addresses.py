@@ -10,7 +10,7 @@ from pixelmill.errors import ConfigError, MissingExtra
 from pixelmill.events.redis_client import check_url, database_of, make_client, without_password
 
 
-@pytest.mark.parametrize("url", ["", "localhost:6379", "http://h", "redis://", "redis://h:many", "amqp://h"])
+@pytest.mark.parametrize("url", ["", "localhost:6379", "http://h", "redis://:word@", "redis://h:many", "amqp://h"])
 def test_other_addresses_are_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError, match="PIXELMILL_REDIS_URL") as caught:
         check_url(url)

@@ -179,11 +179,12 @@ async def test_two_services_on_postgresql_tell_each_others_readers(
     with (
         LiveService(tmp_path / "data", service=options) as one,
         LiveService(tmp_path / "data", service=options) as other,
+        one.client() as first,
+        other.client() as second,
     ):
-        with one.client() as first, other.client() as second:
-            files = [("files", (f"{n}.jpg", picture, "image/jpeg")) for n, picture in enumerate(pictures)]
-            job = first.post("/v1/jobs", data={"pipeline": "grayscale"}, files=files).json()["id"]
-            with second.stream("GET", f"/v1/jobs/{job}/events", params={"after": 0}) as stream:
-                lines = list(stream.iter_lines())  # it ends with the job
-            ended = [line for line in lines if line.startswith("data:") and '"state":"succeeded","name"' in line]
-            assert len(ended) == len(pictures), "each task ended once"
+        files = [("files", (f"{n}.jpg", picture, "image/jpeg")) for n, picture in enumerate(pictures)]
+        job = first.post("/v1/jobs", data={"pipeline": "grayscale"}, files=files).json()["id"]
+        with second.stream("GET", f"/v1/jobs/{job}/events", params={"after": 0}) as stream:
+            lines = list(stream.iter_lines())  # it ends with the job
+        ended = [line for line in lines if line.startswith("data:") and '"state":"succeeded","name"' in line]
+        assert len(ended) == len(pictures), "each task ended once"
