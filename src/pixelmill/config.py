@@ -314,6 +314,14 @@ TABLE: tuple[Setting, ...] = (
         choices=("NORMAL", "FULL"),
     ),
     Setting(
+        "redis_url",
+        "text",
+        "",
+        "Redis of a fleet: `redis://:PASSWORD@HOST:6379/0`; carries task events, news and nodes between services.",
+        secret=True,
+    ),
+    Setting("webhook_allow_private", "boolean", False, "Send webhooks to private and loopback addresses too."),
+    Setting(
         "database_url",
         "text",
         "",

@@ -32,6 +32,7 @@ from pixelmill.api import (
     process,
     tasks,
     uploads,
+    webhooks,
 )
 from pixelmill.api.auth import check_address
 from pixelmill.api.edge import Edge
@@ -45,7 +46,22 @@ from pixelmill.service import Service
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
-RESOURCES = (process, uploads, links, jobs, montage, tasks, events, operations, formats, presets, nodes, load, health)
+RESOURCES = (
+    process,
+    uploads,
+    links,
+    jobs,
+    montage,
+    tasks,
+    events,
+    webhooks,
+    operations,
+    formats,
+    presets,
+    nodes,
+    load,
+    health,
+)
 # What a node without a hub serves.
 CONTAINER = (process, operations, formats, load, health)
 

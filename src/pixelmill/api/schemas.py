@@ -66,6 +66,21 @@ class CountsBody(Answer):
     total: int
 
 
+class WebhookBody(Answer):
+    """An endpoint that is told when jobs end; ``job`` where it is one of that job alone."""
+
+    id: str
+    url: Annotated[str, Field(examples=["https://example.org/pixelmill"])]
+    job: str | None
+    created: Moment
+
+
+class NewWebhookBody(WebhookBody):
+    """With its secret, which is not shown again."""
+
+    secret: Annotated[str, Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
+
+
 class JobBody(Answer):
     """A set of tasks submitted together. ``pipeline`` is in text form, image parameters resolved to ``sha256:``."""
 
@@ -82,6 +97,9 @@ class JobBody(Answer):
     ended: Moment | None
     expires: Moment | None
     links: dict[str, str]
+    webhook: Annotated[
+        NewWebhookBody | None, Field(description="Only in the answer to a submission that named one")
+    ] = None
 
 
 class SourceBody(Answer):
@@ -285,6 +303,45 @@ class ReadyBody(Answer):
     checks: dict[str, Any]
 
 
+class WebhookList(Answer):
+    """All webhooks, oldest first."""
+
+    items: list[WebhookBody]
+    next: None
+
+
+class DeliveryBody(Answer):
+    """One message to a webhook: its state, attempts so far, and the status or error of the last one."""
+
+    id: str
+    webhook: str
+    job: str
+    type: Annotated[str, Field(examples=["job.ended"])]
+    state: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    next_attempt: Moment | None
+    status: int | None
+    error: str | None
+    created: Moment
+    ended: Moment | None
+
+
+class DeliveryList(Answer):
+    """A page of deliveries, newest first."""
+
+    items: list[DeliveryBody]
+    next: Annotated[str | None, Field(description="Cursor of the next page")]
+
+
+class HistoryBody(Answer):
+    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any."""
+
+    range: Literal["hour", "day"]
+    step_s: int
+    columns: dict[str, list[float | None]]
+    errors: list[dict[str, Any]]
+
+
 class Wanted(BaseModel):
     """Base of JSON requests: unknown members are refused, so that a misspelled one is not silently ignored."""
 
@@ -314,6 +371,16 @@ class JobRequest(Wanted):
     priority: PriorityName = "normal"
     tags: dict[str, str] = {}
     sealed: bool = True
+    webhook: Annotated[str, Field(max_length=2_000, description="Is told when the job ends")] = ""
+
+
+class WebhookRequest(Wanted):
+    """An endpoint."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"url": "https://example.org/pixelmill"}]}
+    )
+    url: Annotated[str, Field(max_length=2_000)]
 
 
 class LinkWanted(Wanted):

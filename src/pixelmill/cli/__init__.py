@@ -51,6 +51,12 @@ COMMANDS: tuple[Row, ...] = (
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
     Row(
+        "reconcile",
+        "pixelmill.cli.reconcile",
+        "reconcile",
+        "Rebuild the state of jobs from the queue and the stored results.",
+    ),
+    Row(
         "doctor",
         "pixelmill.cli.doctor",
         "doctor",

@@ -79,6 +79,8 @@ def service_config(settings: Settings) -> ServiceConfig:
         store_options=settings["store_options"],
         stores=settings["stores"],
         link_keys=settings["link_keys"],
+        redis_url=settings["redis_url"],
+        webhook_allow_private=settings["webhook_allow_private"],
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from pixelmill.engines.envelope import PREFIX as QUEUE_BODIES
+from pixelmill.engines.queue import QueueDepth
 from pixelmill.errors import NotFound, PixelmillError
 from pixelmill.jobs.release import Releases
 from pixelmill.service.objects import sweeps_here
@@ -29,6 +30,7 @@ class Housekeeping:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.depth = QueueDepth(0, 0, 0, 0.0)
         self.waiting = 0
         """Tasks that wait in the queue, at most ``GAUGES_S`` old."""
         self._wake = asyncio.Event()
@@ -65,6 +67,7 @@ class Housekeeping:
     async def measure(self) -> None:
         """Read the gauges that cost a query."""
         depth = await self._parts.queue.depth()
+        self.depth = depth
         # Of a queue elsewhere most tasks are not in it yet.
         inside = self._parts.cloud is None
         self.waiting = depth.waiting if inside else (await self._parts.upkeep.statistics()).tasks["queued"]
@@ -89,6 +92,7 @@ class Housekeeping:
         await parts.uploads.expire()
         await parts.event_log.prune()
         await parts.upkeep.prune()
+        await parts.webhooks.prune()
         while await self._collect():
             pass
 

@@ -17,7 +17,6 @@ from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample
@@ -29,8 +28,10 @@ from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
+from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
 from pixelmill.service.backends import make_database, make_queues
+from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.loops import Releaser
@@ -41,6 +42,7 @@ from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.shared import Shared
 from pixelmill.service.signing import LinkSigner
 from pixelmill.targets.local import LocalPool
 
@@ -72,8 +74,11 @@ class Parts:
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
         self.event_log = EventLog(self.database)
+        self.webhooks = Webhooks(self.database)
+        self.history = History()
         self.upkeep = Upkeep(self.jobs)
-        self.bus = InProcessBus()
+        self.shared = Shared(config.redis_url)
+        self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
         self.metrics.before_render(self._set_slots)
         # With SQLite we hold the folder's lock: whoever had this name before is dead. Other names are of processes
@@ -110,7 +115,7 @@ class Parts:
         )
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
-        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge)
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge, self.history)
         executor = Executor(self.store, config.source_roots, self.sources)
         self.engine = LeasedEngine(
             self.queue, self.dispatcher, executor, self.recorder.emit, visibility_s=config.lease_s

@@ -18,6 +18,8 @@ class ServiceConfig:
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
+    ``redis_url``: what services of a fleet share; empty: this one is alone. ``webhook_allow_private``: webhooks may go
+    to private and loopback addresses.
     ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
     another one. ``gate``: the rule for the own pool, ``joined_gate`` for nodes that ask for none
@@ -55,3 +57,5 @@ class ServiceConfig:
     store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     stores: Mapping[str, StoreSpec] = field(default_factory=dict)
     link_keys: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
+    webhook_allow_private: bool = False

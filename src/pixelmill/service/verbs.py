@@ -24,7 +24,10 @@ from pixelmill.errors import (
     ShuttingDown,
     StorageError,
 )
+from pixelmill.events.webhooks import check_webhook_url, new_secret
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
+from pixelmill.jobs.notices import NewWebhook
+from pixelmill.jobs.webhooks import Delivery, Webhook
 from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
@@ -194,12 +197,14 @@ class Service:
         sealed: bool = True,
         idempotency_key: str | None = None,
         fingerprint: str = "",
+        webhook: NewWebhook | None = None,
     ) -> tuple[Job, bool]:
         """Record a job; when this returns, job and inputs survive ``kill -9``.
 
         ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores;
         globs allowed). The second value is False where the idempotency key returned a job that was there already;
         ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
+        ``webhook`` (see :meth:`new_webhook`) becomes one of this job alone.
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
@@ -220,10 +225,13 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
         )
+        webhook = None if webhook is None else replace(webhook, job=job.id)
         async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
-            job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
+            job, created = await self._parts.jobs.create_job(
+                job, tasks, uploads=uploads, idempotency=key, webhook=webhook
+            )
         if created:
             self._parts.bus.publish(owner, job.id)
             self._parts.wake()
@@ -385,6 +393,36 @@ class Service:
         except NotFound:
             return True
 
+    # -- webhooks --------------------------------------------------------------------------------
+
+    def new_webhook(self, owner: str, url: str) -> NewWebhook:
+        """An endpoint with a secret of its own, not yet recorded; raises :class:`RequestError` for a wrong address."""
+        return NewWebhook(new_id("wh"), owner, check_webhook_url(url), new_secret(), time.time())
+
+    async def add_webhook(self, webhook: NewWebhook) -> None:
+        """From now on the endpoint is told when jobs of its owner end."""
+        await self._parts.webhooks.add(webhook)
+
+    async def webhooks(self, owner: str) -> Sequence[Webhook]:
+        """The owner's endpoints, without their secrets."""
+        return await self._parts.webhooks.list(owner)
+
+    async def webhook(self, owner: str, webhook_id: str) -> Webhook:
+        """One endpoint."""
+        return await self._parts.webhooks.get(owner, webhook_id)
+
+    async def remove_webhook(self, owner: str, webhook_id: str) -> None:
+        """Remove an endpoint with its deliveries."""
+        await self._parts.webhooks.remove(owner, webhook_id)
+
+    async def deliveries(self, owner: str, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """What was sent to an endpoint (:class:`Delivery`), newest first."""
+        return await self._parts.webhooks.deliveries(owner, webhook_id, limit=limit, cursor=cursor)
+
+    async def redeliver(self, owner: str, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery that has ended again."""
+        return await self._parts.webhooks.redeliver(owner, webhook_id, delivery_id)
+
     # -- tokens ----------------------------------------------------------------------------------
 
     async def authenticate(self, token: str) -> Caller:
@@ -403,8 +441,8 @@ class Service:
     # -- state of the machine --------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Mapping[str, Any]]:
-        """This machine, and each joined node: load now, slots, gate, and samples of the last hour."""
-        return self._wiring.nodes()
+        """Each node of all services: load now, its targets and slots; for our own also samples of the last hour."""
+        return await self._wiring.fleet()
 
     async def serve_node(self, pipe: Pipe, allowed: Callable[[], Awaitable[object]]) -> None:
         """Serve the connection of a node; ``allowed`` raises when it may not stay."""
@@ -414,6 +452,10 @@ class Service:
         """What the own pool does now, and whether its gate is open."""
         parts = self._parts
         return load_now(parts.pool, parts.dispatcher, parts.load, draining=self._draining)
+
+    def history(self, span: str) -> Mapping[str, Any]:
+        """Metrics of the last ``hour`` by second, or ``day`` by minute: columns, oldest first."""
+        return self._parts.history.table(span)
 
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all are ok."""

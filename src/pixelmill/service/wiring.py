@@ -13,12 +13,15 @@ from typing import Any
 from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
+from pixelmill.events.webhooks import WebhookSender
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
+from pixelmill.service.reconcile import Lost, Reconcile
+from pixelmill.service.webhooks import Courier
 from pixelmill.storage.opening import close_store, sweep_store
 
 CHECK_S = 1.0
@@ -34,6 +37,8 @@ class Wiring:
         self.housekeeping = Housekeeping(parts)
         self._monitor = LoadMonitor(sampler_for(parts.pool.processes), parts.load, parts.observe)
         self._stack = AsyncExitStack()
+        self._reconcile = Reconcile(parts.jobs, parts.store, parts.recorder.emit)
+        self._lost = Lost()
         self._checked: dict[str, dict[str, Any]] = {}
         self._checked_until = 0.0
 
@@ -55,6 +60,7 @@ class Wiring:
         await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
         recovered = [] if self.parts.database.shared else await self.parts.sql_queue.recover()
+        await self._reconcile.run(requeue=False)  # what has no result is put back below
         found = await self.parts.upkeep.reconcile(recovered)
         if found.interrupted or found.requeued:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
@@ -68,7 +74,11 @@ class Wiring:
             await self.parts.engine.start()
             stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
+        await self._join_fleet()
         self._background(self._monitor.run(), "load")
+        courier = Courier(self.parts.webhooks, WebhookSender(allow_private=self.parts.config.webhook_allow_private))
+        self._background(courier.run(), "webhooks")
+        self._background(self._measure(), "history")
         self._background(Follower(self.parts.event_log, self.parts.bus).run(), "follower")
         if self.parts.releaser is not None:
             self._background(self.parts.releaser.run(), "outbox")
@@ -85,6 +95,32 @@ class Wiring:
             for queue in (self.parts.cloud.tasks, self.parts.cloud.events):
                 await queue.open()
                 self._stack.push_async_callback(queue.close)
+
+    async def _measure(self) -> None:
+        """A row of the history each second."""
+        while True:
+            await asyncio.sleep(1.0)
+            targets = self.parts.dispatcher.snapshot()["targets"]
+            depth = self.housekeeping.depth
+            self.parts.history.tick(
+                time.time(),
+                waiting=depth.waiting,
+                oldest_s=depth.oldest_s,
+                running=sum(target["running"] for target in targets),
+                overflow=frozenset(target["name"] for target in targets if target["overflow"]),
+            )
+
+    async def _join_fleet(self) -> None:
+        """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
+        shared, parts = self.parts.shared, self.parts
+        shared.start()
+        self._stack.push_async_callback(shared.stop)
+        source = shared.source(parts.recorder.emit, self._lost.set)
+        if source is not None:
+            self._stack.push_async_callback(source.close)
+            self._background(source.run(), "events")
+        self._background(self._reconcile.forever(self._lost), "reconcile")
+        self._background(shared.announce(self.nodes), "registry")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -121,6 +157,10 @@ class Wiring:
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
         return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+
+    async def fleet(self) -> list[dict[str, Any]]:
+        """Our nodes, and those of the other services; of theirs without the history."""
+        return await self.parts.shared.fleet(self.nodes())
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence."""

@@ -23,10 +23,12 @@ from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
+from pixelmill.events.redis_stream import RedisEventSink
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.store import JobStore
+from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
 from pixelmill.service.backends import make_database, make_queues
 from pixelmill.service.exporter import Exporter
@@ -114,7 +116,10 @@ class Worker:
         for queue in (queues.tasks, queues.events):
             await queue.open()
             self._stack.push_async_callback(queue.close)
-        return queues.tasks, make_sink(config, queues.events)
+        sink = make_sink(config, queues.events)
+        if isinstance(sink, RedisEventSink):
+            self._stack.push_async_callback(sink.close)
+        return queues.tasks, sink
 
     async def stop(self) -> None:
         """Drain: take nothing more, let running tasks end within ``drain_s``, give the rest back."""
@@ -124,11 +129,15 @@ class Worker:
 
 
 def make_sink(config: ServiceConfig, events: LeaseQueue) -> EventSink:
-    """Where ``events_url`` says that events go; raises :class:`ConfigError`."""
-    if config.events_url in {"", "queue:"}:
+    """Where ``events_url`` says that events go, by default Redis where there is one; raises :class:`ConfigError`."""
+    wanted = config.events_url or ("redis:" if config.redis_url else "queue:")
+    if wanted == "queue:":
         return QueueSink(events)
+    if wanted == "redis:" and config.redis_url:
+        return RedisEventSink(config.redis_url, event_to_json)
     raise ConfigError(
-        "events_url is queue: (an events queue beside the task queues). Set it with --events or PIXELMILL_EVENTS_URL.",
+        "events_url is queue: (an events queue beside the task queues) or redis: (a stream in the Redis of redis_url, "
+        "which must be set then). Set it with --events or PIXELMILL_EVENTS_URL.",
         setting="events_url",
     )
 
