@@ -18,7 +18,7 @@ from PIL import Image as Pil
 
 import common
 from pixelmill.images.decode import decode
-from pixelmill.images.palettes import indexed
+from pixelmill.images.palettes import quantized
 
 METHODS = ("MEDIANCUT", "MAXCOVERAGE", "FASTOCTREE", "now")
 
@@ -26,7 +26,7 @@ METHODS = ("MEDIANCUT", "MAXCOVERAGE", "FASTOCTREE", "now")
 def few(rgb: Any, method: str, count: int, *, dither: bool) -> Any:
     """The picture in at most ``count`` colors."""
     if method == "now":
-        return np.asarray(indexed(rgb, count, dither=dither).convert("RGB"))
+        return np.asarray(quantized(rgb, count, dither=dither).convert("RGB"))
     picture = Pil.fromarray(rgb)
     done = picture.quantize(count, Pil.Quantize[method], dither=Pil.Dither.NONE)
     return np.asarray((picture.quantize(palette=done) if dither else done).convert("RGB"))

@@ -103,7 +103,13 @@ def test_requests_are_counted_by_template_and_streams_are_not_timed() -> None:
 def test_gauges_tell_what_is_now() -> None:
     metrics = Metrics("1.2.3")
     busy = [1]
-    metrics.before_render(lambda: metrics.set_slots("local", 4, busy[0]))
+    gone = {"name": "gone", "capacity": 1, "running": 0, "gate": {"open": True}}
+    metrics.set_targets([gone])
+    metrics.before_render(
+        lambda: metrics.set_targets([{"name": "local", "capacity": 4, "running": busy[0], "gate": {"open": False}}])
+    )
+    load = {"host_cpu": 50.0, "own_cpu": 20.0, "host_ram": 30.0, "own_ram": 10.0}
+    metrics.set_nodes({"here": load, "b": None}, {"b": 0.25}, 2)
     metrics.set_queue(Depth(10, 2, 1, 33.5))
     busy[0] = 3
     seen = samples(metrics)
@@ -113,6 +119,12 @@ def test_gauges_tell_what_is_now() -> None:
     assert seen["pixelmill_queue_oldest_seconds",] == 33.5
     assert seen["pixelmill_slots", "local"] == 4
     assert seen["pixelmill_slots_busy", "local"] == 3
+    assert seen["pixelmill_gate_open", "local"] == 0
+    assert ("pixelmill_slots", "gone") not in seen
+    assert seen["pixelmill_node_cpu_percent", "here", "own"] == 20.0
+    assert seen["pixelmill_node_ram_percent", "here", "host"] == 30.0
+    assert seen["pixelmill_node_latency_seconds", "b"] == 0.25
+    assert (seen["pixelmill_nodes_joined",], seen["pixelmill_nodes_lost",]) == (1, 2)
     assert seen["pixelmill_info", "1.2.3"] == 1
 
 

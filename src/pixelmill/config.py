@@ -7,6 +7,7 @@ what the values are used for: ``cli/settings.py`` turns them into the records th
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pixelmill.errors import ConfigError
+from pixelmill.storage.options import StoreSpec, shown_options
 
 PREFIX = "PIXELMILL_"
 FILE_NAME = "pixelmill.toml"
@@ -135,6 +137,74 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(_path(part) for part in text.split(os.pathsep) if part.strip())
 
 
+def _amount(text: str) -> float | None:
+    """Money; None where it is not said, infinity where it is said that there is no limit."""
+    if not text.strip():
+        return None
+    value = math.inf if text.strip().lower() == "unlimited" else float(text.replace("_", ""))
+    if not value >= 0 or (value == math.inf and text.strip().lower() != "unlimited"):
+        raise ValueError(text)
+    return value
+
+
+def _show_amount(value: float | None) -> str:
+    return "" if value is None else "unlimited" if value == math.inf else f"{value:g}"
+
+
+def _patience(text: str) -> float | None:
+    """A time, or None for never."""
+    return None if text.strip().lower() == "never" else _seconds(text)
+
+
+def _show_patience(value: float | None) -> str:
+    return "never" if value is None else _show_seconds(value)
+
+
+def _tables(text: str) -> tuple[Mapping[str, Any], ...]:
+    """JSON objects of plain values. What may stand in them is decided by who uses them."""
+    found = json.loads(text) if text.strip() else []
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise ValueError(text)
+    return tuple(MappingProxyType(table) for table in found)
+
+
+def _show_tables(tables: Iterable[Mapping[str, Any]]) -> str:
+    """As JSON, with secret members as asterisks."""
+    shown = [{name: "***" if name in SECRET_MEMBERS else value for name, value in table.items()} for table in tables]
+    return json.dumps(shown) if shown else ""
+
+
+SECRET_MEMBERS = frozenset({"token"})
+"""Members of tables that are never printed."""
+
+
+def _options(text: str) -> Mapping[str, str]:
+    """A flat object of names and values, as text."""
+    found = json.loads(text) if text.strip() else {}
+    if not isinstance(found, dict) or any(isinstance(value, dict | list) for value in found.values()):
+        raise ValueError(text)
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in found.items()}
+
+
+def _stores(text: str) -> Mapping[str, StoreSpec]:
+    """Stores by name: each an address, or an object with its ``uri`` and options."""
+    found = json.loads(text) if text.strip() else {}
+    if not isinstance(found, dict):
+        raise ValueError(text)  # noqa: TRY004 -- what parsers raise
+    stores: dict[str, StoreSpec] = {}
+    for name, value in found.items():
+        options = dict(_options(json.dumps(value))) if isinstance(value, dict) else {"uri": str(value)}
+        uri = options.pop("uri", "")
+        if not uri:
+            raise ValueError(text)
+        stores[name] = StoreSpec(uri, MappingProxyType(options))
+    return stores
+
+
+def _show_stores(stores: Mapping[str, StoreSpec]) -> str:
+    return json.dumps({name: {"uri": spec.uri, **shown_options(spec.options)} for name, spec in stores.items()})
+
+
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "integer": Kind("a whole number", lambda text: int(text.replace("_", "")), str),
@@ -145,14 +215,23 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "url": Kind("an address", str, lambda value: re.sub(r"(://[^:/@]*:)[^@/]*@", r"\1***@", value)),
         "path": Kind("a path", _path, str),
         "paths": Kind("folders parted by ':' (a list in the file)", _paths, lambda value: _joined("paths", value)),
+        "amount": Kind("an amount of money such as 0.5, or unlimited", _amount, _show_amount),
+        "patience": Kind("a time such as 90s or 5m, or never", _patience, _show_patience),
+        "tables": Kind("a JSON list of objects (a list of tables in the file)", _tables, _show_tables),
         "names": Kind("names parted by ',' (a list in the file)", _names, lambda value: _joined("names", value)),
+        "options": Kind("a table of options (JSON in a variable)", _options, lambda v: json.dumps(shown_options(v))),
+        "stores": Kind("tables of stores by name (JSON in a variable)", _stores, _show_stores),
     }
 )
-LISTS = frozenset({"paths", "names"})
+LISTS = frozenset({"paths", "names", "tables"})
+TABLES = frozenset({"options", "stores"})
+"""Tables of the file, or JSON; their values may be secrets, and are never part of a message."""
 NUMBERS = frozenset({"integer", "seconds", "bytes"})
 
 
 def _joined(kind: str, parts: Iterable[Any]) -> str:
+    if kind == "tables":
+        return json.dumps(list(parts), default=str)
     return (os.pathsep if kind == "paths" else ",").join(map(str, parts))
 
 
@@ -202,6 +281,29 @@ TABLE: tuple[Setting, ...] = (
         "Folders whose files jobs may name as `file://` sources; none by default.",
         "--source-root",
     ),
+    Setting(
+        "store",
+        "text",
+        "",
+        "Where inputs and results lie: a folder (default: `objects` in the data folder), `s3://BUCKET/PREFIX`, "
+        "`gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, or `memory:` (for tests). See stores.md.",
+        "--store",
+    ),
+    Setting("store_options", "options", MappingProxyType({}), "Endpoint, region and credentials of `store`."),
+    Setting(
+        "stores",
+        "stores",
+        MappingProxyType({}),
+        "Buckets that jobs may name as sources: by name, each with its `uri` (bucket and prefix) and options.",
+    ),
+    Setting(
+        "link_keys",
+        "text",
+        "",
+        "Keys of the links that the service signs itself: `ID:SECRET,…`, the first one signs. Empty: made and kept in "
+        "the data folder.",
+        secret=True,
+    ),
     Setting("fonts", "path", None, "Folder of font files that the service's pipelines may name; none by default."),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),
@@ -212,6 +314,14 @@ TABLE: tuple[Setting, ...] = (
         "SQLite's durability: NORMAL survives a crash of the program, FULL also a loss of power.",
         choices=("NORMAL", "FULL"),
     ),
+    Setting(
+        "redis_url",
+        "text",
+        "",
+        "Redis of a fleet: `redis://:PASSWORD@HOST:6379/0`; carries task events, news and nodes between services.",
+        secret=True,
+    ),
+    Setting("webhook_allow_private", "boolean", False, "Send webhooks to private and loopback addresses too."),
     Setting(
         "database_url",
         "text",
@@ -242,9 +352,6 @@ TABLE: tuple[Setting, ...] = (
         "metrics_port", "integer", 0, "Loopback port of a worker's metrics; 0 is none.", "--metrics-port", high=65535
     ),
     # How work is run.
-    Setting(
-        "gate", "text", "auto", "When this machine takes tasks: auto, threshold[-CPU[-RAM]], lowest-cpu-CPU.", "--gate"
-    ),
     Setting("workers", "integer", 0, "Pool processes for batch work; 0 is one a core.", "--workers", high=1024),
     Setting("timeout", "seconds", 60.0, "Hard time limit of a task.", "--timeout", low=0.001),
     Setting("memory", "bytes", 10**9, "Memory limit of a pool process.", low=10**8),
@@ -252,6 +359,29 @@ TABLE: tuple[Setting, ...] = (
     Setting("max_attempts", "integer", 3, "Attempts of a task that is lost with its process.", low=1, high=100),
     Setting("interactive_wait", "seconds", 10.0, "How long a synchronous request waits for a free slot."),
     Setting("drain", "seconds", 30.0, "How long running tasks may take to end when the service stops."),
+    # Where work is run.
+    Setting(
+        "gate", "text", "auto", "When this machine takes tasks: auto, threshold[-CPU[-RAM]], lowest-cpu-CPU.", "--gate"
+    ),
+    Setting("joined_gate", "text", "threshold", "The gate of joined nodes that ask for none."),
+    Setting("join", "text", "", "Hub that `pixelmill node` joins.", "--join"),
+    Setting("node_name", "text", "", "Name of this node (default: the host's).", "--name"),
+    # When and where work goes to machines that cost money.
+    Setting("overflow", "tables", (), "Machines that cost money, and take what our own can't: see docs/overflow.md."),
+    Setting(
+        "overflow_order",
+        "text",
+        "price",
+        "Which of several overflow targets is taken first: the cheapest, or the fastest as measured.",
+        choices=("price", "speed"),
+    ),
+    Setting("overflow_budget_hour", "amount", None, "Most that overflow may cost in a clock hour (UTC)."),
+    Setting("overflow_budget_day", "amount", None, "Most that overflow may cost in a day (UTC)."),
+    Setting("overflow_after_interactive", "patience", 1.0, "Interactive work that waited longer may overflow."),
+    Setting("overflow_after_normal", "patience", 30.0, "Normal work that waited longer may overflow."),
+    Setting("overflow_after_batch", "patience", None, "Batch work that waited longer may overflow."),
+    Setting("link_hosts", "names", (), "Hosts whose links `POST /v1/process` may read from and write to."),
+    Setting("link_private", "boolean", False, "Let such links be plain HTTP, and at private addresses."),
     # What is refused.
     Setting("max_bytes", "bytes", 10**8, "Largest image file.", low=1),
     Setting("max_pixels", "integer", 10**8, "Most pixels of an image, all frames counted.", low=1),
@@ -260,7 +390,14 @@ TABLE: tuple[Setting, ...] = (
     Setting("max_queued", "integer", 5_000_000, "Most tasks that wait in the queue, all owners together.", low=1),
     # How the client commands reach a service.
     Setting("url", "text", "http://127.0.0.1:8080", "Service that `pixelmill jobs` talks to.", "--url"),
-    Setting("token", "text", "", "Token that `pixelmill jobs` shows to the service.", "--token", secret=True),
+    Setting(
+        "token",
+        "text",
+        "",
+        "Token that `jobs` and `node --join` show, and that `node` alone asks for.",
+        "--token",
+        secret=True,
+    ),
 )
 SETTINGS: Mapping[str, Setting] = MappingProxyType({setting.name: setting for setting in TABLE})
 
@@ -338,6 +475,8 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     """Turn what was written into the setting's value; raises :class:`ConfigError`."""
     if isinstance(raw, (list, tuple)) and setting.kind in LISTS:
         text = _joined(setting.kind, raw)
+    elif isinstance(raw, dict) and setting.kind in TABLES:
+        text = json.dumps(raw, default=str)
     elif isinstance(raw, bool):
         text = str(raw).lower()
     else:
@@ -345,7 +484,8 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
     try:
         return _checked(setting, raw, text)
     except (ValueError, OverflowError) as error:
-        shown = "that value" if setting.secret else repr(text)
+        secret = setting.secret or setting.kind == "tables" or setting.kind in TABLES
+        shown = "that value" if secret else repr(text)
         raise ConfigError(
             f"{setting.name}: {shown} ({source}) is not {setting.format}. {_how_to_set(setting)}",
             setting=setting.name,
@@ -354,7 +494,7 @@ def parse(setting: Setting, raw: Any, source: str) -> Any:
 
 
 def _checked(setting: Setting, raw: Any, text: str) -> Any:
-    if isinstance(raw, (dict, list)) and setting.kind not in LISTS:
+    if isinstance(raw, (dict, list)) and setting.kind not in LISTS | TABLES:
         raise ValueError(text)
     value = KINDS[setting.kind].parse(text)
     in_bounds = setting.kind not in NUMBERS or (setting.low <= value <= setting.high and value < math.inf)

@@ -54,6 +54,16 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_queue_oldest_seconds": Series(Gauge, (), "Age of the oldest task that waits."),
     "pixelmill_slots": Series(Gauge, ("target",), "Tasks that a target can run at once."),
     "pixelmill_slots_busy": Series(Gauge, ("target",), "Tasks that a target runs now."),
+    "pixelmill_gate_open": Series(Gauge, ("target",), "1 where the target's gate is open, 0 where it is shut."),
+    "pixelmill_node_cpu_percent": Series(
+        Gauge, ("node", "part"), "CPU of a machine: all of it (host), and what is ours (own)."
+    ),
+    "pixelmill_node_ram_percent": Series(
+        Gauge, ("node", "part"), "Memory of a machine: all of it (host), and what is ours (own)."
+    ),
+    "pixelmill_node_latency_seconds": Series(Gauge, ("node",), "From a heartbeat to its echo."),
+    "pixelmill_nodes_joined": Series(Gauge, (), "Nodes that have joined and are here."),
+    "pixelmill_nodes_lost": Series(Gauge, (), "Nodes lost since this process started."),
     "pixelmill_pool_restarts_total": Series(
         Counter, ("reason",), "Pool processes replaced: died, task-timeout, out-of-memory, cancelled, recycled."
     ),
@@ -66,6 +76,13 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_store_errors_total": Series(
         Counter, ("operation", "error"), "Failed operations of the object store, by error type."
     ),
+    "pixelmill_overflow_calls_total": Series(
+        Counter, ("target", "result"), "Overflow calls by result: ok, task-error, failed, or refused by the budget."
+    ),
+    "pixelmill_overflow_cost_total": Series(Counter, ("target",), "What overflow calls cost."),
+    "pixelmill_overflow_open": Series(Gauge, ("target",), "1 where budget and circuit let calls through."),
+    "pixelmill_overflow_circuit": Series(Gauge, ("target", "state"), "1 for the state that the circuit is in."),
+    "pixelmill_overflow_budget_left": Series(Gauge, ("period",), "What the budget of this hour and day has left."),
     "pixelmill_info": Series(Gauge, ("version",), "1, with the version that runs."),
 }
 """Every series of the program; the ``process_*`` series of prometheus_client come in addition."""
@@ -167,6 +184,11 @@ class Metrics:
         """An operation of the object store raised an error of that type."""
         self._child("pixelmill_store_errors_total", operation, error).inc()
 
+    def overflow_call(self, target: str, ended: str, cost: float) -> None:
+        """An overflow call ended, or was refused; ``cost`` in the currency."""
+        self._child("pixelmill_overflow_calls_total", target, ended).inc()
+        self._child("pixelmill_overflow_cost_total", target).inc(cost)
+
     # -- what is now -----------------------------------------------------------------------------
 
     def set_queue(self, depth: Depth) -> None:
@@ -177,9 +199,45 @@ class Metrics:
         self._child("pixelmill_queue_oldest_seconds").set(depth.oldest_s)
 
     def set_slots(self, target: str, total: int, busy: int) -> None:
-        """How many tasks a target can run, and runs."""
+        """How many tasks a target can run, and runs; for a process that has only that one."""
         self._child("pixelmill_slots", target).set(total)
         self._child("pixelmill_slots_busy", target).set(busy)
+
+    def set_targets(self, targets: Iterable[Mapping[str, Any]]) -> None:
+        """Slots and gates of all targets (``Dispatcher.snapshot()["targets"]``); those that are gone leave."""
+        self._clear("pixelmill_slots", "pixelmill_slots_busy", "pixelmill_gate_open")
+        for target in targets:
+            name = target["name"]
+            self._child("pixelmill_slots", name).set(target["capacity"])
+            self._child("pixelmill_slots_busy", name).set(target["running"])
+            self._child("pixelmill_gate_open", name).set(int(target["gate"]["open"]))
+
+    def set_nodes(
+        self, loads: Mapping[str, Mapping[str, float] | None], latencies: Mapping[str, float | None], lost: int
+    ) -> None:
+        """The last load sample of each machine, the latency of each joined node, and how many were lost so far."""
+        self._clear("pixelmill_node_cpu_percent", "pixelmill_node_ram_percent", "pixelmill_node_latency_seconds")
+        for node, load in loads.items():
+            if load is None:
+                continue
+            for part in ("host", "own"):
+                self._child("pixelmill_node_cpu_percent", node, part).set(load[f"{part}_cpu"])
+                self._child("pixelmill_node_ram_percent", node, part).set(load[f"{part}_ram"])
+        for node, latency in latencies.items():
+            if latency is not None:
+                self._child("pixelmill_node_latency_seconds", node).set(latency)
+        self._child("pixelmill_nodes_joined").set(len(latencies))
+        self._child("pixelmill_nodes_lost").set(lost)
+
+    def set_overflow(self, target: str, *, gate_open: bool, circuit: str) -> None:
+        """Whether an overflow target takes calls, and the state of its circuit."""
+        self._child("pixelmill_overflow_open", target).set(gate_open)
+        for state in ("closed", "open", "half-open"):
+            self._child("pixelmill_overflow_circuit", target, state).set(state == circuit)
+
+    def set_budget_left(self, period: str, left: float) -> None:
+        """What is left of the budget of this hour or day, in the currency."""
+        self._child("pixelmill_overflow_budget_left", period).set(left)
 
     def before_render(self, refresh: Callable[[], object]) -> None:
         """Call ``refresh`` before each rendering: it sets the gauges that cost nothing to read. It must not block."""
@@ -220,6 +278,11 @@ class Metrics:
             child("pixelmill_source_megapixels_total").inc(size[0] * size[1] / 1e6)
         if made := outcome.get("bytes"):
             child("pixelmill_result_bytes_total").inc(made)
+
+    def _clear(self, *names: str) -> None:
+        for name in names:
+            self._series[name].clear()
+            self._children[name].clear()
 
     def _made(self, name: str, series: Series) -> Any:
         if series.kind is Histogram:

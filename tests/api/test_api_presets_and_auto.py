@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from pixelmill.api.negotiation import accepted, negotiated
-from pixelmill.images.encoders import SAFE
+from pixelmill.images.encoders import AUTO, ENDS, SAFE
+from pixelmill.images.formats import FORMATS
 from pixelmill.pipelines.presets import BUILT_IN
 from pixelmill.pipelines.spec import Pipeline
 
@@ -47,6 +48,14 @@ def test_presets_are_listed(client: httpx.Client) -> None:
     items = client.get("/v1/presets").json()["items"]
     assert [item["name"] for item in items] == [preset.name for preset in BUILT_IN]
     assert items[0]["pipeline"] == Pipeline().preset(items[0]["name"]).to_text()
+
+
+def test_formats_are_listed_with_the_options_of_their_encoders(client: httpx.Client) -> None:
+    items = {item["name"]: item for item in client.get("/v1/formats").json()["items"]}
+    assert set(items) == {*FORMATS, AUTO}
+    for name, options in ENDS.items():
+        assert set(items[name]["parameters"]["properties"]) == set(options.model_fields)
+    assert items["heic"]["parameters"] is None
 
 
 def test_process_expands_presets(client: httpx.Client, pictures: list[bytes]) -> None:

@@ -24,6 +24,8 @@ from pixelmill.cli.doctor import EXTRAS, NEEDED
 from pixelmill.cli.operations import usage
 from pixelmill.cli.samples import SAMPLES, draw_all
 from pixelmill.client import Client
+from pixelmill.images.encoders import ENDS
+from pixelmill.images.formats import FORMATS
 from pixelmill.operations.table import all_operations, operation_named
 
 OPERATIONS = {operation.name for operation in all_operations()}
@@ -92,6 +94,32 @@ def test_operations_lists_all_and_explains_one(cli: Cli) -> None:
     assert "0.1" in explained
     records = json.loads(cli("operations", "--json").stdout)
     assert {record["name"] for record in records} == OPERATIONS
+
+
+def test_formats_lists_all_and_explains_the_options_of_one(cli: Cli) -> None:
+    listed = cli("formats").stdout.decode()
+    assert all(f"{name} " in listed for name in FORMATS)
+    assert "pixelmill[heic]" in listed
+    for name, options in ENDS.items():
+        explained = cli("formats", name).stdout.decode()
+        assert all(field in explained for field in options.model_fields)
+    records = {record["name"]: record for record in json.loads(cli("formats", "--json").stdout)}
+    assert {name for name, record in records.items() if record["written"]} == set(ENDS)
+    assert records["svg"]["parameters"] is None
+    assert b"heic is read, not written" in cli("formats", "heic").stderr
+
+
+@pytest.mark.parametrize("step", ["frame", "metadata", "preset", "format"])
+def test_a_step_that_is_no_operation_is_told_of_as_what_it_is(cli: Cli, step: str) -> None:
+    told = cli("operations", step).stderr.decode()
+    assert f"{step} is a step beside the operations" in told
+    assert "Did you mean" not in told
+
+
+def test_an_extension_that_is_only_read_is_not_offered_for_results(cli: Cli, pictures: Path) -> None:
+    told = cli("run", "invert", next(pictures.iterdir()), "-o", "a.heic").stderr.decode()
+    assert ".webp" in told
+    assert ".svg" not in told
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 from pathlib import Path
@@ -112,6 +113,80 @@ def test_lists_in_the_file_are_lists(tmp_path: Path) -> None:
     settings = load({}, {}, folder=tmp_path)
     assert settings["source_roots"] == (Path("/a"), Path("/b c"))
     assert settings["allowed_hosts"] == ("x",)
+
+
+TARGET = {"name": "run", "url": "https://a.run.app", "auth": "bearer", "token": "s3cret", "price_per_second": 0.0001}
+
+
+def test_overflow_tables_come_from_the_file_or_as_json_and_hide_their_tokens(tmp_path: Path) -> None:
+    (tmp_path / "pixelmill.toml").write_text(
+        'overflow_budget_day = 5\n[[overflow]]\nname = "run"\nurl = "https://a.run.app"\nauth = "bearer"\n'
+        'token = "s3cret"\nprice_per_second = 0.0001\n'
+    )
+    of_file = load({"data": "/x"}, {}, folder=tmp_path)
+    variables = {"PIXELMILL_OVERFLOW": json.dumps([TARGET]), "PIXELMILL_OVERFLOW_BUDGET_DAY": "5"}
+    of_variable = load({"data": "/x"}, variables)
+    assert service_config(of_file) == service_config(of_variable)
+    (target,) = service_config(of_file).overflow.targets
+    assert (target.url, target.token, target.price.per_second) == ("https://a.run.app", "s3cret", 0.0001)
+    assert service_config(of_file).overflow.budgets == {"day": 5.0}
+    assert "s3cret" not in SETTINGS["overflow"].show(of_file["overflow"])
+    assert "s3cret" not in repr(target)
+
+
+def test_money_needs_a_bound_unless_one_says_that_there_is_none() -> None:
+    one = {"data": "/x", "overflow": [TARGET]}
+    with pytest.raises(ConfigError, match="budget"):
+        service_config(load(one, {}))
+    assert service_config(load({**one, "overflow_budget_hour": "unlimited"}, {})).overflow.budgets == {}
+    free = {"data": "/x", "overflow": [{"name": "own", "url": "http://10.0.0.1"}]}
+    assert service_config(load(free, {})).overflow.targets
+
+
+def test_patience_is_a_time_or_never() -> None:
+    after = {"overflow_after_interactive": "never", "overflow_after_batch": "1h"}
+    latency = service_config(load({"data": "/x", **after}, {})).overflow.latency_s
+    assert {priority.value: seconds for priority, seconds in latency.items()} == {"normal": 30.0, "batch": 3600.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "No Good"}, "name"),
+        ({"name": "local"}, "local"),
+        ({"url": "a.run.app"}, "url"),
+        ({"url": "http://a.run.app"}, "https"),
+        ({"url": "https://user@a.run.app"}, "url"),
+        ({"function": "f"}, "either"),
+        ({"auth": "basic"}, "auth"),
+        ({"auth": "none"}, "token"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": True}, "concurrency"),
+        ({"timeout": 30}, "above the time limit"),
+        ({"price_per_call": -1}, "price_per_call"),
+        ({"price_per_call": "cheap"}, "price_per_call"),
+        ({"links": "yes"}, "links"),
+        ({"pryce": 1}, "pryce"),
+        ({"token": 5}, "token"),
+    ],
+)
+def test_wrong_overflow_tables_are_refused_and_say_why(change: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        service_config(load({"data": "/x", "overflow": [{**TARGET, **change}], "overflow_budget_day": "5"}, {}))
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", '{"name": "x"}', "[1]", "s3cret"])
+def test_what_is_no_list_of_tables_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(ConfigError, match="PIXELMILL_OVERFLOW") as caught:
+        load({}, {"PIXELMILL_OVERFLOW": text})
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["-1", "lots", "inf", "nan", "1e999"])
+def test_wrong_budgets_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        load({"overflow_budget_day": text}, {})
 
 
 def test_the_data_folder_follows_xdg() -> None:

@@ -204,12 +204,16 @@ async def test_a_full_store_costs_an_attempt_and_giving_up_still_has_its_reason(
 
 
 async def test_a_slot_is_free_while_its_result_is_stored_but_only_so_many_results_wait() -> None:
-    go = asyncio.Event()
+    go, full = asyncio.Event(), asyncio.Event()
+    begun: list[str] = []
 
     class Slow(MemoryStore):
         async def put(
             self, key: str, data: bytes | AsyncIterator[bytes], *, if_absent: bool = False, limit: int | None = None
         ) -> ObjectInfo:
+            begun.append(key)
+            if len(begun) == MAX_STORING:
+                full.set()
             await go.wait()
             return await super().put(key, data, if_absent=if_absent, limit=limit)
 
@@ -221,8 +225,7 @@ async def test_a_slot_is_free_while_its_result_is_stored_but_only_so_many_result
         for i in range(MAX_STORING + 4)
     ]
     async with asyncio.timeout(10):
-        while slots.out > 4:  # sources are looked at in threads
-            await asyncio.sleep(0.001)
+        await full.wait()
     assert slots.out == 4
     go.set()
     await asyncio.gather(*running)

@@ -104,3 +104,19 @@ def test_a_font_that_is_not_there_is_named(tmp_path: Path) -> None:
         Pipeline().text("a", font=str(large)).run(blank())
     with pytest.raises(NotApplicable, match="not loaded"):
         Text(text="a", font="arial").apply(blank())
+
+
+@pytest.mark.parametrize("letter", ["ä", "é", "ß", "Ω", "日"])
+def test_a_letter_that_the_font_lacks_is_refused_and_named(letter: str) -> None:
+    """An empty box in its place would be a wrong picture that nobody is told of."""
+    with pytest.raises(NotApplicable, match=letter) as caught:
+        Pipeline().text(f"a {letter} b").run(blank())
+    assert caught.value.context["parameter"] == "font"
+    assert "font=FILE" in str(caught.value)
+
+
+def test_every_letter_of_ascii_and_every_blank_is_there() -> None:
+    written = "".join(map(chr, range(33, 127)))
+    for text in (written[:50], written[50:], "two\nlines", "no\u00a0break", "\u201cquoted\u201d\u2026"):
+        if text.replace("\n", "").isprintable():
+            assert Pipeline().text(text, font_size=8).run(blank()).image.pixels.any()

@@ -340,6 +340,7 @@ def test_image_parameters_are_listed_and_replaced() -> None:
         ("format:png,quality=5", InvalidParameter, ["format:png has no parameter 'quality'", "compression"]),
         ("invert/frame:0", PipelineSyntaxError, ["Step 2", "frame is the first step"]),
         ("frame:0/frame:1", PipelineSyntaxError, ["Step 2", "frame is the first step"]),
+        ("frame/invert", InvalidParameter, ["Step 1", "which frame", "frame:0"]),
         ("frame:-1/invert", InvalidParameter, ["Step 1", "frame=-1", "from 0 to 65,535"]),
         ("metadata:keep/invert", PipelineSyntaxError, ["Step 1", "metadata stands at the end"]),
         ("metadata:keep/metadata:keep", PipelineSyntaxError, ["Step 1", "one at most"]),

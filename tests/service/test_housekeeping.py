@@ -118,6 +118,18 @@ async def test_bytes_that_nobody_recorded_are_swept_and_recorded_ones_are_not(
         assert await objects(service) == {recorded.key}
 
 
+async def test_what_calls_of_dead_processes_left_is_swept(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as service:
+        store = service._parts.store
+        for key in ("transfer/a/source", "transfer/b/source"):
+            await store.put(key, b"x")
+        path = store.local_path("transfer/a/source")
+        assert path is not None
+        os.utime(path, (1, 1))
+        await service._wiring.housekeeping.sweep()
+        assert await objects(service) == {"transfer/b/source"}
+
+
 def logo() -> bytes:
     return bytes(cv2.imencode(".png", np.full((16, 16, 4), (0, 0, 255, 255), np.uint8))[1])
 

@@ -13,6 +13,7 @@ from pixelmill import logs
 from pixelmill.api import server
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import PixelmillError
+from pixelmill.fleet.overflow_settings import OverflowConfig, overflow_targets
 from pixelmill.images.limits import Limits
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.tokens import Tokens
@@ -46,6 +47,10 @@ def main() -> None:
     service = wanted["service"]
     if "limits" in service:
         service["limits"] = Limits(**service["limits"])
+    if "overflow" in service:
+        wanted_overflow = service["overflow"]
+        targets = overflow_targets(wanted_overflow["targets"], service.get("timeout_s", 60.0))
+        service["overflow"] = OverflowConfig(targets, wanted_overflow.get("budgets", {}))
     roots = tuple(Path(root) for root in service.pop("source_roots", ()))
     config = ServiceConfig(data=data, source_roots=roots, **{"workers": 1, **service})
     try:

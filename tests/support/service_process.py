@@ -33,7 +33,8 @@ class ServiceProcess:
     def __init__(self, data: Path, *options: str) -> None:
         self.data, self.options = data, options
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        host = options[options.index("--host") + 1] if "--host" in options else "127.0.0.1"
+        self.url = f"http://{host}:{self.port}"
         self.log = data.parent / f"{data.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 

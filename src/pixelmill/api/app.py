@@ -5,18 +5,35 @@ No application is made at import.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import ModuleType
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from pixelmill import __version__, logs
-from pixelmill.api import events, health, jobs, montage, nodes, operations, presets, process, tasks, uploads
+from pixelmill.api import (
+    events,
+    formats,
+    health,
+    jobs,
+    join,
+    links,
+    load,
+    montage,
+    nodes,
+    operations,
+    presets,
+    process,
+    tasks,
+    uploads,
+    webhooks,
+)
 from pixelmill.api.auth import check_address
 from pixelmill.api.edge import Edge
 from pixelmill.api.middleware import EdgeMiddleware
@@ -29,11 +46,28 @@ from pixelmill.service import Service
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
-RESOURCES = (process, uploads, jobs, montage, tasks, events, operations, presets, nodes, health)
+RESOURCES = (
+    process,
+    uploads,
+    links,
+    jobs,
+    montage,
+    tasks,
+    events,
+    webhooks,
+    operations,
+    formats,
+    presets,
+    nodes,
+    load,
+    health,
+)
+# What a node without a hub serves.
+CONTAINER = (process, operations, formats, load, health)
 
 
-def create_app(service: Service, settings: ApiSettings) -> FastAPI:
-    """The application over ``service``, which its lifespan starts and stops."""
+def create_app(service: Service, settings: ApiSettings, resources: Sequence[ModuleType] = RESOURCES) -> FastAPI:
+    """The application over ``service``, which its lifespan starts and stops; ``resources`` are what it serves."""
     edge = Edge(service, settings)
     app = FastAPI(
         title="Pixelmill",
@@ -47,8 +81,10 @@ def create_app(service: Service, settings: ApiSettings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.edge = edge
-    for resource in RESOURCES:
+    for resource in resources:
         resource.routes.add_to(app)
+    if resources is RESOURCES:
+        app.router.routes.append(WebSocketRoute(join.PATH, join.join))
     app.add_middleware(EdgeMiddleware, edge=edge)
     app.add_exception_handler(PixelmillError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)

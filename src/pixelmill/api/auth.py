@@ -18,10 +18,11 @@ from pixelmill.api.settings import ApiSettings, is_loopback
 from pixelmill.errors import ConfigError, Forbidden, Unauthenticated
 from pixelmill.service import Caller
 
-Scope = Literal["process", "jobs:read", "jobs:write", "admin"]
-SCOPES: tuple[Scope, ...] = ("process", "jobs:read", "jobs:write", "admin")
+Scope = Literal["process", "jobs:read", "jobs:write", "node", "admin"]
+SCOPES: tuple[Scope, ...] = ("process", "jobs:read", "jobs:write", "node", "admin")
 """``process`` runs single images; ``jobs:read`` sees jobs, tasks, results and events; ``jobs:write`` uploads, submits,
-cancels, retries and deletes; ``admin`` sees nodes and metrics, and implies the others."""
+cancels, retries and deletes; ``node`` joins as a node, and sees the images that it is given; ``admin`` sees nodes and
+metrics, and implies the others."""
 
 LOCAL = Caller("local", frozenset(SCOPES))
 REMEMBERED_S = 30.0

@@ -16,6 +16,8 @@ from urllib.parse import quote
 from pixelmill.api.problems import type_uri
 from pixelmill.errors import ERROR_TYPES, PixelmillError
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, Page, Task, Upload
+from pixelmill.jobs.notices import NewWebhook
+from pixelmill.jobs.webhooks import Delivery, Webhook
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunResult
@@ -72,6 +74,8 @@ def task_body(task: Task) -> dict[str, Any]:
     links = {"self": here, "job": f"/v1/jobs/{quote(task.job)}", "input": f"{here}/input"}
     if task.outcome is not None:
         links["result"] = f"{here}/result"
+        if task.outcome.get("format"):
+            links["result_link"] = f"{here}/result/link"
     return {
         "id": task.id,
         "job": task.job,
@@ -135,6 +139,29 @@ def upload_body(upload: Upload) -> dict[str, Any]:
         "size": upload.size,
         "created": moment(upload.created),
         "expires": moment(upload.expires),
+    }
+
+
+def webhook_body(webhook: Webhook | NewWebhook) -> dict[str, Any]:
+    """A webhook, without its secret."""
+    return {"id": webhook.id, "url": webhook.url, "job": webhook.job, "created": moment(webhook.created)}
+
+
+def delivery_body(delivery: Delivery) -> dict[str, Any]:
+    """What has become of one message to a webhook."""
+    waits = delivery.state == "waiting"
+    return {
+        "id": delivery.id,
+        "webhook": delivery.webhook,
+        "job": delivery.job,
+        "type": delivery.type,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "next_attempt": moment(max(delivery.due, delivery.created)) if waits else None,
+        "status": delivery.status,
+        "error": delivery.error,
+        "created": moment(delivery.created),
+        "ended": moment(delivery.ended),
     }
 
 

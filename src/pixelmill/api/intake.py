@@ -36,6 +36,7 @@ class Intake:
     priority: Priority = Priority.NORMAL
     tags: dict[str, str] = field(default_factory=dict)
     sealed: bool = True
+    webhook: str = ""
     fingerprint: str = ""
 
 
@@ -74,6 +75,7 @@ def _job_json(wanted: JobRequest) -> Intake:
         priority=Priority(wanted.priority),
         tags=wanted.tags,
         sealed=wanted.sealed,
+        webhook=wanted.webhook,
         fingerprint=hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest(),
     )
 
@@ -132,7 +134,7 @@ def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> No
     known = (
         ("files", "uploads", "sources", "seal")
         if more
-        else ("pipeline", "files", "uploads", "sources", "name", "priority", "tags", "sealed")
+        else ("pipeline", "files", "uploads", "sources", "name", "priority", "tags", "sealed", "webhook")
     )
     if part.name not in known:
         raise RequestError(f"Unknown field {part.name[:40]!r}; there are {', '.join(known)}.", field=part.name[:100])
@@ -150,6 +152,8 @@ def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> No
             intake.name = text
         case "priority":
             intake.priority = choose("priority", text, Priority)
+        case "webhook":
+            intake.webhook = text.strip()
         case "tags":
             intake.tags = _tags(text)
         case _:

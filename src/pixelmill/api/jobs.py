@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from pixelmill.api.dto import job_body, page_body, task_body
+from pixelmill.api.dto import job_body, page_body, task_body, webhook_body
 from pixelmill.api.edge import Call
 from pixelmill.api.intake import idempotency_key, job_intake, tasks_intake
 from pixelmill.api.naming import content_disposition
@@ -61,6 +61,7 @@ def _form_of(**properties: Any) -> dict[str, Any]:
             name={"type": "string"},
             priority={"type": "string", "enum": ["interactive", "normal", "batch"]},
             tags={"type": "string", "description": "`key=value,…` or a JSON object"},
+            webhook={"type": "string", "description": "Address that is told when the job ends"},
             sealed={"type": "string", "description": "`false`: the job takes more tasks until it is sealed"},
         ),
         **content_of(JobRequest),
@@ -76,6 +77,7 @@ async def submit_job(call: Call) -> Response:
     key = idempotency_key(call)
     intake = await job_intake(call, fingerprint=key is not None)
     assert intake.pipeline is not None, "job_intake() refuses a job without a pipeline"
+    webhook = call.service.new_webhook(call.owner, intake.webhook) if intake.webhook else None
     job, created = await call.service.submit(
         call.owner,
         call.pipeline(intake.pipeline),
@@ -87,9 +89,12 @@ async def submit_job(call: Call) -> Response:
         sealed=intake.sealed,
         idempotency_key=key,
         fingerprint=intake.fingerprint,
+        webhook=webhook,
     )
     body = job_body(job)
     headers = {"location": body["links"]["self"]}
+    if created and webhook is not None:
+        body["webhook"] = {**webhook_body(webhook), "job": job.id, "secret": webhook.secret}
     if not created:
         headers["idempotency-replayed"] = "true"
     return json_response(body, 202, headers)

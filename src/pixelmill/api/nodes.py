@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from pixelmill.api.edge import Call
 from pixelmill.api.responses import json_response
-from pixelmill.api.routes import Routes
-from pixelmill.api.schemas import NodeList
+from pixelmill.api.routes import Routes, parameter
+from pixelmill.api.schemas import HistoryBody, NodeList
 from pixelmill.metrics import CONTENT_TYPE
 
 routes = Routes("machine")
@@ -17,6 +17,20 @@ routes = Routes("machine")
 async def list_nodes(call: Call) -> Response:
     """Load now, targets and slots, and samples of the last hour."""
     return json_response({"items": [dict(node) for node in await call.service.nodes()], "next": None})
+
+
+@routes.add(
+    "GET",
+    "/v1/metrics/history",
+    scope="admin",
+    summary="Metrics of the last hour or day",
+    problems=(400,),
+    model=HistoryBody,
+    parameters=(parameter("range", "`hour` by second, `day` by minute", {"enum": ["hour", "day"]}),),
+)
+async def get_history(call: Call) -> Response:
+    """Throughput, queue, waiting and running times, errors, share of overflow; of what this process recorded."""
+    return json_response(call.service.history(call.query("range") or "hour"), headers={"cache-control": "no-store"})
 
 
 @routes.add(

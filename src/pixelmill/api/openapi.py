@@ -19,10 +19,13 @@ Errors are problem documents (RFC 9457); `type` is stable, and explained where i
 TAGS = [
     {"name": "process", "description": "One image now"},
     {"name": "uploads", "description": "Bytes that wait to be used by a job"},
+    {"name": "links", "description": "Bytes without a token, for a time"},
     {"name": "jobs", "description": "Many images, durable"},
     {"name": "tasks", "description": "One source through one pipeline, within a job"},
     {"name": "events", "description": "What happens, live (server-sent events)"},
+    {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
     {"name": "operations", "description": "What can be done to an image"},
+    {"name": "formats", "description": "What is read and written"},
     {"name": "presets", "description": "Pipelines with a name"},
     {"name": "machine", "description": "Load and metrics"},
     {"name": "health", "description": "Open to everybody"},

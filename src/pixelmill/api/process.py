@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.responses import Response
 
-from pixelmill.api.body import collect, declared_length
+from pixelmill.api.body import collect, declared_length, media_type, read_json
 from pixelmill.api.dto import processed_body
 from pixelmill.api.edge import Call
+from pixelmill.api.far_links import Links
 from pixelmill.api.naming import clean_name, content_disposition, result_name
 from pixelmill.api.negotiation import negotiated
 from pixelmill.api.responses import json_bytes, json_response
@@ -19,10 +21,13 @@ from pixelmill.api.routes import BINARY, Routes, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, ProcessedBody
 from pixelmill.errors import Cancelled, RequestError
 from pixelmill.images.formats import WRITTEN, format_named
+from pixelmill.targets.invocation import MAX_IMAGES, read_document, reply_of
 from pixelmill.targets.target import RunResult
 
 MAX_DATA_HEADER = 4_000
 PATIENCE_S = 0.2
+IMAGE_FIELD = "image:"
+"""Fields of a form that hold an image which the pipeline refers to: ``image:REFERENCE``."""
 # What a form may be larger than its file: boundaries, headers, the pipeline.
 FORM_OVERHEAD = 1_100_000
 
@@ -33,7 +38,30 @@ _FORM = {
     "schema": {
         "type": "object",
         "required": ["file"],
-        "properties": {"file": {"type": "string", "format": "binary"}, "pipeline": {"type": "string"}},
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "pipeline": {"type": "string"},
+            "timeout": {"type": "number"},
+        },
+    }
+}
+_BYTES = {"type": "object", "properties": {"body": {"type": "string"}, "url": {"type": "string"}}}
+_DOCUMENT = {
+    "schema": {
+        "type": "object",
+        "description": "A task with bytes in Base64 (`body`), or behind links (`url`) that `link_hosts` allows",
+        "required": ["pixelmill", "pipeline", "source"],
+        "properties": {
+            "pixelmill": {"type": "integer", "enum": [1]},
+            "id": {"type": "string"},
+            "pipeline": {"oneOf": [{"type": "object"}, {"type": "string"}]},
+            "source": _BYTES,
+            "images": {"type": "object", "additionalProperties": _BYTES},
+            "name": {"type": "string"},
+            "timeout_s": {"type": "number"},
+            "kind": {"type": "string", "enum": ["image"]},
+            "result": {"type": "object", "properties": {"url": {"type": "string"}}},
+        },
     }
 }
 IMAGE_HEADERS = {
@@ -72,9 +100,15 @@ _VARY = {"description": "`Accept`, where it had a say in the format", "schema": 
     parameters=(
         parameter("pipeline", "Text or JSON form", {"type": "string"}, example=PIPELINE_EXAMPLE),
         parameter("data", "`1`: the outcome as JSON without the image", {"type": "string", "enum": ["0", "1"]}),
+        parameter("timeout", "Seconds that the work may take, below the service's own limit", {"type": "number"}),
         parameter("name", "A name for messages and for the answer's file name", {"type": "string"}),
     ),
-    body={**IMAGES, "application/octet-stream": dict(BINARY), "multipart/form-data": _FORM},
+    body={
+        **IMAGES,
+        "application/octet-stream": dict(BINARY),
+        "multipart/form-data": _FORM,
+        "application/json": _DOCUMENT,
+    },
 )
 async def process(call: Call) -> Response:
     """Send the image as the raw body, or in the field `file` of a multipart form.
@@ -83,15 +117,23 @@ async def process(call: Call) -> Response:
     the outcome as JSON without the image, with `Accept: application/json` the same with the image in Base64. A
     pipeline that gives data only answers JSON. With `format:auto` that has no `accept` of its own, the formats named in
     `Accept` may be chosen, and the answer varies with it. When no worker comes free in time the answer is 429.
+
+    A JSON body is a task as a document, for services that send their overflow here: its source may lie behind a link,
+    and its result be put to one, where `link_hosts` allows that. It is always answered with JSON.
     """
+    if media_type(call.request) == "application/json":
+        return await _by_document(call)
     text = call.query("pipeline")
     pipeline = call.pipeline(text) if text is not None else None
     name = clean_name(call.query("name") or "image")
+    timeout_s = _timeout(call.query("timeout"))
+    images: dict[str, bytes] = {}
     with call.edge.budget.share() as take:
         if call.is_form:
             form = _Form()
             await form.read(call, take)
-            body, name = form.file, form.name or name
+            body, name, images = form.file, form.name or name, form.images
+            timeout_s = form.timeout_s or timeout_s
             if form.pipeline is not None:
                 pipeline = call.pipeline(form.pipeline)
         else:
@@ -103,12 +145,40 @@ async def process(call: Call) -> Response:
         negotiation = negotiated(pipeline, call.header("accept"))
         pipeline = negotiation or pipeline
         start = time.perf_counter()
-        result = await while_connected(call, call.service.process(call.owner, pipeline, body, name))
+        work = call.service.process(call.owner, pipeline, body, name, images=images, timeout_s=timeout_s)
+        result = await while_connected(call, work)
         wall_ms = (time.perf_counter() - start) * 1000
     response = answer(call, result, name, wall_ms)
     if negotiation is not None:
         response.headers["vary"] = "Accept"
     return response
+
+
+async def _by_document(call: Call) -> Response:
+    """A task as a document (``targets/invocation.py``), whose bytes may lie behind links of a store that both know."""
+    settings = call.edge.settings
+    with call.edge.budget.share() as take:
+        event = await read_json(call.request, settings.max_json, settings.idle_s, call.edge.budget)
+        asked = read_document(event)
+        if asked.kind != "image":
+            raise RequestError("Contact sheets are made of jobs: POST /v1/jobs/ID/montage.", field="kind")
+        pipeline = call.pipeline(asked.pipeline)
+        links = Links(settings.link_hosts, private=settings.link_private)
+        limits = call.edge.limits
+        source = await links.contents(asked.source, limits.check_bytes, take)
+        if not source:
+            raise RequestError("The source is empty.", field="source")
+        images = {ref: await links.contents(part, limits.check_bytes, take) for ref, part in asked.images.items()}
+        if asked.result is not None:
+            links.check(asked.result.url)  # before work is done for nothing
+        name = clean_name(asked.name or "image")
+        work = call.service.process(call.owner, pipeline, source, name, images=images, timeout_s=asked.timeout_s)
+        result = await while_connected(call, work)
+        image = result.outcome.bytes
+        if asked.result is None or image is None:
+            return json_response(reply_of(result, stored=False))
+        await links.put(asked.result.url, image, result.outcome.media_type)
+    return json_response(reply_of(result, stored=True))
 
 
 async def while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
@@ -147,6 +217,8 @@ class _Form:
         self.file = b""
         self.name = ""
         self.pipeline: str | None = None
+        self.timeout_s: float | None = None
+        self.images: dict[str, bytes] = {}
 
     async def read(self, call: Call, take: Callable[[int], None]) -> None:
         """Read the form; raises :class:`RequestError` unless it has exactly one file, and no other fields."""
@@ -163,10 +235,28 @@ class _Form:
                 self.file = await collect(part.chunks(), call.edge.limits.check_bytes, take)
             elif part.name == "pipeline":
                 self.pipeline = await part.text()
+            elif part.name == "timeout":
+                self.timeout_s = _timeout(await part.text())
+            elif part.name.startswith(IMAGE_FIELD) and len(self.images) < MAX_IMAGES:
+                reference = part.name.removeprefix(IMAGE_FIELD)
+                self.images[reference] = await collect(part.chunks(), call.edge.limits.check_bytes, take)
             else:
                 raise RequestError(
                     f"Unknown field {part.name[:40]!r}; there are 'file' and 'pipeline'.", field=part.name
                 )
+
+
+def _timeout(text: str | None) -> float | None:
+    """A time limit in seconds; raises :class:`RequestError`."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise RequestError(f"timeout={text[:40]!r} must be a number of seconds above 0.", parameter="timeout")
+    return seconds
 
 
 def answer(call: Call, result: RunResult, name: str, wall_ms: float) -> Response:

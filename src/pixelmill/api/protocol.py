@@ -116,6 +116,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._disarm()
+        if self.parser.should_upgrade() and self._should_upgrade():  # a WebSocket has its own protocol, and timers
+            return
         if self.cycle.response_complete:
             self._arm(self.timeout_keep_alive, b"")
         super().on_message_complete()

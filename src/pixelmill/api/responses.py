@@ -44,8 +44,8 @@ class ByteStream(StreamingResponse):
 
     body_iterator: AsyncIterator[bytes]
 
-    def __init__(self, body: AsyncIterator[bytes], headers: Mapping[str, str]) -> None:
-        super().__init__(body, 200, headers)
+    def __init__(self, body: AsyncIterator[bytes], headers: Mapping[str, str], status: int = 200) -> None:
+        super().__init__(body, status, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Headers alone for HEAD; the source is closed in any case."""

@@ -27,6 +27,7 @@ REASONS: Mapping[int, str] = {
     409: "Not possible in this state, or the idempotency key was used for another request",
     413: "The body is larger than allowed",
     415: "Not an image, or of a format that is not read; or not the declared type that is needed",
+    416: "The range lies behind the end; Content-Range has the length",
     422: "The pipeline or the image can't be processed",
     429: "All workers are busy, or too much waits; see Retry-After",
     503: "Draining, or the store is unavailable; see Retry-After",

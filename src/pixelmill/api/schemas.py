@@ -66,6 +66,21 @@ class CountsBody(Answer):
     total: int
 
 
+class WebhookBody(Answer):
+    """An endpoint that is told when jobs end; ``job`` where it is one of that job alone."""
+
+    id: str
+    url: Annotated[str, Field(examples=["https://example.org/pixelmill"])]
+    job: str | None
+    created: Moment
+
+
+class NewWebhookBody(WebhookBody):
+    """With its secret, which is not shown again."""
+
+    secret: Annotated[str, Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
+
+
 class JobBody(Answer):
     """A set of tasks submitted together. ``pipeline`` is in text form, image parameters resolved to ``sha256:``."""
 
@@ -82,6 +97,9 @@ class JobBody(Answer):
     ended: Moment | None
     expires: Moment | None
     links: dict[str, str]
+    webhook: Annotated[
+        NewWebhookBody | None, Field(description="Only in the answer to a submission that named one")
+    ] = None
 
 
 class SourceBody(Answer):
@@ -170,6 +188,23 @@ class UploadBody(Answer):
     expires: Moment
 
 
+class LinkBody(Answer):
+    """An address that works without a token until it expires; without a host it is one of this service."""
+
+    url: Annotated[str, Field(examples=["https://bucket.s3.eu-central-1.amazonaws.com/results/…?X-Amz-Signature=…"])]
+    method: Literal["GET", "PUT"]
+    headers: Annotated[dict[str, str], Field(description="To be sent with the request")]
+    expires: Moment
+
+
+class UploadLinkBody(LinkBody):
+    """A link to put the bytes of a new upload by. ``links.complete`` is where to say that it is done."""
+
+    id: Annotated[str, Field(examples=[UPLOAD_ID])]
+    max_bytes: Annotated[int, Field(examples=[100000000])]
+    links: dict[str, str]
+
+
 class ProcessedBody(Answer):
     """The outcome of one image as JSON. ``image`` holds the bytes in Base64 where JSON with the image was asked for."""
 
@@ -205,6 +240,26 @@ class OperationList(Answer):
     next: None
 
 
+class FormatBody(Answer):
+    """One format: what it is called, whether it is read and written, and how."""
+
+    name: Annotated[str, Field(examples=["webp"])]
+    media_type: str | None
+    extensions: list[str]
+    read: bool
+    written: bool
+    animated: bool
+    extra: str | None
+    parameters: dict[str, Any] | None
+
+
+class FormatList(Answer):
+    """All formats, and `auto`, which chooses one."""
+
+    items: list[FormatBody]
+    next: None
+
+
 class PresetBody(Answer):
     """One preset: its form as it was written, and the pipeline that it comes to."""
 
@@ -223,10 +278,22 @@ class PresetList(Answer):
 
 
 class NodeList(Answer):
-    """Machines that run tasks: load now, targets and slots, samples of the last hour."""
+    """Machines that run tasks: this one, then joined nodes; load now, slots, gate, samples of the last hour."""
 
     items: list[dict[str, Any]]
     next: None
+
+
+class LoadBody(Answer):
+    """Slots of the own pool, what waits for them, percentages of CPU and RAM (null before the first sample), gate."""
+
+    running: int
+    capacity: int
+    waiting: int
+    cpu: float | None
+    ram: float | None
+    gate: dict[str, Any]
+    draining: bool
 
 
 class ReadyBody(Answer):
@@ -234,6 +301,45 @@ class ReadyBody(Answer):
 
     ready: bool
     checks: dict[str, Any]
+
+
+class WebhookList(Answer):
+    """All webhooks, oldest first."""
+
+    items: list[WebhookBody]
+    next: None
+
+
+class DeliveryBody(Answer):
+    """One message to a webhook: its state, attempts so far, and the status or error of the last one."""
+
+    id: str
+    webhook: str
+    job: str
+    type: Annotated[str, Field(examples=["job.ended"])]
+    state: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    next_attempt: Moment | None
+    status: int | None
+    error: str | None
+    created: Moment
+    ended: Moment | None
+
+
+class DeliveryList(Answer):
+    """A page of deliveries, newest first."""
+
+    items: list[DeliveryBody]
+    next: Annotated[str | None, Field(description="Cursor of the next page")]
+
+
+class HistoryBody(Answer):
+    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any."""
+
+    range: Literal["hour", "day"]
+    step_s: int
+    columns: dict[str, list[float | None]]
+    errors: list[dict[str, Any]]
 
 
 class Wanted(BaseModel):
@@ -265,6 +371,30 @@ class JobRequest(Wanted):
     priority: PriorityName = "normal"
     tags: dict[str, str] = {}
     sealed: bool = True
+    webhook: Annotated[str, Field(max_length=2_000, description="Is told when the job ends")] = ""
+
+
+class WebhookRequest(Wanted):
+    """An endpoint."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"url": "https://example.org/pixelmill"}]}
+    )
+    url: Annotated[str, Field(max_length=2_000)]
+
+
+class LinkWanted(Wanted):
+    """A link to upload by; ``expires`` is how many seconds it works."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"expires": 900}]})
+    expires: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 3600
+
+
+class UploadDone(Wanted):
+    """The bytes are there; ``name`` is the file's."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "beach.jpg"}]})
+    name: Annotated[str, Field(max_length=1_000)] = ""
 
 
 class MoreTasks(Wanted):

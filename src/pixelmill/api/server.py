@@ -15,32 +15,40 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType, ModuleType
 
 import uvicorn
 
 from pixelmill import logs
-from pixelmill.api.app import create_app
+from pixelmill.api.app import RESOURCES, create_app
 from pixelmill.api.edge import Edge
+from pixelmill.api.join import NodeSocket
 from pixelmill.api.protocol import protocol_class
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import ConfigError, PixelmillError
 from pixelmill.service import Service
+from pixelmill.targets.link import MAX_MESSAGE
 
 BACKLOG = 2_048
 # Files, database, pool pipes: what the process opens beside its connections.
 OTHER_FILES = 512
 
 
-def run(service: Service, settings: ApiSettings, *, announce: Callable[[str], None] | None = None) -> None:
+def run(
+    service: Service,
+    settings: ApiSettings,
+    *,
+    announce: Callable[[str], None] | None = None,
+    resources: Sequence[ModuleType] = RESOURCES,
+) -> None:
     """Serve until a signal comes; returns after an orderly end.
 
     ``announce`` gets the service's URL once it accepts requests (None: a line on standard output). Raises
     :class:`ConfigError` for an address that can't be used, and what the service raised while it started.
     """
     listener = bind(settings.host, settings.port)
-    app = create_app(service, settings)
+    app = create_app(service, settings, resources)
     edge: Edge = app.state.edge
     server = Server(_config(app, settings), edge, url_of(listener, settings), announce or _say)
     uvicorn_log = logging.getLogger("uvicorn.error")
@@ -131,7 +139,10 @@ def _config(app: object, settings: ApiSettings) -> uvicorn.Config:
         app,  # type: ignore[arg-type]  # FastAPI is the application that uvicorn's protocol describes
         loop="uvloop",
         http=protocol_class(settings.max_header_bytes, settings.header_timeout_s, settings.send_stall_s),
-        ws="none",
+        ws=NodeSocket,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=None,  # the link has heartbeats of its own
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         log_level="warning",

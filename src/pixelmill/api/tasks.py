@@ -9,6 +9,7 @@ from starlette.responses import Response
 from pixelmill.api.dto import outcome_body, task_detail_body
 from pixelmill.api.edge import Call
 from pixelmill.api.naming import content_disposition, result_name
+from pixelmill.api.ranges import ranged
 from pixelmill.api.responses import ByteStream, begun, close, json_response
 from pixelmill.api.routes import BINARY, Routes, parameter, path_id
 from pixelmill.api.schemas import TASK_ID, TaskDetailBody
@@ -20,6 +21,8 @@ routes = Routes("tasks")
 _ID = path_id("task_id", TASK_ID)
 _DOWNLOAD = parameter("download", "`1`: offered for saving, not for showing", {"type": "string", "enum": ["0", "1"]})
 _MATCH = parameter("If-None-Match", "An ETag that is already there", {"type": "string"}, where="header")
+_RANGE = parameter("Range", "`bytes=FIRST-LAST`", {"type": "string"}, where="header")
+_IF_RANGE = parameter("If-Range", "The ETag that the range must be of", {"type": "string"}, where="header")
 _ETAG = {"ETag": {"description": "Changes when the task is retried", "schema": {"type": "string"}}}
 _UNCHANGED = {304: {"description": "The same as with that ETag"}}
 # A document in the store must never run as a page of this origin, whatever its bytes say.
@@ -47,19 +50,20 @@ async def get_task(call: Call) -> Response:
     "/v1/tasks/{task_id}/result",
     scope="jobs:read",
     summary="Download the result of a task",
-    problems=(404, 409),
+    problems=(404, 409, 416),
     answers={
         200: {
             "description": "The image; JSON where the task gave data only",
             "content": {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()},
             "headers": _ETAG,
         },
+        206: {"description": "The range that was asked for", "headers": _ETAG},
         **_UNCHANGED,
     },
-    parameters=(_ID, _DOWNLOAD, _MATCH),
+    parameters=(_ID, _DOWNLOAD, _MATCH, _RANGE, _IF_RANGE),
 )
 async def get_result(call: Call) -> Response:
-    """409 until the task has succeeded."""
+    """409 until the task has succeeded. An image may be taken in parts: one range at a time."""
     task, body = await call.service.result(call.owner, call.path("task_id"))
     outcome = task.outcome or {}
     etag = f'"{task.id}.{task.run}"'
@@ -69,7 +73,9 @@ async def get_result(call: Call) -> Response:
         return json_response(outcome_body(outcome), headers={"etag": etag, "cache-control": "private, no-cache"})
     image_format = format_named(str(outcome["format"]))
     name = result_name(task.name, image_format.extension)
-    return await _stream(call, body, str(outcome["media_type"]), name, etag, outcome.get("bytes"), inline=True)
+    headers = _headers(call, str(outcome["media_type"]), name, inline=True)
+    part = lambda start, length: call.service.links.result_part(task, start, length)  # noqa: E731 -- names an argument
+    return await ranged(call, body, part, int(outcome["bytes"]), etag, headers)
 
 
 @routes.add(
@@ -95,9 +101,8 @@ async def get_input(call: Call) -> Response:
     if _unchanged(call, etag):
         return await _not_modified(etag, body)
     media = _source_type(task)
-    return await _stream(
-        call, body, media or "application/octet-stream", task.name, etag, None, inline=media is not None
-    )
+    headers = _headers(call, media or "application/octet-stream", task.name, inline=media is not None)
+    return ByteStream(await begun(body), {**headers, "etag": etag})
 
 
 def _source_type(task: Task) -> str | None:
@@ -116,16 +121,10 @@ async def _not_modified(etag: str, body: AsyncIterator[bytes] | None) -> Respons
     return Response(status_code=304, headers={"etag": etag, "cache-control": "private, no-cache"})
 
 
-async def _stream(
-    call: Call, body: AsyncIterator[bytes], media: str, name: str, etag: str, length: int | None, *, inline: bool
-) -> Response:
-    headers = {
+def _headers(call: Call, media: str, name: str, *, inline: bool) -> dict[str, str]:
+    return {
         "content-type": media,
         "content-disposition": content_disposition(name, inline=inline and not call.flag("download")),
-        "etag": etag,
         "cache-control": "private, no-cache",
         "content-security-policy": SANDBOX,
     }
-    if length is not None:
-        headers["content-length"] = str(length)
-    return ByteStream(await begun(body), headers)

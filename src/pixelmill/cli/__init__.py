@@ -37,6 +37,7 @@ class Row:
 COMMANDS: tuple[Row, ...] = (
     Row("run", "pixelmill.cli.run", "run", "Run a pipeline over files here and now, on all cores, without a service."),
     Row("serve", "pixelmill.cli.serve", "serve", "Start the service: REST, jobs, pages."),
+    Row("node", "pixelmill.cli.node", "node", "Work for a hub (--join), or be a stateless container."),
     Row(
         "worker",
         "pixelmill.cli.worker",
@@ -45,9 +46,16 @@ COMMANDS: tuple[Row, ...] = (
     ),
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
+    Row("formats", "pixelmill.cli.formats", "formats", "List formats, or explain the options of format:NAME."),
     Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
+    Row(
+        "reconcile",
+        "pixelmill.cli.reconcile",
+        "reconcile",
+        "Rebuild the state of jobs from the queue and the stored results.",
+    ),
     Row(
         "doctor",
         "pixelmill.cli.doctor",
@@ -55,6 +63,7 @@ COMMANDS: tuple[Row, ...] = (
         "Check this machine: what is installed, what is missing, what to do.",
     ),
     Row("config", "pixelmill.cli.settings", "app", "Show every setting, its value, and where that came from."),
+    Row("simulate", "pixelmill.cli.simulate", "simulate", "Compare gate rules over recorded load: waits and cost."),
     Row("demo", "pixelmill.cli.demo", "demo", "Run a job over sample images on a private service."),
 )
 

@@ -29,6 +29,7 @@ NEEDED = (
     ("obstore", "0.12"),
     ("fastapi", "0.128"),
     ("uvicorn", "0.38"),
+    ("websockets", "15"),
     ("sqlalchemy", "2.0.40"),
     ("alembic", "1.16"),
     ("httpx", "0.28"),
@@ -47,6 +48,7 @@ EXTRAS = {
 }
 """What each extra brings; a test keeps its names equal to pyproject.toml."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 -- looked at, not written to
+STORE_S = 15
 LEAST_DISK = 2_000_000_000
 LEAST_SHM = 64_000_000
 LEAST_FILES = 1_024
@@ -65,6 +67,10 @@ class Finding:
 def doctor(
     context: typer.Context,
     data: Annotated[str | None, typer.Option(help="The service's data folder.")] = None,
+    store: Annotated[str | None, typer.Option(help="The service's store.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line a finding.")] = False,
 ) -> None:
     """Check this machine: what is installed, what is missing, what to do.
@@ -72,7 +78,7 @@ def doctor(
     Exit code 1 if something that is needed is missing.
     """
     options: Globals = context.obj
-    settings = options.settings(data=data)
+    settings = options.settings(assignments or (), data=data, store=store)
     findings = list(examine(settings))
     if as_json:
         for finding in findings:
@@ -88,7 +94,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield from (_package(name, least) for name, least in NEEDED)
     yield from (_extra(name, packages) for name, packages in EXTRAS.items())
-    checks: tuple[Callable[[Settings], Finding], ...] = (_codecs, _cores, _memory, _data, _disk, _shm, _open_files)
+    checks: tuple[Callable[[Settings], Finding], ...] = (
+        _codecs,
+        _cores,
+        _memory,
+        _data,
+        _store,
+        _disk,
+        _shm,
+        _open_files,
+    )
     yield from (check(settings) for check in checks)
 
 
@@ -196,6 +211,35 @@ def _data(settings: Settings) -> Finding:
         return Finding("data folder", "bad", f"{folder} can't be written", advice)
     state = "" if folder.exists() else " (made at the first start)"
     return Finding("data folder", "ok", f"{folder}{state}")
+
+
+def _store(settings: Settings) -> Finding:
+    """Of a bucket: a small object is written, read and deleted. The folder in the data folder is checked above."""
+    uri: str = settings["store"]
+    if not uri:
+        return Finding("store", "ok", "objects in the data folder")
+    import asyncio
+
+    from pixelmill.errors import PixelmillError
+    from pixelmill.storage.named import SourceStores
+    from pixelmill.storage.opening import close_store, open_store
+
+    async def check() -> None:
+        SourceStores(settings["stores"])
+        store = open_store(uri, settings["store_options"])
+        try:
+            async with asyncio.timeout(STORE_S):
+                await store.check()
+        finally:
+            close_store(store)
+
+    try:
+        asyncio.run(check())
+    except TimeoutError:
+        return Finding("store", "bad", f"{uri} did not answer within {STORE_S} s", "Check endpoint and network.")
+    except PixelmillError as error:
+        return Finding("store", "bad", f"{uri}: {error}", "See docs/stores.md for rights and options.")
+    return Finding("store", "ok", f"{uri}: written, read and deleted")
 
 
 def _disk(settings: Settings) -> Finding:

@@ -50,29 +50,11 @@ def usage(operation: type[Operation]) -> str:
 
 
 def _explain(operation: type[Operation]) -> None:
-    from pixelmill.cli.tables import print_table
-    from pixelmill.operations.arguments import allowed
+    from pixelmill.cli.tables import print_parameters
 
     print(f"{operation.name} ({operation.family}): {operation.summary}\n")
     description = " ".join((operation.__doc__ or "").replace("``", "`").split())
     if description:
         print(f"{description}\n")
-    rows = [
-        (
-            key,
-            allowed(operation, key),
-            "must be given" if field.is_required() else _shown(field.get_default(call_default_factory=True)),
-            field.description or "",
-        )
-        for key, field in operation.model_fields.items()
-    ]
-    if rows:
-        print_table(("parameter", "values", "default", "meaning"), rows)
+    print_parameters(operation)
     print(f"Example: pixelmill run {usage(operation)} photo.jpg -o out/")
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "not set"
-    # As the text form writes it.
-    return str(value).lower() if isinstance(value, bool) else str(value)

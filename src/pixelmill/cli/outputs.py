@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pixelmill.cli.inputs import EXTENSIONS, STDIN, Input, Inputs
+from pixelmill.cli.inputs import STDIN, Input, Inputs
 from pixelmill.errors import ConfigError, ObjectExists, StorageDenied, StorageError, StorageFull
-from pixelmill.images.formats import FORMATS, format_of_name
+from pixelmill.images.formats import FORMATS, WRITTEN, format_of_name
 
 Clash = Literal["refuse", "overwrite", "skip"]
 """What to do about a file that is there already."""
@@ -25,6 +25,8 @@ class Destination:
 
     kind: Literal["file", "folder", "stdout", "none"]
     path: Path | None = None
+    uri: str = ""
+    """As it was written, where it is in a bucket; the path is a key then."""
 
     @property
     def format(self) -> str | None:
@@ -54,8 +56,9 @@ def understand(text: str | None, inputs: Inputs) -> Destination:
         return Destination("folder", path)
     is_file = path.exists() or format_of_name(path) is not None
     if not is_file and path.suffix:
+        writable = ", ".join(extension for fmt in WRITTEN.values() for extension in fmt.extensions)
         raise ConfigError(
-            f"-o {text}: no format has the extension {path.suffix!r}; known are {', '.join(EXTENSIONS)}. "
+            f"-o {text}: no format that is written has the extension {path.suffix!r}; known are {writable}. "
             f"For a folder of that name write {text}/."
         )
     return Destination("file" if is_file else "folder", path)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pixelmill.pipelines.spec import Pipeline
     from pixelmill.targets.spawner import ZygoteProcess
 
+BUCKETS = ("s3://", "gs://", "az://")
 SMALL_FILE = 20_000_000
 """Bytes up to which a single file is run in this process: a pool would take longer to start than the work."""
 
@@ -38,9 +39,14 @@ def run(
     ],
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Files, folders (searched recursively), globs, or - for stdin."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Files, folders (searched recursively), globs, s3://, gs:// or az:// addresses, or - for stdin.",
+        ),
     ],
-    output: Annotated[str | None, typer.Option("--output", "-o", help="File, folder, or - for stdout.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="File, folder, either in a bucket, or - for stdout.")
+    ] = None,
     json_lines: Annotated[
         bool, typer.Option("--json", help="One JSON line a source, and a summary, on stdout.")
     ] = False,
@@ -68,13 +74,21 @@ def run(
     from pixelmill.pipelines.plan import gives_data_only
 
     settings = _settings(context, assignments, workers, timeout)
+    clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
+    if any(text.startswith(BUCKETS) for text in (*sources, output or "")):
+        from pixelmill.cli.remote import Wanted, run_remote
+
+        if overwrite and skip_existing:
+            raise ConfigError("--overwrite and --skip-existing can't both be meant.")
+        run_remote(Wanted(pipeline, sources, output, json_lines, explain, clash, progress), settings)
+        return
     found = inputs.expand(sources, sys.stdin.buffer, settings["max_bytes"])
     destination = outputs.understand(output, found)
     if overwrite and skip_existing:
         raise ConfigError("--overwrite and --skip-existing can't both be meant.")
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
-    parsed = with_output_format(_parse(pipeline, settings), destination)
+    parsed = with_output_format(parse_pipeline(pipeline, settings), destination)
     if explain:
         from pixelmill.cli.explain import explain as print_plan
 
@@ -90,7 +104,6 @@ def run(
         )
     for sentence in told:
         print(f"pixelmill: {sentence}", file=sys.stderr)
-    clash: outputs.Clash = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
     detailed = json_lines or prints_data
     work = _work(parsed, settings, found, targets, clash, detailed=detailed, data_to_files=not json_lines)
     limited = timeout is not None or workers is not None or bool(assignments)
@@ -107,7 +120,8 @@ def _settings(
     return options.settings(assignments or (), workers=workers, timeout=timeout)
 
 
-def _parse(text: str, settings: Settings) -> Pipeline:
+def parse_pipeline(text: str, settings: Settings) -> Pipeline:
+    """The pipeline; raises :class:`PipelineError`."""
     from pixelmill.cli.settings import presets
     from pixelmill.pipelines.spec import Pipeline
 
@@ -129,8 +143,8 @@ def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline
         return _narrowed(pipeline, wanted, destination)
     assert destination.path is not None
     raise ConfigError(
-        f"The pipeline ends in format:{given}, but -o {destination.path} has the extension of {wanted}. "
-        "Change one of them."
+        f"The pipeline ends in format:{given}, but -o {destination.uri or destination.path} has the extension of "
+        f"{wanted}. Change one of them."
     )
 
 
@@ -169,12 +183,17 @@ def _work(
         ],
         pipeline=pipeline.to_json(),
         rules=Rules(pipeline.output.format, clash, secrets.token_hex(6), data_to_files, detailed),
-        images={reference: _image_file(reference) for reference in pipeline.images()}
-        | {reference: _font_file(reference) for reference in pipeline.font_references},
+        images=files_of(pipeline),
         limits=limits(settings),
         timeout_s=settings["timeout"],
         max_attempts=settings["max_attempts"],
     )
+
+
+def files_of(pipeline: Pipeline) -> dict[str, Path]:
+    """The files of images and fonts that a pipeline names."""
+    images = {reference: _image_file(reference) for reference in pipeline.images()}
+    return images | {reference: _font_file(reference) for reference in pipeline.font_references}
 
 
 def _image_file(reference: str) -> Path:
@@ -303,7 +322,8 @@ class Printer:
             print(json.dumps({"summary": _summary(tally)}), flush=True)
         elif self._destination.kind != "stdout" and not self._prints_data and tally.done > 1:
             skipped = f", {tally.skipped:,} skipped" if tally.skipped else ""
-            where = f" to {self._destination.path}" if self._destination.path is not None else ""
+            place = self._destination.uri or self._destination.path
+            where = f" to {place}" if place is not None else ""
             written = f"{tally.succeeded:,} of {tally.done:,} written{where} in {tally.seconds:.1f} s"
             print(f"{written} ({tally.rate:.1f} images/s){skipped}", file=sys.stderr)
         if not tally.failures:

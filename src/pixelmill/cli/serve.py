@@ -14,6 +14,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; any but loopback needs tokens.")] = None,
     port: Annotated[str | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder of database and objects.")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Where inputs and results lie: a folder, s3://…, gs://… or az://….")
+    ] = None,
     workers: Annotated[str | None, typer.Option(help="Pool processes for batch work; 0 is one a core.")] = None,
     source_root: Annotated[
         list[str] | None, typer.Option(help="Folder whose files jobs may name as file:// sources (repeatable).")
@@ -21,6 +24,9 @@ def serve(
     insecure: Annotated[bool | None, typer.Option("--insecure", help="Serve other addresses without tokens.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="auto, console or json.")] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="When this machine takes tasks: auto, threshold[-CPU-RAM], lowest-cpu-CPU.")
+    ] = None,
     timeout: Annotated[str | None, typer.Option(help="Time limit of a task, such as 90s.")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
@@ -37,12 +43,14 @@ def serve(
         host=host,
         port=port,
         data=data,
+        store=store,
         workers=workers,
         source_roots=source_root,
         insecure=insecure,
         log_level=log_level,
         log_format=log_format,
         timeout=timeout,
+        gate=gate,
     )
     from pixelmill import logs
     from pixelmill.api.server import run

@@ -12,6 +12,7 @@ from pixelmill.config import TABLE, Settings
 
 if TYPE_CHECKING:
     from pixelmill.api.settings import ApiSettings
+    from pixelmill.fleet.overflow_settings import OverflowConfig
     from pixelmill.images.limits import Limits
     from pixelmill.pipelines.presets import Presets
     from pixelmill.service.settings import ServiceConfig
@@ -51,7 +52,6 @@ def service_config(settings: Settings) -> ServiceConfig:
         data=settings["data"],
         database_url=settings["database_url"],
         queue_url=settings["queue_url"],
-        gate=settings["gate"],
         azure_connection=settings["azure_connection"],
         events_url=settings["events_url"],
         local_work=settings["local_work"],
@@ -72,7 +72,28 @@ def service_config(settings: Settings) -> ServiceConfig:
         retention_s=settings["retention"],
         drain_s=settings["drain"],
         synchronous=settings["synchronous"],
+        gate=settings["gate"],
+        joined_gate=settings["joined_gate"],
+        overflow=overflow_config(settings),
+        store=settings["store"],
+        store_options=settings["store_options"],
+        stores=settings["stores"],
+        link_keys=settings["link_keys"],
+        redis_url=settings["redis_url"],
+        webhook_allow_private=settings["webhook_allow_private"],
     )
+
+
+def overflow_config(settings: Settings) -> OverflowConfig:
+    """Where work goes that our own machines can't take, and what that may cost."""
+    from pixelmill.fleet.overflow_settings import OverflowConfig, check_budgets, overflow_targets
+    from pixelmill.jobs.model import Priority
+
+    targets = overflow_targets(settings["overflow"], settings["timeout"])
+    budgets = check_budgets(targets, {period: settings[f"overflow_budget_{period}"] for period in ("hour", "day")})
+    patience = {priority: settings[f"overflow_after_{priority.value}"] for priority in Priority}
+    latency_s = {priority: seconds for priority, seconds in patience.items() if seconds is not None}
+    return OverflowConfig(targets, budgets, settings["overflow_order"], latency_s)
 
 
 def api_settings(settings: Settings) -> ApiSettings:
@@ -85,6 +106,8 @@ def api_settings(settings: Settings) -> ApiSettings:
         insecure=settings["insecure"],
         require_tokens=settings["require_tokens"],
         allowed_hosts=settings["allowed_hosts"],
+        link_hosts=settings["link_hosts"],
+        link_private=settings["link_private"],
         drain_s=settings["drain"],
         presets=presets(settings),
     )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 PIPED_WIDTH = 200
 
@@ -21,6 +25,30 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
     console.print(table)
+
+
+def print_parameters(model: type[BaseModel]) -> None:
+    """The parameters of an operation, or the options of a format; nothing where there are none."""
+    from pixelmill.operations.arguments import allowed
+
+    rows = [
+        (
+            key,
+            allowed(model, key),
+            "must be given" if field.is_required() else _default(field.get_default(call_default_factory=True)),
+            field.description or "",
+        )
+        for key, field in model.model_fields.items()
+    ]
+    if rows:
+        print_table(("parameter", "values", "default", "meaning"), rows)
+
+
+def _default(value: object) -> str:
+    """As the text form writes it."""
+    if value is None:
+        return "not set"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def plain(value: object) -> str:

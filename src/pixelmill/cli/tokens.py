@@ -31,7 +31,7 @@ def create(
     name: Annotated[str, typer.Argument(help="What it is for; shown in the list.")],
     owner: Annotated[str, typer.Option(help="Whose jobs the holder sees.")] = "local",
     scope: Annotated[
-        list[str] | None, typer.Option(help="process, jobs:read, jobs:write or admin (repeatable).")
+        list[str] | None, typer.Option(help="process, jobs:read, jobs:write, node or admin (repeatable).")
     ] = None,
     expires: Annotated[str | None, typer.Option(help="Time until it ends, such as 30d (default: never).")] = None,
     data: DataOption = None,

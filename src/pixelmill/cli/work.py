@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -83,43 +83,44 @@ def attempt(
 ) -> tuple[Report, Outcome | None]:
     """Run one source and write what it gives; failures are reports."""
     try:
-        there = _there(rules, pipeline, target)
-        if there is not None:
+        before = there(rules, pipeline, target)
+        if before is not None:
             if rules.clash == "skip":
-                return Report(number, "skipped", output=there), None
-            raise exists_error(there)
+                return Report(number, "skipped", output=before), None
+            raise exists_error(before)
         outcome = run(pipeline, source, limits=limits, images=images)
-        return _keep(rules, number, target, outcome), outcome
+        return keep(rules, number, target, outcome), outcome
     except PixelmillError as error:
         return failed(number, error), None
 
 
-def _there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
+def there(rules: Rules, pipeline: Pipeline, target: Target) -> str | None:
     """The result file, if it exists and must not be replaced; as far as its name is known before the work."""
+    return next((path for path in expected(rules, pipeline, target) if os.path.lexists(path)), None)
+
+
+def expected(rules: Rules, pipeline: Pipeline, target: Target) -> list[str]:
+    """Where a result may be that must not be replaced, as far as that is known before the work."""
     if rules.clash == "overwrite":
-        return None
-    path = target.path
+        return []
     if gives_data_only(pipeline):
-        path = _data_file(target) if target.stem is not None and rules.data_to_files else None
-    elif path is None and target.stem is not None and rules.format == AUTO:
-        return _any_there(target) if rules.clash == "skip" else None  # writing refuses the name that it comes to
-    elif path is None and target.stem is not None:
-        guess = rules.format or getattr(format_of_name(target.name), "name", None)
-        path = None if guess is None else target.stem + extension(guess, target.name)
-    return path if path is not None and os.path.lexists(path) else None
+        return [_data_file(target)] if target.stem is not None and rules.data_to_files else []
+    if target.path is not None or target.stem is None:
+        return [] if target.path is None else [target.path]
+    if rules.format == AUTO:
+        # Chosen only when the pixels are there; without --skip-existing, writing refuses the name that it comes to.
+        names: Sequence[str] = get_args(Acceptable) if rules.clash == "skip" else ()
+        return [f"{target.stem}{extension(name, target.name)}" for name in names]
+    guess = rules.format or getattr(format_of_name(target.name), "name", None)
+    return [] if guess is None else [target.stem + extension(guess, target.name)]
 
 
 def _data_file(target: Target) -> str:
     return f"{target.stem}.json"
 
 
-def _any_there(target: Target) -> str | None:
-    """A result of whatever format, where it is chosen only when the pixels are there."""
-    paths = [f"{target.stem}{extension(name, target.name)}" for name in get_args(Acceptable)]
-    return next((path for path in paths if os.path.lexists(path)), None)
-
-
-def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
+def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
+    """Write what a source gave, where it is to go."""
     output = data_file = None
     part = part_of(rules, target, number)
     if part is not None and outcome.bytes is not None and outcome.format is not None:
@@ -129,11 +130,12 @@ def _keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report
         data_file = _data_file(target)
         text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
         write(data_file, text.encode(), rules.clash, part)
-    detail = _detail(outcome) if rules.detailed else None
-    return Report(number, "succeeded", output, data_file, detail)
+    shown = detail(outcome) if rules.detailed else None
+    return Report(number, "succeeded", output, data_file, shown)
 
 
-def _detail(outcome: Outcome) -> dict[str, Any]:
+def detail(outcome: Outcome) -> dict[str, Any]:
+    """What ``--json`` prints of an outcome."""
     document = outcome.to_dict()
     shown = {name: document[name] for name in ("format", "size", "source_size", "frames", "data", "timings")}
     return {**shown, "bytes": None if outcome.bytes is None else len(outcome.bytes)}

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from pixelmill.engines.patience import Patience
 from pixelmill.errors import (
     Cancelled,
     ObjectExists,
@@ -27,10 +28,13 @@ from pixelmill.errors import (
 )
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import TaskEvent, result_key
+from pixelmill.storage.named import SourceStores, names_bucket, read_limited
 from pixelmill.storage.sources import look_again
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.target import RunRequest, RunResult
 
+PATIENCE_S = 600.0
+"""How long a task waits for a store that is away before that costs it an attempt."""
 MAX_STORING = 16
 """Results that are written while their slots run the next task; beyond it slots wait, so memory stays bounded."""
 
@@ -72,6 +76,8 @@ class Execution(Protocol):
 class Executor:
     """The executor over an object store. ``now`` gives seconds since the epoch.
 
+    ``roots`` are folders and ``sources`` buckets that tasks may name. While a store is away a task waits for it, up to
+    ``patience_s`` seconds.
     ``retried``: errors that cost an attempt although they can't be retried at once, such as a time limit: another
     machine may be quicker.
     """
@@ -80,13 +86,17 @@ class Executor:
         self,
         store: ObjectStore,
         roots: Sequence[Path] = (),
+        sources: SourceStores | None = None,
         *,
         retried: tuple[type[PixelmillError], ...] = (),
+        patience_s: float = PATIENCE_S,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._roots = roots
         self._lost: tuple[type[PixelmillError], ...] = (Cancelled, ShuttingDown, *retried)
+        self._sources = sources if sources is not None else SourceStores({})
+        self._patiently = Patience(patience_s)
         self._now = now
         self._storing = asyncio.Semaphore(MAX_STORING)
 
@@ -94,7 +104,7 @@ class Executor:
         """See :class:`Execution`. A retryable error is raised; any other is the outcome of the task."""
         key = result_key(message.owner, message.job, message.task, message.run)
         if attempt > 1:
-            stored = await self._stored(key)
+            stored = await self._patiently(lambda: self._stored(key), self._store.check)
             if stored is not None:
                 return _event(message, attempt, stored)
         started = self._now()
@@ -110,7 +120,8 @@ class Executor:
             document = self._document("succeeded", attempt, started, result=result, slot=slot)
         async with self._storing:
             slot.release()
-            return _event(message, attempt, await self._keep(key, body, document))
+            kept = await self._patiently(lambda: self._keep(key, body, document), self._store.check)
+            return _event(message, attempt, kept)
 
     async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
         """See :class:`Execution`. If an earlier attempt has stored an outcome, that one stands."""
@@ -128,26 +139,35 @@ class Executor:
         return RunRequest(
             id=message.id,
             pipeline=message.pipeline,
-            source=await self._source(message.source),
+            source=await self._source(message),
             images=images,
             source_name=message.name,
             limits=message.limits,
             timeout_s=message.timeout_s,
+            source_key=message.source.removeprefix("key:") if message.source.startswith("key:") else "",
         )
 
-    async def _source(self, source: str) -> bytes | Path:
+    async def _source(self, message: TaskMessage) -> bytes | Path:
+        source = message.source
         scheme, _, rest = source.partition(":")
         if scheme == "key":
             return await self._object(rest)
         if scheme == "file":
             # Checked when the job was submitted, and again: a link may have taken its place since.
             return (await asyncio.to_thread(look_again, source, self._roots)).path
+        if names_bucket(source):
+            store, key = self._sources.of(source)
+            check = message.limits.check_bytes
+            return await self._patiently(lambda: read_limited(store, key, check), lambda: store.head(key))
         raise SourceRefused(
             f"Sources of the kind {scheme!r} can't be read here; use an upload or a file.", source=source
         )
 
     async def _object(self, key: str) -> bytes | Path:
-        return self._store.local_path(key) or await self._store.get(key)
+        path = self._store.local_path(key)
+        if path is not None:
+            return path
+        return await self._patiently(lambda: self._store.get(key), self._store.check)
 
     # -- what comes out --------------------------------------------------------------------------
 
@@ -191,10 +211,17 @@ class Executor:
             "target": result.target if result is not None else None if slot is None else slot.target,
             "worker": None if result is None else result.worker,
             "why": None if slot is None else slot.reason,
-            "cost": 0.0 if result is None else result.cost,
+            "cost": _cost(result, error),
             "started": started,
             "ended": self._now(),
         }
+
+
+def _cost(result: RunResult | None, error: PixelmillError | None) -> float:
+    """What the attempt cost; a task that failed on a machine that is paid for says so in its error."""
+    if result is not None:
+        return result.cost
+    return 0.0 if error is None else float(error.context.get("cost", 0.0))
 
 
 def _event(message: TaskMessage, attempt: int, document: Mapping[str, Any]) -> TaskEvent:

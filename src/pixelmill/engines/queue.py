@@ -7,7 +7,7 @@ A message that is received and not deleted comes back when its lease ends. Adapt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -115,9 +115,13 @@ class LeaseQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """``waiting`` messages are visible, ``leased`` are not; ``oldest_s`` is the age of the oldest visible one."""
+    """``waiting`` messages are visible, ``leased`` are not; ``oldest_s`` is the age of the oldest visible one.
+
+    ``heads``: by priority the age of the message that comes next; None where the queue can't tell.
+    """
 
     waiting: int
     leased: int
     dead: int
     oldest_s: float
+    heads: Mapping[int, float] | None = None

@@ -32,6 +32,7 @@ from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, Queu
 from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.intake import INSERT_MESSAGES, chunks
+from pixelmill.jobs.messages import PRIORITY_NUMBERS
 from pixelmill.jobs.rows import encode, table_of
 from pixelmill.jobs.schema import dead_letters, queue
 
@@ -94,6 +95,14 @@ _TAKE_DEAD = (
 # Nobody's receipt, on rows that were released for later: they are hidden, and counted with the leased ones.
 _DELAYED = "delayed"
 _LEASED = (queue.c.receipt.is_not(None), queue.c.visible > bindparam("now", type_=Double))
+
+
+_HEAD = (
+    select(queue.c.sent)
+    .where(queue.c.priority == bindparam("priority", type_=Integer), queue.c.visible <= bindparam("now", type_=Double))
+    .order_by(queue.c.rank, queue.c.seq)
+    .limit(1)
+)
 
 
 class SqlLeaseQueue:
@@ -205,7 +214,12 @@ class SqlLeaseQueue:
             leased = connection.execute(select(func.count()).where(*_LEASED), {"now": now}).scalar_one()
             dead = connection.execute(select(func.count()).select_from(dead_letters)).scalar_one()
             sent = connection.execute(oldest).scalar()
-            return QueueDepth(every - leased, leased, dead, 0.0 if sent is None else max(0.0, now - sent))
+            heads = {
+                priority: max(0.0, now - head)
+                for priority in PRIORITY_NUMBERS.values()
+                if (head := connection.execute(_HEAD, {"now": now, "priority": priority}).scalar()) is not None
+            }
+            return QueueDepth(every - leased, leased, dead, 0.0 if sent is None else max(0.0, now - sent), heads)
 
         return await self._db.read(run)
 

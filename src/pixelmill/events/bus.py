@@ -66,6 +66,13 @@ class InProcessBus:
                 for flag in self._subscribers.get(key, ()):
                     flag.set()
 
+    def wake_all(self) -> None:
+        """Wake every subscriber: something may have happened that nobody can name."""
+        with self._lock:
+            for flags in self._subscribers.values():
+                for flag in flags:
+                    flag.set()
+
     @asynccontextmanager
     async def subscribe(self, owner: str, job: str | None = None) -> AsyncIterator[Subscription]:
         """News of one job, or of all jobs of ``owner``, from now until the block ends."""

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pixelmill.errors import Busy, QueueFull, ShuttingDown
 from pixelmill.fleet.gates import AutoGate, GatePolicy
-from pixelmill.fleet.places import Choice, Place, choose
+from pixelmill.fleet.places import Choice, Place, choose, overflow_reason
 from pixelmill.jobs.model import Priority
 from pixelmill.targets.target import RunRequest, RunResult, Target
 
@@ -86,6 +86,7 @@ class Dispatcher:
         self._queued: Mapping[Priority, float] = {}  # since when the oldest task in a queue waits, by class
         # Dictionaries as ordered sets: first in, first out, and a waiter that gives up leaves at once.
         self._waiting: dict[Priority, dict[asyncio.Future[Slot], float]] = {priority: {} for priority in ORDER}
+        self._stay: set[asyncio.Future[Slot]] = set()  # of them, those that overflow does not take
         self._draining = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -110,6 +111,10 @@ class Dispatcher:
             self._leaving.append(place)
         self._grant()  # with that place gone overflow may take what waits
 
+    def names(self) -> list[str]:
+        """The names that are taken."""
+        return list(self._places)
+
     def note_queued(self, since: Mapping[Priority, float]) -> None:
         """Tell since when (``time.monotonic``) the oldest task of each class waits in queues outside."""
         self._queued = since
@@ -117,16 +122,19 @@ class Dispatcher:
 
     # -- taking slots ----------------------------------------------------------------------------
 
-    async def acquire(self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None) -> Slot:
+    async def acquire(
+        self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None, *, own: bool = False
+    ) -> Slot:
         """A slot, in turn. Raises :class:`Busy` after ``wait_s`` (None: wait as long as it takes).
 
+        ``own``: on a machine of our own, for work that overflow does not take.
         Raises :class:`QueueFull` where too many wait already, and :class:`ShuttingDown` while draining.
         """
         priority = Priority(priority)
         if self._draining:
             raise _shutting_down()
         if not self._is_anybody_ahead(priority):
-            choice = self._find(priority)
+            choice = self._find(priority, own=own)
             if choice is not None:
                 return self._give(choice, priority)
         if wait_s is not None and wait_s <= 0:
@@ -136,7 +144,7 @@ class Dispatcher:
                 f"{self.waiting:,} tasks wait already, which is the limit. Try again in a while.",
                 retry_after=self.retry_after(),
             )
-        return await self._wait(priority, wait_s)
+        return await self._wait(priority, wait_s, own=own)
 
     async def run(
         self, request: RunRequest, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None
@@ -145,11 +153,13 @@ class Dispatcher:
         async with await self.acquire(priority, wait_s) as slot:
             return await slot.run(request)
 
-    async def _wait(self, priority: Priority, wait_s: float | None) -> Slot:
+    async def _wait(self, priority: Priority, wait_s: float | None, *, own: bool) -> Slot:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Slot] = loop.create_future()
         queue = self._waiting[priority]
         queue[waiter] = time.monotonic()
+        if own:
+            self._stay.add(waiter)
         timer = loop.call_later(wait_s, self._expire, waiter, wait_s) if wait_s is not None else None
         self._grant()
         try:
@@ -161,6 +171,7 @@ class Dispatcher:
             raise
         finally:
             queue.pop(waiter, None)
+            self._stay.discard(waiter)
             if timer is not None:
                 timer.cancel()
 
@@ -171,10 +182,11 @@ class Dispatcher:
     def _is_anybody_ahead(self, priority: Priority) -> bool:
         return any(self._waiting[other] for other in ORDER[: ORDER.index(priority) + 1])
 
-    def _find(self, priority: Priority) -> Choice | None:
+    def _find(self, priority: Priority, *, own: bool) -> Choice | None:
         latency = self._latency_s.get(priority)
         waited = 0.0 if latency is None else self._waited(priority)
-        return choose(self._places.values(), priority, waited_s=waited, latency_s=latency)
+        places = [place for place in self._places.values() if not (own and place.overflow)]
+        return choose(places, priority, waited_s=waited, latency_s=latency)
 
     def _waited(self, priority: Priority) -> float:
         """Seconds that the oldest work of the class has waited, here or in a queue outside."""
@@ -217,7 +229,7 @@ class Dispatcher:
                 if waiter.done():  # cancelled or expired, and about to leave
                     del queue[waiter]
                     continue
-                choice = self._find(priority)
+                choice = self._find(priority, own=waiter in self._stay)
                 if choice is None:
                     break  # a less urgent class may still overflow, for it has waited too long by its own measure
                 del queue[waiter]
@@ -257,6 +269,20 @@ class Dispatcher:
     def running(self) -> int:
         """Slots that are out."""
         return sum(place.out for place in (*self._places.values(), *self._leaving))
+
+    def is_own_gate_shut(self) -> bool:
+        """True while a gate of our own is shut: work may soon overflow."""
+        return any(not place.verdict().open for place in self._places.values() if not place.overflow)
+
+    def overflowing(self) -> str | None:
+        """Why work of some class would overflow now; None where it would stay."""
+        for priority in ORDER:
+            latency = self._latency_s.get(priority)
+            waited = 0.0 if latency is None else self._waited(priority)
+            reason = overflow_reason(self._places.values(), waited_s=waited, latency_s=latency)
+            if reason is not None:
+                return reason
+        return None
 
     @property
     def waiting(self) -> int:

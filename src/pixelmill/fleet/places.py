@@ -82,6 +82,15 @@ def choose(
     return Choice(min(room, key=_order), AS_AUTO) if room else None
 
 
+def overflow_reason(places: Iterable[Place], *, waited_s: float = 0.0, latency_s: float | None = None) -> str | None:
+    """Why the next task would go to overflow, None where it would not."""
+    every = list(places)
+    own = [place for place in every if not place.overflow]
+    if not any(place.overflow and place.verdict().open for place in every):
+        return None
+    return _why_overflow(own, [place for place in own if place.verdict().open], waited_s, latency_s)
+
+
 def _order(place: Place) -> tuple[float, float]:
     """By the gate's rank, then the least busy; of equals the first."""
     return place.gate.rank(), place.busy()

@@ -98,10 +98,16 @@ def read_trace(path: Path, machine: str) -> Iterator[LoadSample]:
 
     Raises :class:`ConfigError` for a file that can't be read, naming the line.
     """
+    return iter(read_traces(path).get(machine, ()))
+
+
+def read_traces(path: Path) -> dict[str, list[LoadSample]]:
+    """The same for every machine of the file, by its name, in the order in which they appear."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The trace {path} can't be read: {error}.") from error
+    traces: dict[str, list[LoadSample]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -110,8 +116,8 @@ def read_trace(path: Path, machine: str) -> Iterator[LoadSample]:
             values = float(cpu), float(ram)
         except ValueError as error:
             raise ConfigError(f"Line {number} of {path} is no sample of the form MACHINE_CPU_RAM: {line!r}.") from error
-        if name == machine:
-            yield LoadSample(_percent(values[0]), _percent(values[1]), 0.0, 0.0, 0)
+        traces.setdefault(name, []).append(LoadSample(_percent(values[0]), _percent(values[1]), 0.0, 0.0, 0))
+    return traces
 
 
 def sampler_for(processes: Callable[[], Iterable[int]]) -> Sampler:

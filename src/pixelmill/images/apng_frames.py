@@ -19,13 +19,15 @@ from numpy.typing import NDArray
 from pixelmill.images import decode_png, png_header
 from pixelmill.images.formats import PNG, Data
 from pixelmill.images.header import Header, PngChunk, PngFacts, corrupt
-from pixelmill.images.image import EVERYTHING, Size
+from pixelmill.images.image import Need, Size
 
 _SHARED = frozenset({b"PLTE", b"tRNS", b"iCCP"})
 _CONTROL = struct.Struct(">IIIIIHHBB")
 _BACKGROUND, _PREVIOUS = 1, 2
 _OVER = 1
 _END = b"\0\0\0\0IEND\xaeB`\x82"
+_COLOR_TYPE = 25  # where it stands in a file
+_GRAY_TYPES = frozenset({0, 4})
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,17 @@ def _body(data: Data, chunk: PngChunk) -> bytes:
     return bytes(data[chunk.start : end])
 
 
-def frames(data: Data, whole: Script) -> Iterator[tuple[NDArray[Any], bytes | None, float]]:
-    """The canvas after each picture, the profile that its samples keep, and its milliseconds."""
+def frames(data: Data, whole: Script, *, icc: bool = False) -> Iterator[tuple[NDArray[Any], bytes | None, float]]:
+    """The canvas after each picture, the profile that its samples keep, and its milliseconds.
+
+    With ``icc`` they keep one wherever the canvas has the colors that it describes: gray that becomes RGBA goes to
+    sRGB.
+    """
+    gray = data[_COLOR_TYPE] in _GRAY_TYPES
+    need = Need(icc=icc and not (whole.alpha and gray))
     canvas: NDArray[Any] | None = None
     for number, picture in enumerate(whole.pictures):
-        part, icc = _part(data, whole, picture)
+        part, profile = _part(data, whole, picture, need)
         if canvas is None:
             shape = (whole.canvas.height, whole.canvas.width, *part.shape[2:])
             canvas = np.zeros(shape, part.dtype)
@@ -137,20 +145,20 @@ def frames(data: Data, whole: Script) -> Iterator[tuple[NDArray[Any], bytes | No
         disposal = _BACKGROUND if picture.disposal == _PREVIOUS and number == 0 else picture.disposal
         before = canvas[place].copy() if disposal == _PREVIOUS else None
         canvas[place] = _over(part, canvas[place]) if picture.over and part.shape[2:] == (4,) else part
-        yield canvas.copy(), icc, picture.duration
+        yield canvas.copy(), profile, picture.duration
         if disposal == _BACKGROUND:
             canvas[place] = 0
         elif before is not None:
             canvas[place] = before
 
 
-def _part(data: Data, whole: Script, picture: Control) -> tuple[NDArray[Any], bytes | None]:
+def _part(data: Data, whole: Script, picture: Control, need: Need) -> tuple[NDArray[Any], bytes | None]:
     """One picture, read as the PNG that it would be alone; with alpha where any frame has it."""
     head = struct.pack(">II", *picture.size) + bytes(data[24:29])
     packed = b"".join(_body(data, part)[4 if part.kind == b"fdAT" else 0 :] for part in picture.parts)
     signature = PNG.signatures[0][0][1]
     single = b"".join((signature, chunk(b"IHDR", head), whole.shared, chunk(b"IDAT", packed), _END))
-    pixels, icc = decode_png.read(single, png_header.read(single), EVERYTHING)
+    pixels, icc = decode_png.read(single, png_header.read(single), need)
     if whole.alpha and pixels.shape[2:] != (4,):
         rgb = pixels if pixels.ndim == 3 else np.dstack([pixels] * 3)
         return np.dstack((rgb, np.full(rgb.shape[:2], _full(rgb), rgb.dtype))), icc

@@ -28,15 +28,18 @@ _HUNGER = 10
 """Bytes a pixel at the peak of libavif, which calls it damage when it gets no memory."""
 
 
-def open_frames(data: Data, limits: Limits = _DEFAULT_LIMITS) -> Frames:
+def open_frames(data: Data, limits: Limits = _DEFAULT_LIMITS, need: Need = EVERYTHING) -> Frames:
     """The frames of an animation, upright, in sRGB, nothing of it decoded yet; of a still image its one frame.
+
+    Frames are whole and in color whatever ``need`` says; with ``need.icc`` they keep their profile, as in
+    :func:`decode`.
 
     Raises what :func:`decode` raises; what is wrong with a later frame is told when it is reached.
     """
     header = read_header(data, limits)
     info = header.info
     if not is_animation(info.format, info.frames):
-        return Frames(1, 1, lambda: iter((Frame(decode(data, limits=limits), 0.0),)))
+        return Frames(1, 1, lambda: iter((Frame(decode(data, need, limits), 0.0),)))
     if info.frames > MAX_FRAMES:
         raise LimitExceeded(
             f"The image has {info.frames:,} frames; at most {MAX_FRAMES:,} are read. Use a shorter animation.",
@@ -44,7 +47,7 @@ def open_frames(data: Data, limits: Limits = _DEFAULT_LIMITS) -> Frames:
             value=info.frames,
             maximum=MAX_FRAMES,
         )
-    frames = _opened(data, header, limits)
+    frames = _opened(data, header, limits, need)
     if frames.count != info.frames:
         corrupt(FORMATS[info.format].name.upper(), f"it announces {info.frames:,} frames and holds {frames.count:,}")
     return Frames(frames.count, frames.plays, lambda: _guarded(frames, header))
@@ -59,13 +62,13 @@ def decode_frame(data: Data, number: int, need: Need = EVERYTHING, limits: Limit
     header = read_header(data, limits, number)
     if not is_animation(header.info.format, header.info.frames):
         return pixels_of(data, header, need)
-    for at, frame in enumerate(open_frames(data, limits)):
+    for at, frame in enumerate(open_frames(data, limits, need)):
         if at == number:
             return frame.image
     raise NotApplicable(f"There is no frame {number:,}.", operation="frame")  # read_header has counted them
 
 
-def _opened(data: Data, header: Header, limits: Limits) -> Frames:
+def _opened(data: Data, header: Header, limits: Limits, need: Need) -> Frames:
     """The frames by the reader of their format."""
     name, turn = header.info.format, header.info.orientation
     if name == GIF.name:
@@ -81,15 +84,16 @@ def _opened(data: Data, header: Header, limits: Limits) -> Frames:
             len(png.pictures),
             png.plays,
             lambda: (
-                Frame(Image(upright(pixels, turn), icc), time) for pixels, icc, time in apng_frames.frames(data, png)
+                Frame(Image(upright(pixels, turn), icc), time)
+                for pixels, icc, time in apng_frames.frames(data, png, icc=need.icc)
             ),
         )
     if name == WEBP.name:
-        return _webp(data, header)
-    return Frames(header.info.frames, 0, lambda: _by_pillow(data, header))  # Pillow does not tell how often
+        return _webp(data, header, need)
+    return Frames(header.info.frames, 0, lambda: _by_pillow(data, header, need))  # Pillow does not tell how often
 
 
-def _webp(data: Data, header: Header) -> Frames:
+def _webp(data: Data, header: Header, need: Need) -> Frames:
     from PIL.WebPImagePlugin import WebPImageFile
 
     facts = header.facts
@@ -98,10 +102,10 @@ def _webp(data: Data, header: Header) -> Frames:
     with translated(WEBP.name), open_lazily(data, WEBP.name) as opened:
         assert isinstance(opened, WebPImageFile)
         count, plays = opened.n_frames, int(opened.info["loop"])
-    return Frames(count, plays, lambda: _by_pillow(data, header, webp_header.profile(data, facts)))
+    return Frames(count, plays, lambda: _by_pillow(data, header, need, webp_header.profile(data, facts)))
 
 
-def _by_pillow(data: Data, header: Header, profile: bytes | None = None) -> Iterator[Frame]:
+def _by_pillow(data: Data, header: Header, need: Need, profile: bytes | None = None) -> Iterator[Frame]:
     """Frames as the decoders behind Pillow compose them, one at a time."""
     info = header.info
     if info.format == AVIF.name:
@@ -112,7 +116,7 @@ def _by_pillow(data: Data, header: Header, profile: bytes | None = None) -> Iter
         for number in range(info.frames):
             picture.seek(number)
             picture.load()
-            pixels, icc = to_pixels(picture, profile or profile_of(picture))
+            pixels, icc = to_pixels(picture, profile or profile_of(picture), keep=need.icc)
             yield Frame(Image(upright(pixels, info.orientation), icc), float(picture.info.get("duration", 0)))
 
 

@@ -40,9 +40,15 @@ from pixelmill.images.samples import color_of_hex, flatten, to_uint8, to_uint16
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
+Finish: TypeAlias = Callable[[bytes], bytes]
+"""What is done to a file when it is written, such as giving it metadata; its bytes count for ``max_bytes``."""
+
 _Writer: TypeAlias = Callable[[Image, Any], bytes]
 
 _ICC_PART = 65_519  # bytes of a profile in one APP2 segment: 65,535 less length, name, number and count
+_AVIF_PEAK: Mapping[int, int] = {1: 26, 3: 36, 4: 44}
+_AVIF_PEAK_OPENCV, _AVIF_PEAK_FINE = 30, 60
+"""Bytes a pixel that writing AVIF takes at its peak, by channels; of RGB by OpenCV; with finer color than a quarter."""
 _SAMPLING = {
     "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -50,12 +56,18 @@ _SAMPLING = {
 }
 
 
-def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> bytes:
-    """The image as a file of format ``fmt`` (a name or alias).
+def encode(
+    image: Image,
+    fmt: str,
+    options: EncodeOptions | Mapping[str, Any] | None = None,
+    finish: Finish = bytes,
+) -> bytes:
+    """The image as a file of format ``fmt`` (a name or alias), as ``finish`` leaves it.
 
     Samples are rounded to 8 bits where the format has no more (all but PNG, TIFF); ``float32`` goes to 16 bits in PNG.
     Transparent pixels are laid over ``background`` in JPEG and BMP. ``image.icc`` is embedded, it belongs to the
-    pixels; in GIF, BMP and JPEG XL, which can't hold it (or whose library can't write it), they are brought to sRGB.
+    pixels; in GIF, BMP and JPEG XL, which can't hold it (or whose library can't write it), they are brought to sRGB,
+    and so is gray in WebP, whose pixels are RGB.
 
     Raises:
         UnknownOperation: no such format.
@@ -69,8 +81,7 @@ def encode(image: Image, fmt: str, options: EncodeOptions | Mapping[str, Any] | 
     _check_size(image, target)
     write = _WRITERS[target.name]
     try:
-        limit = getattr(chosen, "max_bytes", None)
-        return write(image, chosen) if limit is None else _within(limit, image, chosen, write)
+        return within_limit(chosen, lambda options: finish(write(image, options)))
     except MemoryError as error:
         raise _out_of_memory(image, target) from error
     except cv2.error as error:
@@ -92,20 +103,27 @@ def _check_size(image: Image, target: Format) -> None:
         )
 
 
-def _within(limit: int, image: Image, options: Any, write: _Writer) -> bytes:
-    """The file at the highest quality, up to the one of the options, at which it has ``limit`` bytes at most.
+def within_limit(options: Any, write: Callable[[Any], bytes]) -> bytes:
+    """What ``write`` makes of the options; where these have ``max_bytes``, at the highest quality that keeps it.
 
-    At most 9 encodes: files grow with quality, but for a few bytes, so halving the interval finds it. Raises
-    :class:`NotApplicable` where quality 1 is too large as well.
+    ``write`` gets options without that limit, at most 9 times: files grow with quality, but for a few bytes, so halving
+    the interval finds it. Raises :class:`NotApplicable` where quality 1 is too large as well.
     """
-    body = write(image, options)
+    limit = getattr(options, "max_bytes", None)
+    if limit is None:
+        return write(options)
+
+    def at(quality: int) -> bytes:
+        return write(options.model_copy(update={"quality": quality, "max_bytes": None}))
+
+    body = at(options.quality)
     if len(body) <= limit:
         return body
-    best = write(image, options.model_copy(update={"quality": 1}))
+    best = at(1)
     if len(best) > limit:
         raise NotApplicable(
-            f"The image has {len(best):,} bytes at quality 1 already; max_bytes is {limit:,}. Resize it to fewer "
-            "pixels, or allow more bytes.",
+            f"The file has {len(best):,} bytes at quality 1 already, with its metadata; max_bytes is {limit:,}. Resize "
+            "the image to fewer pixels, or allow more bytes.",
             operation="format",
             parameter="max_bytes",
             bytes=len(best),
@@ -114,7 +132,7 @@ def _within(limit: int, image: Image, options: Any, write: _Writer) -> bytes:
     fits, too_large = 1, options.quality
     while too_large - fits > 1:
         middle = (fits + too_large) // 2
-        body = write(image, options.model_copy(update={"quality": middle}))
+        body = at(middle)
         if len(body) <= limit:
             fits, best = middle, body
         else:
@@ -191,6 +209,7 @@ def _with_iccp(body: bytes, profile: bytes) -> bytes:
 
 
 def _webp(image: Image, options: WebpOptions) -> bytes:
+    image = for_webp(image)
     return _pillow_encode(
         to_uint8(image.pixels),
         "WEBP",
@@ -205,12 +224,28 @@ def _webp(image: Image, options: WebpOptions) -> bytes:
     )
 
 
+def for_webp(image: Image) -> Image:
+    """Gray with a profile in sRGB, without one: WebP has no gray, and the profile describes nothing else."""
+    return Image(in_srgb(image)) if image.channels == 1 and image.icc is not None else image
+
+
+def check_avif_memory(image: Image, options: AvifOptions) -> None:
+    """Raise :class:`MemoryError` where the encoder would get none at its peak; some end the process there."""
+    peak = _AVIF_PEAK[image.channels] if options.subsampling == "420" else _AVIF_PEAK_FINE
+    np.empty(image.size.pixels * (_AVIF_PEAK_OPENCV if _suits_opencv(image, options) else peak), np.uint8)
+
+
+def _suits_opencv(image: Image, options: AvifOptions) -> bool:
+    return image.channels == 3 and image.icc is None and options.quality < 100 and options.subsampling == "420"
+
+
 def _avif(image: Image, options: AvifOptions) -> bytes:
     """By OpenCV's libavif, which takes about half of Pillow's time for the same file, where it can hold the image.
 
     It has no profiles and no choice of subsampling, and takes quality 100 to mean 4:4:4 without loss; Pillow does not.
     """
-    if image.channels == 3 and image.icc is None and options.quality < 100 and options.subsampling == "420":
+    check_avif_memory(image, options)
+    if _suits_opencv(image, options):
         flags = [cv2.IMWRITE_AVIF_QUALITY, options.quality, cv2.IMWRITE_AVIF_SPEED, options.speed]
         return _cv2_encode(".avif", np.ascontiguousarray(to_uint8(image.pixels)), flags)
     return _pillow_encode(
@@ -229,7 +264,7 @@ def _avif(image: Image, options: AvifOptions) -> bytes:
 def _jxl(image: Image, options: JxlOptions) -> bytes:
     library = extras.to_write(JXL)
     done: bytes = library.jpegxl_encode(
-        np.ascontiguousarray(_srgb(image)),
+        np.ascontiguousarray(in_srgb(image)),
         distance=0.0 if options.lossless else options.distance or _butteraugli(options.quality),
         lossless=options.lossless,
         effort=options.effort,
@@ -261,13 +296,13 @@ def _tiff(image: Image, options: TiffOptions) -> bytes:
     return tiff_header.with_directory(body, "<", False, {**dict(tiff_header.tags_of(body)), **added})
 
 
-def _srgb(image: Image) -> NDArray[np.uint8]:
+def in_srgb(image: Image) -> NDArray[np.uint8]:
     """8-bit samples in sRGB, for formats that hold no profile."""
     return color.to_srgb(to_uint8(image.pixels), image.icc, "gray" if image.channels == 1 else "rgb")
 
 
 def _gif(image: Image, options: GifOptions) -> bytes:
-    pixels = _srgb(image)
+    pixels = in_srgb(image)
     if pixels.ndim == 2 and options.colors == 256:
         return _pillow_encode(pixels, "GIF")
     coded = indexed(pixels, options.colors, dither=options.dither)
@@ -277,7 +312,7 @@ def _gif(image: Image, options: GifOptions) -> bytes:
 
 
 def _bmp(image: Image, options: BmpOptions) -> bytes:
-    pixels = _srgb(image)
+    pixels = in_srgb(image)
     if image.has_alpha:
         pixels = flatten(pixels, color_of_hex(options.background))
     return _cv2_encode(".bmp", np.ascontiguousarray(pixels), [])

@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
-from pixelmill.images import color
 from pixelmill.images.apng_frames import chunk
-from pixelmill.images.encode import encode
-from pixelmill.images.encoders import EncodeOptions, GifOptions, options_for
+from pixelmill.images.encode import Finish, check_avif_memory, encode, for_webp, in_srgb, within_limit
+from pixelmill.images.encoders import EncodeOptions, GifOptions, PngOptions, options_for
 from pixelmill.images.formats import AVIF, PNG, WEBP, written_format
 from pixelmill.images.frames import Frame
 from pixelmill.images.gif_palette import indexed
@@ -47,22 +46,28 @@ def encode_frames(
     plays: int,
     fmt: str,
     options: EncodeOptions | Mapping[str, Any] | None = None,
+    finish: Finish = bytes,
 ) -> bytes:
     """An animation of ``count`` frames, shown ``plays`` times (0: for ever), as a file of format ``fmt``.
 
+    ``frames`` are gone through once, but with ``max_bytes`` among the options once for each quality that is tried.
+
     Depth, transparency and profiles are as :func:`encode` has them. Durations are rounded to what the format holds
     (GIF 10 ms, WebP and AVIF 1 ms; PNG fractions) so that the sum stays; ``loop`` among the options goes over
-    ``plays``. AVIF is always shown for ever: Pillow can't say otherwise.
+    ``plays``. AVIF is always shown for ever: Pillow can't say otherwise. ``finish`` is that of :func:`encode`.
 
     Raises:
-        NotApplicable: frames differ in size or kind, or are larger than the format can hold.
+        NotApplicable: frames differ in size or kind, or are larger than the format can hold; or a PNG is to have a
+            palette, of which it holds one for all frames.
         What :func:`encode` raises.
     """
     target = written_format(fmt)
     chosen = options_for(target.name, options)
     shown = getattr(chosen, "loop", None)
     try:
-        return _WRITERS[target.name](_alike(frames), count, plays if shown is None else shown, chosen)
+        write = _WRITERS[target.name]
+        shown = plays if shown is None else shown
+        return within_limit(chosen, lambda options: finish(write(_alike(frames), count, shown, options)))
     except MemoryError as error:
         raise OutOfMemory(f"There is not enough memory to write {count:,} frames as {target.name}.") from error
     except (OSError, ValueError, struct.error) as error:
@@ -142,7 +147,7 @@ def _gif(frames: Iterator[Frame], count: int, plays: int, options: Any) -> bytes
         image = frame.image
         if not parts:
             parts.append(_gif_head(image, plays))
-        pixels = _srgb(image)
+        pixels = in_srgb(image)
         place = _changed(None if image.has_alpha else last, pixels)
         coded = indexed(np.ascontiguousarray(pixels[place]), options.colors, dither=options.dither)
         coded = coded.compact(clear=image.has_alpha)  # some readers clear to a color where none is transparent
@@ -168,15 +173,19 @@ def _gif_head(image: Image, plays: int) -> bytes:
     return head + b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", min(max(0, plays - 1), _U16)) + b"\0"
 
 
-def _srgb(image: Image) -> NDArray[np.uint8]:
-    return color.to_srgb(to_uint8(image.pixels), image.icc, "gray" if image.channels == 1 else "rgb")
-
-
 # -- PNG ----------------------------------------------------------------------------------------------------------
 
 
 def _png(frames: Iterator[Frame], count: int, plays: int, options: Any) -> bytes:
     """Rectangles in place of what was there. All chunks of pixels of a frame become one."""
+    assert isinstance(options, PngOptions)
+    if options.colors is not None:
+        raise NotApplicable(
+            "An animated png holds one palette for all its frames, so colors can't be reduced frame by frame. Leave "
+            "colors out, write gif, or take one frame with frame:0.",
+            operation="format",
+            parameter="colors",
+        )
     parts: list[bytes] = []
     last: NDArray[Any] | None = None
     sequence, header = 0, b""
@@ -238,7 +247,7 @@ def _webp(frames: Iterator[Frame], count: int, plays: int, options: Any) -> byte
     parts: list[bytes] = []
     first, clock, last = None, _Clock(1, _U24), None
     for frame in frames:
-        image = frame.image
+        image = for_webp(frame.image)
         first = first or image
         rows, columns = _changed(last, image.pixels)
         place = slice(rows.start & ~1, rows.stop), slice(columns.start & ~1, columns.stop)  # offsets are even
@@ -308,6 +317,7 @@ def _avif(frames: Iterator[Frame], count: int, plays: int, options: Any) -> byte
             return 0
 
         def _show(self, image: Image) -> None:
+            check_avif_memory(image, options)
             pixels = to_uint8(image.pixels)
             if pixels.ndim == 2:  # Pillow would look through all frames for one of color
                 pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
@@ -329,7 +339,7 @@ def _avif(frames: Iterator[Frame], count: int, plays: int, options: Any) -> byte
         quality=options.quality,
         speed=options.speed,
         max_threads=1,  # the pool runs a process a core
-        subsampling="4:0:0" if reel.gray else "4:2:0",
+        subsampling="4:0:0" if reel.gray else ":".join(options.subsampling),
         icc_profile=reel.icc or b"",
         exif=b"",
         xmp=b"",

@@ -54,7 +54,7 @@ def indexed(pixels: NDArray[np.uint8], colors: int, *, dither: bool) -> Indexed:
     clear = pixels[..., 3] < 128 if pixels.shape[2:] == (4,) else None
     hides = clear is not None and bool(clear.any())
     rgb = np.ascontiguousarray(pixels[..., :3]) if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    turned = palettes.indexed(np.asarray(rgb, np.uint8), max(1, colors - hides), dither=dither)
+    turned = palettes.quantized(np.asarray(rgb, np.uint8), max(1, colors - hides), dither=dither)
     table, indices = bytes(turned.getpalette() or ()), np.array(turned)
     if clear is None or not hides:
         return Indexed(indices, table, None)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.images.palettes import indexed
+from pixelmill.images.palettes import quantized
 
 
 def packed(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -51,7 +51,7 @@ def _reduced(pixels: NDArray[np.uint8], colors: int, *, dither: bool) -> tuple[N
     if picture.mode == "RGBA":
         made = picture.quantize(colors, Pil.Quantize.FASTOCTREE)
     else:
-        made = indexed(np.asarray(picture.convert("RGB")), colors, dither=dither)
+        made = quantized(np.asarray(picture.convert("RGB")), colors, dither=dither)
     entries: Any = made.palette
     mode = entries.mode
     flat = np.frombuffer(bytes(entries.palette), np.uint8).reshape(-1, len(mode))

@@ -20,7 +20,7 @@ _ROUNDS = 10
 """Of k-means; it hardly moves afterwards."""
 
 
-def indexed(rgb: NDArray[np.uint8], count: int, *, dither: bool) -> PilImage:
+def quantized(rgb: NDArray[np.uint8], count: int, *, dither: bool) -> PilImage:
     """The picture (``H×W×3``) in Pillow's mode ``P`` with at most ``count`` colors, exactly where it has no more.
 
     ``dither`` spreads the error to the neighbors (Floyd and Steinberg 1976), else each pixel is the nearest color, as

@@ -26,6 +26,7 @@ from pixelmill.jobs.eventlog import job_event, log
 from pixelmill.jobs.intake import enqueue
 from pixelmill.jobs.messages import RunBounds, split_message_id
 from pixelmill.jobs.model import Job, NewTask, State, job_state
+from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_columns, job_from, no_job
 from pixelmill.jobs.rows import dumps, encode, table_of
 from pixelmill.jobs.schema import attempts, events, garbage, idempotency, images, jobs, queue, tasks, uploads
@@ -87,6 +88,7 @@ def cancel(
     job = replace(job, counts=counts, state=state, sealed=True, cancelled=True, ended=at, expires=expires)
     save_job(connection, job)
     log(connection, [job_event(owner, job_id, job.state, counts, at)])
+    announce(connection, [(owner, job_id, job.state, counts, at)])
     return job, held
 
 

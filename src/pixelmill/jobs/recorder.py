@@ -10,6 +10,7 @@ from sqlalchemy import Boolean, Connection, Double, Integer, RowMapping, Text, i
 
 from pixelmill.jobs.eventlog import EventRow, job_event, log
 from pixelmill.jobs.model import Counts, State, TaskEvent, job_state
+from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_from
 from pixelmill.jobs.rows import dumps, encode, table_of
 from pixelmill.jobs.schema import attempts, jobs, tasks
@@ -173,8 +174,10 @@ def record(connection: Connection, events: Sequence[TaskEvent], retention_s: flo
     connection.execute(_UPDATE, {"rows": encode(map(_task_row, changed))})
     if lost:
         connection.execute(_INSERT_LOST, {"rows": encode(_lost_row(row, attempt) for row, attempt in lost)})
+    at = max(event.at for event in events)
     job_changes, job_entries = _record_jobs(connection, changed, retention_s)
     log(connection, [*map(_event_row, changed), *job_entries])
+    announce(connection, [(one.owner, one.job, one.state, one.counts, at) for one in job_changes if one.ended])
     return Recorded([_change(entry) for entry in changed], job_changes)
 
 

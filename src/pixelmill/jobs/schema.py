@@ -217,10 +217,64 @@ idempotency = Table(
     Index("idempotency_by_age", "created"),
 )
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("job", Text),  # of this job alone; of all jobs of the owner where it is NULL
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),  # signing needs it as it is
+    Column("created", Double, nullable=False),
+    Index("webhooks_by_owner", "owner", "created", "id"),
+    Index("webhooks_by_job", "job"),
+)
+
+deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("webhook", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting, delivered, failed
+    Column("attempts", Integer, nullable=False),
+    Column("due", Double, nullable=False),  # next attempt; while one is made: when it counts as lost
+    Column("claim", Text),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("created", Double, nullable=False),
+    Column("ended", Double),
+    Index("webhook_deliveries_by_webhook", "webhook", "seq"),
+    Index(
+        "webhook_deliveries_due",
+        "due",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
 meta = Table(
     "meta",
     metadata,
     Column("owner", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
+)
+
+overflow_spend = Table(
+    "overflow_spend",
+    metadata,
+    Column("period", Text, primary_key=True),  # hour or day
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # of the hour or day, since the epoch
+    Column("target", Text, primary_key=True),  # empty: all targets together, the row that budgets are held by
+    Column("owner", Text, nullable=False),
+    Column("spent", BigInteger, nullable=False),  # billionths of the currency
+    Column("reserved", BigInteger, nullable=False),  # for calls that run, and for those of processes that died
+    Column("calls", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
 )

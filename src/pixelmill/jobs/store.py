@@ -22,6 +22,7 @@ from pixelmill.jobs.eventlog import job_event, log
 from pixelmill.jobs.intake import enqueue, insert_job, insert_tasks, remember, replayed
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.model import Counts, Job, NewTask, Page, State, Task, TaskEvent, job_state
+from pixelmill.jobs.notices import NewWebhook, add_webhook, announce
 from pixelmill.jobs.recorder import Recorded, record
 from pixelmill.jobs.records import (
     attempt_from,
@@ -73,12 +74,13 @@ class JobStore:
         *,
         uploads: Sequence[str] = (),
         idempotency: tuple[str, str] | None = None,
+        webhook: NewWebhook | None = None,
     ) -> tuple[Job, bool]:
         """Record a job with its tasks, in one transaction; True where it was made now.
 
         State, counts and ``ended`` follow from the tasks. ``uploads`` are marked as used (:class:`NotFound` if one
-        is gone). ``idempotency`` is key and fingerprint: the same again returns the job that is there, another
-        fingerprint raises :class:`IdempotencyConflict`.
+        is gone). ``webhook`` is told when the job ends. ``idempotency`` is key and fingerprint: the same again returns
+        the job that is there, another fingerprint raises :class:`IdempotencyConflict`.
         """
 
         def run(connection: Connection) -> tuple[Job, bool]:
@@ -89,6 +91,8 @@ class JobStore:
                 remember(connection, job.owner, *idempotency, job.id, job.created)
             use_uploads(connection, job.owner, uploads)
             made = self._with_counts(job, Counts(queued=len(new)))
+            if webhook is not None:
+                add_webhook(connection, webhook)
             insert_job(connection, made, next_seq=len(new), next_rank=0)
             next_rank = self._add(connection, made, new, first_seq=0, next_rank=0)
             bulk.save_job(connection, made, next_rank)
@@ -127,6 +131,8 @@ class JobStore:
             next_rank = self._add(connection, job, new, place.next_seq, place.next_rank)
             bulk.save_job(connection, job, next_rank, place.next_seq + len(new))
             log(connection, [job_event(owner, job_id, job.state, job.counts, self._now())])
+            if job.state.is_final:
+                announce(connection, [(owner, job_id, job.state, job.counts, self._now())])
             return job
 
         return await self.db.write(run)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 MAX_FONT_BYTES = 20_000_000
 _SIGNATURES = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf")
 """First bytes of TrueType, OpenType with CFF outlines, Apple's TrueType, and a collection (its first font counts)."""
-_CHECKED_AT = 16  # pixels; any size shows whether FreeType can read it
+_NO_CHARACTER = "\uffff"
+_CHECKED_AT = 16  # pixels; any size shows whether FreeType can read it, and which letters it has
 
 
 def font_of(data: bytes, shown: str) -> Font:
@@ -60,6 +61,22 @@ def _from_file(font: Font, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.truetype(io.BytesIO(font.data), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def missing_letters(text: str, font: Font | str) -> list[str]:
+    """The characters of ``text`` that the font has no glyph for, each once: FreeType draws its empty box for them.
+
+    FreeType tells of it only by what it draws: so each is compared with a code point that is no character.
+    """
+    small = opened(font, _CHECKED_AT)
+    box = _drawn(_NO_CHARACTER, small)
+    letters = dict.fromkeys(letter for letter in text if not letter.isspace())
+    return [letter for letter in letters if _drawn(letter, small) == box]
+
+
+def _drawn(letter: str, font: FreeTypeFont) -> tuple[tuple[int, int], bytes]:
+    mask, (left, top) = font.getmask2(letter)
+    return (left, top), bytes(mask)
 
 
 def _refused(shown: str, reason: str) -> InvalidParameter:

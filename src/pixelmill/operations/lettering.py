@@ -21,7 +21,7 @@ from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.operations.blending import over
 from pixelmill.operations.fit import placed
-from pixelmill.operations.fonts import opened
+from pixelmill.operations.fonts import missing_letters, opened
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import BUILT_IN_FONTS, Color, Font, FontParameter, Position
 from pixelmill.operations.pixels import channels_of_color, channels_with, full_scale, is_gray_color, with_room_for
@@ -53,7 +53,9 @@ Words = Annotated[
 
 
 class Text(Operation):
-    """Write text on the image, in the built-in font (Aileron, Latin letters) or in that of a file.
+    """Write text on the image, in the built-in font (Aileron, the letters of ASCII) or in that of a file.
+
+    Text with a letter that the font lacks, such as ä in the built-in one, is refused.
 
     The file is TrueType or OpenType, of at most 20 MB: a path on the command line and in Python, the name of a file in
     the folder PIXELMILL_FONTS in the service. Letters stand one after the other as in Latin, Greek or Cyrillic; scripts
@@ -119,7 +121,8 @@ class Text(Operation):
     def apply(self, image: Image) -> Step:
         """Render masks, and lay colors over the image through them.
 
-        Raises :class:`NotApplicable` while the font is a mere reference, and where its letters are immense.
+        Raises :class:`NotApplicable` while the font is a mere reference, where its letters are immense, and where it
+        lacks one.
         """
         if self.fonts():
             raise NotApplicable(f"text: the font {self.font!r} was not loaded.", operation="text")
@@ -138,6 +141,7 @@ class Text(Operation):
         stroke = self.outline_width if self.outline is not None else 0
         margin = round(self.margin * min(image.size))
         room = Size(max(1, image.size.width - 2 * margin), max(1, image.size.height - 2 * margin))
+        self._check_letters()
         font = opened(self.font, self.font_size)
         lines = self._lines(font, room, stroke)
         box = _box(lines, font, self._align, stroke)
@@ -157,6 +161,18 @@ class Text(Operation):
             mask = _mask(Size(width, height), lines, font, self._align, around, origin)
             result[part] = _through(mask, color, result[part])
         return image.with_pixels(result)
+
+    def _check_letters(self) -> None:
+        """Refuse what would come out as empty boxes."""
+        missing = missing_letters(self.text, self.font)
+        if missing:
+            used = "the built-in font, which has the letters of ASCII," if isinstance(self.font, str) else "the font"
+            raise NotApplicable(
+                f"text: {used} has no {' '.join(missing[:20])}. Give a font file that has: font=FILE.",
+                operation="text",
+                parameter="font",
+                missing="".join(missing[:20]),
+            )
 
     @property
     def _align(self) -> str:

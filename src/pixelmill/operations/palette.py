@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pixelmill.images.image import Image, Need, Size
-from pixelmill.images.palettes import indexed
+from pixelmill.images.palettes import quantized
 from pixelmill.images.samples import to_uint8
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.pixels import full_scale, gray_of, on_colors
@@ -46,7 +46,7 @@ class Quantize(Operation):
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             small: NDArray[Any] = to_uint8(colors)
             rgb = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB) if small.ndim == 2 else small
-            done: NDArray[Any] = np.asarray(indexed(rgb, self.colors, dither=self.dither).convert("RGB"))
+            done: NDArray[Any] = np.asarray(quantized(rgb, self.colors, dither=self.dither).convert("RGB"))
             done = np.ascontiguousarray(done[..., 0]) if colors.ndim == 2 else done
             return _at_depth(done, colors.dtype)
 

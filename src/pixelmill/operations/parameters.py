@@ -66,7 +66,7 @@ ImageParameter: TypeAlias = Annotated[
 """A reference, or pixels in their place."""
 
 BUILT_IN_FONTS = ("aileron",)
-"""Families that need no file: Pillow ships Aileron Regular (Latin letters)."""
+"""Families that need no file: Pillow ships Aileron Regular (the letters of ASCII)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,15 @@ TABLE: Mapping[str, tuple[str, str]] = {
 """Name to module and class, in the order of help and docs."""
 
 
+_STEPS: Mapping[str, str] = {
+    "frame": "frame:N, the first one, takes one frame of an animation, or one page",
+    "metadata": "metadata:strip, keep or copyright stands at the end, beside format",
+    "preset": "preset:NAME stands for the steps of a pipeline with a name; `pixelmill presets` lists all",
+    "format": "format:NAME, the last one, says how the result is written; `pixelmill formats` lists all",
+}
+"""Words of pipelines that are asked for as if they were operations."""
+
+
 @functools.cache  # bounded by the table
 def _load(name: str) -> type[Operation]:
     module, cls = TABLE[name]
@@ -90,6 +99,8 @@ def operation_named(name: str) -> type[Operation]:
     """The class of that operation; raises :class:`UnknownOperation` with the nearest names."""
     if name in TABLE:
         return _load(name)
+    if name in _STEPS:
+        raise UnknownOperation(f"{name} is a step beside the operations: {_STEPS[name]}.", operation=name, nearest=[])
     nearest = nearest_names(name)
     hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
     raise UnknownOperation(

@@ -23,7 +23,7 @@ from pixelmill.pipelines.steps import apply
 
 @dataclass(slots=True)
 class Work:
-    """One run over an animation. Iterating gives the worked frames, once; the rest is there afterwards.
+    """One run over an animation. Iterating gives the worked frames, anew each time; the rest is there afterwards.
 
     ``decode_s`` and ``apply_s`` are wall seconds of all frames.
     """
@@ -34,19 +34,20 @@ class Work:
     fonts: Mapping[str, Font] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     size: Size | None = None
+    icc: bytes | None = None
     decode_s: float = 0.0
     apply_s: float = 0.0
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames as the steps leave them; raises what decoding and :func:`apply` raise."""
-        chosen = self._settled()
+        chosen = self.chosen = self._settled()
         later = replace(chosen, steps=tuple(step for step in chosen.steps if step.action.facts().kind != "analysis"))
         for number, frame in enumerate(self._decoded(self.source)):
             start = perf_counter()
             image, data = apply(later if number else chosen, frame.image, self.images, self.fonts)
             self.apply_s += perf_counter() - start
             if not number:
-                self.size, self.data = image.size, data
+                self.size, self.icc, self.data = image.size, image.icc, data
             yield Frame(image, frame.duration)
 
     def _decoded(self, frames: Iterable[Frame]) -> Iterator[Frame]:

@@ -75,7 +75,7 @@ _DECODE_COPIES = {
 }
 """Live copies of the pixels at the peak of a decode; one more where a profile is converted or the picture is turned."""
 
-_ENCODE_COPIES = {"jpeg": 3, "png": 3, "webp": 5, "avif": 6, "jxl": 8, "tiff": 5, "gif": 5, "bmp": 4, "auto": 7}
+_ENCODE_COPIES = {"jpeg": 3, "png": 3, "webp": 5, "avif": 10, "jxl": 8, "tiff": 5, "gif": 5, "bmp": 4, "auto": 7}
 
 
 def decode_seconds(fmt: str, full: Size, got: Size, channels: int, sample_bytes: int) -> float:

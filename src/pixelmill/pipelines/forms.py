@@ -54,6 +54,10 @@ def _expanded_text(text: str, presets: Presets, within: tuple[str, ...]) -> Expa
     source, first = WHOLE_SOURCE, 0
     if steps and steps[0].name == "frame":
         source, first = _model_of_text(steps[0], SourceStep, 1), 1
+        if source == WHOLE_SOURCE:
+            raise InvalidParameter(
+                "Step 1 (character 1): which frame? frame:0 is the first.", operation="frame", parameter="frame", step=1
+            )
     output, last = _output_of_text(steps, first)
     says = frozenset(step.name for step in steps[last:])
     check_count(last - first)

@@ -74,7 +74,7 @@ def run(
     named_fonts = pipeline.font_references
     fonts = load_fonts(named_fonts, images, limits) if named_fonts else {}
     if chosen.frames > 1:
-        return _animated(chosen, info, data, Work(chosen, open_frames(data, limits), loaded, fonts))
+        return _animated(chosen, info, data, Work(chosen, open_frames(data, limits, chosen.need), loaded, fonts))
     start = perf_counter()
     if image is None:
         image = decode(data, chosen.need, limits) if frame is None else decode_frame(data, frame, chosen.need, limits)
@@ -84,14 +84,21 @@ def run(
     found = with_metadata(chosen, found, data, info.format)
     target = chosen.target
     body: bytes | None = None
+    carried = functools.partial(
+        _carried,
+        data=data,
+        chosen=chosen,
+        info=info,
+        size=image.size,
+        converted=info.has_icc and image.icc is None,
+    )
     if target is UNDECIDED:
         assert isinstance(pipeline.output.options, AutoOptions)
         name, body = encode_auto(image, pipeline.output.options)
         target = FORMATS[name]
+        body = carried(body, target)
     elif target is not None:
-        body = encode(image, target.name, pipeline.output.options)
-    if body and target and data:
-        body = _carried(body, target, data, chosen, info, image.size, converted=info.has_icc and image.icc is None)
+        body = encode(image, target.name, pipeline.output.options, functools.partial(carried, target=target))
     encoded = perf_counter()
     return Outcome(
         bytes=body,
@@ -111,9 +118,14 @@ def _animated(chosen: Plan, info: ImageInfo, data: bytes, work: Work) -> Outcome
     target = chosen.target
     assert target is not None  # what gives data only takes one frame
     start = perf_counter()
-    body = encode_frames(work, work.source.count, work.source.plays, target.name, chosen.options)
-    assert work.size is not None  # there was a frame
-    body = _carried(body, target, data, chosen, info, work.size, converted=info.has_icc)
+
+    def carried(body: bytes) -> bytes:
+        assert work.size is not None  # there was a frame
+        converted = info.has_icc and work.icc is None
+        return _carried(body, target, data, chosen, info, work.size, converted=converted)
+
+    body = encode_frames(work, work.source.count, work.source.plays, target.name, chosen.options, carried)
+    assert work.size is not None
     rest = perf_counter() - start - work.decode_s - work.apply_s
     return Outcome(
         bytes=body,
@@ -133,7 +145,7 @@ def _carried(
 ) -> bytes:
     """The result's file with the metadata of the source's that is to be kept."""
     wanted = chosen.pipeline.output.metadata
-    if wanted.policy == "strip":
+    if wanted.policy == "strip" or not data:
         return body
     return carry(body, target.name, data, info.format, wanted, size, converted=converted)
 

@@ -26,6 +26,7 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import GatePolicy
 from pixelmill.jobs.database import Database
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.storage.named import SourceStores
 from pixelmill.storage.store import ObjectStore
 
 EVENTS = "events"
@@ -89,10 +90,10 @@ def make_engine(
     return LeasedEngine(queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch)
 
 
-def make_executor(config: ServiceConfig, store: ObjectStore) -> Executor:
+def make_executor(config: ServiceConfig, store: ObjectStore, sources: SourceStores) -> Executor:
     """With RabbitMQ a hard time limit costs an attempt, for machines of a fleet are not alike."""
     fleet = config.queue_url.startswith("amqp")
-    return Executor(store, config.source_roots, retried=(TaskTimeout,) if fleet else ())
+    return Executor(store, config.source_roots, sources, retried=(TaskTimeout,) if fleet else ())
 
 
 def _azure(config: ServiceConfig, host: str) -> Transport:

@@ -8,9 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from pixelmill.engines.envelope import PREFIX as QUEUE_BODIES
+from pixelmill.engines.queue import QueueDepth
 from pixelmill.errors import NotFound, PixelmillError
 from pixelmill.jobs.release import Releases
+from pixelmill.service.objects import sweeps_here
 from pixelmill.service.parts import Parts
+from pixelmill.targets.transfer import PREFIX as TRANSFERS
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,8 @@ GAUGES_S = 2.0
 ROUND_S = 30.0
 SWEEP_S = 24 * 3600.0
 GARBAGE_BATCH = 500
+TRANSFER_S = 24 * 3600.0
+"""No call takes that long."""
 
 
 class Housekeeping:
@@ -25,6 +30,7 @@ class Housekeeping:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.depth = QueueDepth(0, 0, 0, 0.0)
         self.waiting = 0
         """Tasks that wait in the queue, at most ``GAUGES_S`` old."""
         self._wake = asyncio.Event()
@@ -44,8 +50,9 @@ class Housekeeping:
                     next_round = time.monotonic() + ROUND_S
                     await self._alone(self.clean)
                 if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + SWEEP_S
+                    next_sweep = time.monotonic() + ROUND_S  # where it fails, not a day later
                     await self._alone(self.sweep)
+                    next_sweep = time.monotonic() + SWEEP_S
             except PixelmillError as error:
                 log.warning("housekeeping failed and will be tried again: %s", error, extra={"error": error.type})
             except Exception:
@@ -60,6 +67,7 @@ class Housekeeping:
     async def measure(self) -> None:
         """Read the gauges that cost a query."""
         depth = await self._parts.queue.depth()
+        self.depth = depth
         # Of a queue elsewhere most tasks are not in it yet.
         inside = self._parts.cloud is None
         self.waiting = depth.waiting if inside else (await self._parts.upkeep.statistics()).tasks["queued"]
@@ -84,6 +92,7 @@ class Housekeeping:
         await parts.uploads.expire()
         await parts.event_log.prune()
         await parts.upkeep.prune()
+        await parts.webhooks.prune()
         while await self._collect():
             pass
 
@@ -102,8 +111,11 @@ class Housekeeping:
         A process that died between storing bytes and recording them leaves such objects, and synchronous requests
         leave the images they referred to.
         """
+        if not await sweeps_here(self._parts.store, self._parts.config):
+            log.info("another installation sweeps this store")
+            return
         oldest = time.time() - self._parts.config.upload_ttl_s
-        for prefix in ("uploads/", "images/", "results/", QUEUE_BODIES):
+        for prefix in ("incoming/", "uploads/", "images/", "results/", QUEUE_BODIES):
             batch: list[str] = []
             async for found in self._parts.store.list(prefix):
                 if found.modified < oldest:
@@ -112,6 +124,15 @@ class Housekeeping:
                     await self._sweep(prefix, batch)
                     batch = []
             await self._sweep(prefix, batch)
+
+        await self._sweep_transfers()
+
+    async def _sweep_transfers(self) -> None:
+        """Remove what calls of processes that died had sent and stored."""
+        oldest = time.time() - TRANSFER_S
+        keys = [found.key async for found in self._parts.store.list(TRANSFERS) if found.modified < oldest]
+        for start in range(0, len(keys), GARBAGE_BATCH):
+            await self._parts.store.delete(keys[start : start + GARBAGE_BATCH])
 
     async def _sweep(self, prefix: str, keys: list[str]) -> None:
         if not keys:

@@ -158,7 +158,9 @@ class Montages:
         return SheetCell(pick.name, identity)
 
     async def _thumbnail(self, key: str, name: str, pipeline: str, identity: str) -> bytes:
-        async with await self._dispatcher.acquire(Priority.INTERACTIVE, self._config.interactive_wait_s) as slot:
+        async with await self._dispatcher.acquire(
+            Priority.INTERACTIVE, self._config.interactive_wait_s, own=True
+        ) as slot:
             # Read with the slot in hand: only so many results lie in memory at once.
             source = self._store.local_path(key) or await self._store.get(key)
             request = RunRequest(

@@ -22,6 +22,7 @@ from pixelmill.operations.fonts import MAX_FONT_BYTES, font_of
 from pixelmill.operations.parameters import BUILT_IN_FONTS
 from pixelmill.pipelines.sources import read_file
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.storage.named import SourceStores, names_bucket, read_limited
 from pixelmill.storage.sources import expand_sources
 from pixelmill.storage.store import ObjectStore
 
@@ -41,6 +42,7 @@ class ImageParameters:
         uploads: Uploads,
         roots: Sequence[Path],
         limits: Limits,
+        sources: SourceStores,
         fonts: Path | None = None,
         *,
         shared: bool = False,
@@ -48,13 +50,15 @@ class ImageParameters:
         self._fonts = fonts
         self._shared = shared  # other processes may remove what we remember
         self._store, self._uploads, self._roots, self._limits = store, uploads, roots, limits
+        self._sources = sources
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def resolve(self, owner: str, pipeline: Pipeline) -> tuple[Pipeline, Mapping[str, str]]:
         """The pipeline with ``sha256:HEX`` references, and the store key of each.
 
-        Accepts ``upload:ID``, ``file://`` below a source root, and ``sha256:HEX`` that this owner has stored.
-        Raises :class:`InvalidParameter` for anything else, and what reading and probing the image raises.
+        Accepts ``upload:ID``, ``file://`` below a source root, an object of a configured store, and ``sha256:HEX`` that
+        this owner has stored. Raises :class:`InvalidParameter` for anything else, and what reading and probing the
+        image raises.
         """
         references, fonts = pipeline.images(), pipeline.font_references
         if not references and not fonts:
@@ -106,7 +110,7 @@ class ImageParameters:
             probe(data, self._limits)
             digest = hashlib.sha256(data).hexdigest()
             await self._store.put(f"images/{owner}/{digest}", data)
-        if not reference.startswith("file:"):  # a file may change; uploads and contents don't
+        if reference.startswith(("upload:", "sha256:")):  # files and objects may change; uploads and contents don't
             self._known[owner, reference] = digest
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
@@ -142,6 +146,9 @@ class ImageParameters:
             return await self._store.get(upload.key)
         if reference.startswith("file:"):
             return await asyncio.to_thread(self._read_file, reference)
+        if names_bucket(reference):
+            store, key = self._sources.of(reference)
+            return await read_limited(store, key, self._limits.check_bytes)
         raise _refused(reference)
 
     def _read_file(self, reference: str) -> bytes:
@@ -158,6 +165,6 @@ class ImageParameters:
 def _refused(reference: str) -> InvalidParameter:
     return InvalidParameter(
         f"The image {reference!r} can't be used here: upload it (PUT /v1/uploads/NAME) and refer to upload:ID, "
-        "or name a single file:// below a source root of the service.",
+        "or name a single file:// below a source root of the service, or an object of a configured store.",
         parameter="image",
     )

@@ -15,9 +15,10 @@ from pixelmill import __version__
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.events.bus import InProcessBus
 from pixelmill.fleet.dispatcher import Dispatcher
-from pixelmill.fleet.load import LoadHistory
+from pixelmill.fleet.gates import gate_named
+from pixelmill.fleet.load import LoadHistory, LoadSample
+from pixelmill.fleet.nodes import Nodes
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
@@ -25,17 +26,22 @@ from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
+from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
 from pixelmill.service.backends import make_database, make_engine, make_executor, make_queues
+from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
 from pixelmill.service.loops import Releaser
 from pixelmill.service.montage import Montages
+from pixelmill.service.objects import open_objects, open_sources
+from pixelmill.service.overflow import Overflow
 from pixelmill.service.parameters import ImageParameters
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.storage.folder import FolderStore
+from pixelmill.service.shared import Shared
+from pixelmill.service.signing import LinkSigner
 from pixelmill.targets.local import LocalPool
 
 T = TypeVar("T")
@@ -56,8 +62,9 @@ class Parts:
         self._search = ThreadPoolExecutor(1, thread_name_prefix="pixelmill-sources")
         folder = config.data
         bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
-        full = config.synchronous == "FULL"
-        self.store = FolderStore(folder / "objects", fsync=full)
+        self.store = open_objects(config)
+        self.sources = open_sources(config)
+        self.link_signer = LinkSigner(config.link_keys, folder)
         self.database = make_database(config)
         self.lock = DataLock(folder, shared=self.database.shared)
         self.cloud = make_queues(config, self.store)
@@ -65,8 +72,11 @@ class Parts:
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
         self.event_log = EventLog(self.database)
+        self.webhooks = Webhooks(self.database)
+        self.history = History()
         self.upkeep = Upkeep(self.jobs)
-        self.bus = InProcessBus()
+        self.shared = Shared(config.redis_url)
+        self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
         self.metrics.before_render(self._set_slots)
         # With SQLite we hold the folder's lock: whoever had this name before is dead. Other names are of processes
@@ -81,24 +91,55 @@ class Parts:
         workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
-        self.dispatcher = Dispatcher([self.pool], reserved=INTERACTIVE_SLOTS, max_waiting=config.max_waiting)
+        self.gate = gate_named(config.gate)
+        self.dispatcher = Dispatcher(
+            [self.pool],
+            reserved=INTERACTIVE_SLOTS,
+            max_waiting=config.max_waiting,
+            gates={self.pool.name: self.gate},
+            latency_s=config.overflow.latency_s if config.overflow.targets else None,
+        )
+        self.nodes = Nodes(
+            self.dispatcher, gate=config.joined_gate, max_reply=config.memory_bytes, taken=(socket.gethostname(),)
+        )
+        self.overflow = Overflow(
+            config.overflow,
+            self.database,
+            self.store,
+            self.dispatcher,
+            self.queue,
+            self.metrics,
+            task_timeout_s=config.timeout_s,
+        )
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
-        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge)
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge, self.history)
         self.engine = make_engine(
             config,
             self.queue,
             self.cloud,
             self.dispatcher,
-            make_executor(config, self.store),
+            make_executor(config, self.store, self.sources),
             self.recorder.emit,
             slots=workers - INTERACTIVE_SLOTS,
         )
         self.parameters = ImageParameters(
-            self.store, self.uploads, config.source_roots, config.limits, config.fonts, shared=self.database.shared
+            self.store,
+            self.uploads,
+            config.source_roots,
+            config.limits,
+            self.sources,
+            config.fonts,
+            shared=self.database.shared,
         )
-        self.results = Results(self.jobs, self.store, config.source_roots)
+        self.results = Results(self.jobs, self.store, config.source_roots, self.sources)
         self.load = LoadHistory()
+
+    def observe(self, sample: LoadSample) -> None:
+        """A sample of the load was taken: the gate may open or shut, and work go elsewhere."""
+        self.gate.observe(sample)
+        self.dispatcher.poke()
+        self.overflow.watch.look()
 
     @asynccontextmanager
     async def keep_blobs(self) -> AsyncIterator[None]:
@@ -123,8 +164,13 @@ class Parts:
         return await asyncio.get_running_loop().run_in_executor(self._search, function, sources)
 
     def _set_slots(self) -> None:
-        load = self.pool.load()
-        self.metrics.set_slots(self.pool.name, load.capacity, load.running)
+        self.metrics.set_targets(self.dispatcher.snapshot()["targets"])
+        self.metrics.set_nodes(
+            {socket.gethostname(): self.load.last()}
+            | {member.node.name: member.history.last() for member in self.nodes.members()},
+            {member.node.name: member.node.link.latency_s for member in self.nodes.members()},
+            self.nodes.lost,
+        )
 
 
 def _holder() -> str:

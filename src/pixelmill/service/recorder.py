@@ -13,15 +13,22 @@ from pixelmill.jobs.model import TaskEvent
 from pixelmill.jobs.recorder import Recorded
 from pixelmill.jobs.store import JobStore
 from pixelmill.metrics import Metrics
+from pixelmill.service.history import History
 
 
 class Recorder:
     """One per process. ``ended`` is called where tasks have ended: there is room for others."""
 
     def __init__(
-        self, store: JobStore, bus: EventBus, metrics: Metrics, ended: Callable[[], None] = lambda: None
+        self,
+        store: JobStore,
+        bus: EventBus,
+        metrics: Metrics,
+        ended: Callable[[], None] = lambda: None,
+        history: History | None = None,
     ) -> None:
         self._store, self._bus, self._metrics, self._ended = store, bus, metrics, ended
+        self._history = history or History()
 
     async def emit(self, events: Sequence[TaskEvent]) -> None:
         """Record events; returns once they are durable, raises what the store raised."""
@@ -31,6 +38,7 @@ class Recorder:
         for change in recorded.tasks:
             if change.after.is_final:
                 self._metrics.task_ended(change)
+                self._history.task_ended(change)
                 error = (change.event.error or {}).get("type", "")
                 if error.startswith("storage-"):
                     self._metrics.store_failed("task", error)

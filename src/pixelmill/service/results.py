@@ -13,6 +13,7 @@ from pixelmill.jobs.model import State, Task, result_key
 from pixelmill.jobs.store import JobStore
 from pixelmill.service.archive import ArchiveEntry, stream_zip
 from pixelmill.storage.keys import DistinctNames, safe_name
+from pixelmill.storage.named import SourceStores, names_bucket
 from pixelmill.storage.sources import look_again
 from pixelmill.storage.store import ObjectStore
 
@@ -60,8 +61,8 @@ class _Names:
 class Results:
     """Results, inputs and archives of one service."""
 
-    def __init__(self, jobs: JobStore, store: ObjectStore, roots: Sequence[Path]) -> None:
-        self._jobs, self._store, self._roots = jobs, store, roots
+    def __init__(self, jobs: JobStore, store: ObjectStore, roots: Sequence[Path], sources: SourceStores) -> None:
+        self._jobs, self._store, self._roots, self._sources = jobs, store, roots, sources
 
     def image(self, task: Task) -> AsyncIterator[bytes] | None:
         """The result image of a task that has succeeded; None where it gave data only."""
@@ -73,6 +74,9 @@ class Results:
         """The source's bytes."""
         if task.source.startswith("key:"):
             return self._store.stream(task.source.removeprefix("key:"))
+        if names_bucket(task.source):
+            store, key = self._sources.of(task.source)
+            return store.stream(key)
         return stream_file(task.source, self._roots)
 
     def archive(self, owner: str, job_id: str) -> AsyncIterator[bytes]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
+from pixelmill.storage.options import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +18,18 @@ class ServiceConfig:
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
+    ``redis_url``: what services of a fleet share; empty: this one is alone. ``webhook_allow_private``: webhooks may go
+    to private and loopback addresses.
     ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
-    another one.
+    another one. ``gate``: the rule for the own pool, ``joined_gate`` for nodes that ask for none
+    (``fleet/gates.py``). ``store``: see ``open_store``; empty is ``objects`` in ``data``. ``stores``: buckets that jobs
+    may name as sources. ``link_keys``: see ``signing.py``.
     """
 
     data: Path
     database_url: str = field(default="", repr=False)
     queue_url: str = field(default="sql:", repr=False)
-    gate: str = "auto"
     azure_connection: str = field(default="", repr=False)
     events_url: str = ""
     local_work: bool = True
@@ -44,3 +50,12 @@ class ServiceConfig:
     retention_s: float = 7 * 24 * 3600.0
     drain_s: float = 30.0
     synchronous: str = "NORMAL"
+    gate: str = "auto"
+    joined_gate: str = "threshold"
+    overflow: OverflowConfig = field(default_factory=OverflowConfig)
+    store: str = ""
+    store_options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stores: Mapping[str, StoreSpec] = field(default_factory=dict)
+    link_keys: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
+    webhook_allow_private: bool = False

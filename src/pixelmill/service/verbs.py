@@ -6,9 +6,10 @@ nothing else is decided there. This module knows no HTTP, reads no environment a
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +24,21 @@ from pixelmill.errors import (
     ShuttingDown,
     StorageError,
 )
+from pixelmill.events.webhooks import check_webhook_url, new_secret
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
+from pixelmill.jobs.notices import NewWebhook
+from pixelmill.jobs.webhooks import Delivery, Webhook
 from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service.about import load_now
+from pixelmill.service.links import Links
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.wiring import Wiring
+from pixelmill.storage.named import names_bucket
 from pixelmill.storage.sources import SourceFile, expand_sources
+from pixelmill.targets.link import Pipe
 from pixelmill.targets.target import RunRequest, RunResult
 
 HEARTBEAT_S = 15.0
@@ -77,6 +85,7 @@ class Service:
         self._parts = Parts(config)
         self._wiring = Wiring(self._parts)
         self._draining = False
+        self.links = Links(self._parts, new_id)
 
     @property
     def metrics(self) -> Any:
@@ -103,24 +112,38 @@ class Service:
 
     # -- one image now ---------------------------------------------------------------------------
 
-    async def process(self, owner: str, pipeline: Pipeline, body: bytes, name: str = "") -> RunResult:
-        """Run one image at interactive priority; raises :class:`Busy` after ``interactive_wait_s``."""
+    async def process(
+        self,
+        owner: str,
+        pipeline: Pipeline,
+        body: bytes,
+        name: str = "",
+        *,
+        images: Mapping[str, bytes] | None = None,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Run one image at interactive priority; raises :class:`Busy` after ``interactive_wait_s``.
+
+        ``images`` by reference, where they came with the request: then none is looked for here. ``timeout_s``: a
+        limit below the service's own.
+        """
         self._take_work()
         config = self.config
-        config.limits.check_bytes(len(body))
-        images: dict[str, bytes | Path] = {}
-        if pipeline.images() or pipeline.font_references:
+        for part in (body, *(images or {}).values()):
+            config.limits.check_bytes(len(part))
+        given: dict[str, bytes | Path] = dict(images or {})
+        if not given.keys() >= {*pipeline.images(), *pipeline.font_references}:
             async with self._parts.keep_blobs():
                 pipeline, keys = await self._parts.parameters.resolve(owner, pipeline)
-                images = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
+                given = {ref: await self._parts.store.get(key) for ref, key in keys.items()}
         request = RunRequest(
             id=new_id("run"),
             pipeline=pipeline.to_json(),
             source=body,
-            images=images,
+            images=given,
             source_name=name,
             limits=config.limits,
-            timeout_s=config.timeout_s,
+            timeout_s=config.timeout_s if timeout_s is None else min(timeout_s, config.timeout_s),
         )
         self.metrics.bytes_received(len(body))
         return await self._parts.interactive.run(request)
@@ -174,12 +197,14 @@ class Service:
         sealed: bool = True,
         idempotency_key: str | None = None,
         fingerprint: str = "",
+        webhook: NewWebhook | None = None,
     ) -> tuple[Job, bool]:
         """Record a job; when this returns, job and inputs survive ``kill -9``.
 
-        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, globs allowed there). The second
-        value is False where the idempotency key returned a job that was there already; ``fingerprint`` tells a
-        replay from another request under the same key (:class:`IdempotencyConflict`).
+        ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores;
+        globs allowed). The second value is False where the idempotency key returned a job that was there already;
+        ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
+        ``webhook`` (see :meth:`new_webhook`) becomes one of this job alone.
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
@@ -200,10 +225,13 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
         )
+        webhook = None if webhook is None else replace(webhook, job=job.id)
         async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
             resolved, images = await self._parts.parameters.resolve(owner, pipeline)
             job = replace(job, pipeline=resolved.to_json(), images=images)
-            job, created = await self._parts.jobs.create_job(job, tasks, uploads=uploads, idempotency=key)
+            job, created = await self._parts.jobs.create_job(
+                job, tasks, uploads=uploads, idempotency=key, webhook=webhook
+            )
         if created:
             self._parts.bus.publish(owner, job.id)
             self._parts.wake()
@@ -225,9 +253,10 @@ class Service:
         check_page(len(uploads) + len(sources))
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
-        if sources:
-            files = await self._parts.in_search(self._files, sources)
-            tasks += [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+        for buckets, group in itertools.groupby(sources, names_bucket):
+            uris = list(group)
+            tasks += await (self._of_buckets(uris) if buckets else self._of_folders(uris))
+            check_page(len(tasks))
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
             raise QueueFull(
@@ -236,6 +265,14 @@ class Service:
                 retry_after=60,
             )
         return tasks
+
+    async def _of_folders(self, sources: Sequence[str]) -> list[NewTask]:
+        files = await self._parts.in_search(self._files, sources)
+        return [NewTask(new_id("task"), file.name, file.path.as_uri(), file.size) for file in files]
+
+    async def _of_buckets(self, sources: Sequence[str]) -> list[NewTask]:
+        found = await self._parts.sources.expand(sources, max_files=MAX_PAGE, max_visited=MAX_VISITED)
+        return [NewTask(new_id("task"), one.name, one.uri, one.size) for one in found]
 
     def _files(self, sources: Sequence[str]) -> list[SourceFile]:
         return list(expand_sources(sources, self.config.source_roots, max_files=MAX_PAGE, max_visited=MAX_VISITED))
@@ -356,6 +393,36 @@ class Service:
         except NotFound:
             return True
 
+    # -- webhooks --------------------------------------------------------------------------------
+
+    def new_webhook(self, owner: str, url: str) -> NewWebhook:
+        """An endpoint with a secret of its own, not yet recorded; raises :class:`RequestError` for a wrong address."""
+        return NewWebhook(new_id("wh"), owner, check_webhook_url(url), new_secret(), time.time())
+
+    async def add_webhook(self, webhook: NewWebhook) -> None:
+        """From now on the endpoint is told when jobs of its owner end."""
+        await self._parts.webhooks.add(webhook)
+
+    async def webhooks(self, owner: str) -> Sequence[Webhook]:
+        """The owner's endpoints, without their secrets."""
+        return await self._parts.webhooks.list(owner)
+
+    async def webhook(self, owner: str, webhook_id: str) -> Webhook:
+        """One endpoint."""
+        return await self._parts.webhooks.get(owner, webhook_id)
+
+    async def remove_webhook(self, owner: str, webhook_id: str) -> None:
+        """Remove an endpoint with its deliveries."""
+        await self._parts.webhooks.remove(owner, webhook_id)
+
+    async def deliveries(self, owner: str, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """What was sent to an endpoint (:class:`Delivery`), newest first."""
+        return await self._parts.webhooks.deliveries(owner, webhook_id, limit=limit, cursor=cursor)
+
+    async def redeliver(self, owner: str, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery that has ended again."""
+        return await self._parts.webhooks.redeliver(owner, webhook_id, delivery_id)
+
     # -- tokens ----------------------------------------------------------------------------------
 
     async def authenticate(self, token: str) -> Caller:
@@ -374,8 +441,21 @@ class Service:
     # -- state of the machine --------------------------------------------------------------------
 
     async def nodes(self) -> Sequence[Mapping[str, Any]]:
-        """Each node: load now, its targets and slots, and samples of its last hour."""
-        return [self._wiring.node()]
+        """Each node of all services: load now, its targets and slots; for our own also samples of the last hour."""
+        return await self._wiring.fleet()
+
+    async def serve_node(self, pipe: Pipe, allowed: Callable[[], Awaitable[object]]) -> None:
+        """Serve the connection of a node; ``allowed`` raises when it may not stay."""
+        await self._parts.nodes.serve(pipe, allowed)
+
+    def load(self) -> Mapping[str, Any]:
+        """What the own pool does now, and whether its gate is open."""
+        parts = self._parts
+        return load_now(parts.pool, parts.dispatcher, parts.load, draining=self._draining)
+
+    def history(self, span: str) -> Mapping[str, Any]:
+        """Metrics of the last ``hour`` by second, or ``day`` by minute: columns, oldest first."""
+        return self._parts.history.table(span)
 
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all are ok."""

@@ -13,12 +13,20 @@ from typing import Any
 from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
-from pixelmill.fleet.load import LoadMonitor, PsutilSampler
+from pixelmill.events.webhooks import WebhookSender
+from pixelmill.fleet.load import LoadMonitor
+from pixelmill.fleet.samplers import sampler_for
+from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
+from pixelmill.service.reconcile import Lost, Reconcile
+from pixelmill.service.webhooks import Courier
+from pixelmill.storage.opening import close_store, sweep_store
 
 CHECK_S = 1.0
+ANSWER_S = 5.0
+"""A store or database that takes longer to answer is not ready."""
 
 
 class Wiring:
@@ -27,8 +35,10 @@ class Wiring:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.housekeeping = Housekeeping(parts)
-        self._monitor = LoadMonitor(PsutilSampler(parts.pool.processes), parts.load)
+        self._monitor = LoadMonitor(sampler_for(parts.pool.processes), parts.load, parts.observe)
         self._stack = AsyncExitStack()
+        self._reconcile = Reconcile(parts.jobs, parts.store, parts.recorder.emit)
+        self._lost = Lost()
         self._checked: dict[str, dict[str, Any]] = {}
         self._checked_until = 0.0
 
@@ -44,29 +54,39 @@ class Wiring:
         stack = self._stack
         self.parts.lock.acquire()
         stack.callback(self.parts.lock.release)
-        stack.callback(self.parts.store.close)
-        await self.parts.store.sweep()
+        stack.callback(close_store, self.parts.store)
+        await sweep_store(self.parts.store)
         await self.parts.store.check()
         await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
         recovered = [] if self.parts.database.shared else await self.parts.sql_queue.recover()
+        await self._reconcile.run(requeue=False)  # what has no result is put back below
         found = await self.parts.upkeep.reconcile(recovered)
         if found.interrupted or found.requeued:
             logs.event("recovery.requeued", interrupted=found.interrupted, requeued=found.requeued, stale=found.stale)
         await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
+        await self.parts.overflow.start()
+        stack.push_async_callback(self.parts.overflow.stop)
         if self.parts.config.local_work:
             await self.parts.engine.start()
             stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
+        await self._join_fleet()
         self._background(self._monitor.run(), "load")
+        courier = Courier(self.parts.webhooks, WebhookSender(allow_private=self.parts.config.webhook_allow_private))
+        self._background(courier.run(), "webhooks")
+        self._background(self._measure(), "history")
         self._background(Follower(self.parts.event_log, self.parts.bus).run(), "follower")
         if self.parts.releaser is not None:
             self._background(self.parts.releaser.run(), "outbox")
         if self.parts.cloud is not None:
             self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run(), "intake")
         self._background(self.housekeeping.run(), "housekeeping")
+        if self.parts.overflow.targets:
+            self._background(self.parts.overflow.watch.run(), "overflow")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
 
     async def _open_queues(self) -> None:
@@ -75,6 +95,32 @@ class Wiring:
             for queue in (self.parts.cloud.tasks, self.parts.cloud.events):
                 await queue.open()
                 self._stack.push_async_callback(queue.close)
+
+    async def _measure(self) -> None:
+        """A row of the history each second."""
+        while True:
+            await asyncio.sleep(1.0)
+            targets = self.parts.dispatcher.snapshot()["targets"]
+            depth = self.housekeeping.depth
+            self.parts.history.tick(
+                time.time(),
+                waiting=depth.waiting,
+                oldest_s=depth.oldest_s,
+                running=sum(target["running"] for target in targets),
+                overflow=frozenset(target["name"] for target in targets if target["overflow"]),
+            )
+
+    async def _join_fleet(self) -> None:
+        """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
+        shared, parts = self.parts.shared, self.parts
+        shared.start()
+        self._stack.push_async_callback(shared.stop)
+        source = shared.source(parts.recorder.emit, self._lost.set)
+        if source is not None:
+            self._stack.push_async_callback(source.close)
+            self._background(source.run(), "events")
+        self._background(self._reconcile.forever(self._lost), "reconcile")
+        self._background(shared.announce(self.nodes), "registry")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -95,12 +141,26 @@ class Wiring:
         """This machine: its load now and in the last hour, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
+            "kind": "here",
             "version": __version__,
             "cores": os.cpu_count(),
+            "extras": list(installed_extras()),
+            "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
             "history": self.parts.load.snapshot(),
         }
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """This machine, and every node that has joined, each with its slots and its gate."""
+        here = self.node()
+        targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
+        here["target"] = targets.get(self.parts.pool.name)
+        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+
+    async def fleet(self) -> list[dict[str, Any]]:
+        """Our nodes, and those of the other services; of theirs without the history."""
+        return await self.parts.shared.fleet(self.nodes())
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence."""
@@ -126,7 +186,10 @@ class Wiring:
         checks = {"store": (self.parts.store.check, "written and read"), "database": (self._check_database, "read")}
         for name, (check, done) in checks.items():
             try:
-                await check()
+                async with asyncio.timeout(ANSWER_S):
+                    await check()
+            except TimeoutError:
+                self._checked[name] = {"ok": False, "detail": f"It did not answer within {ANSWER_S:g} s."}
             except PixelmillError as error:
                 self._checked[name] = {"ok": False, "detail": str(error)}
             else:

@@ -21,6 +21,7 @@ from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
+from pixelmill.events.redis_stream import RedisEventSink
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
@@ -28,12 +29,14 @@ from pixelmill.fleet.samplers import sampler_for
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.store import JobStore
+from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
 from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
 from pixelmill.service.exporter import Exporter
+from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.storage.folder import FolderStore
+from pixelmill.storage.opening import close_store
 from pixelmill.targets.local import LocalPool
 
 PREFETCH_ELSEWHERE = 2
@@ -71,8 +74,8 @@ class Worker:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
-        store = FolderStore(config.data / "objects", fsync=config.synchronous == "FULL")
-        stack.callback(store.close)
+        store = open_objects(config)
+        stack.callback(close_store, store)
         await store.check()
         queues = make_queues(config, store)
         queue, sink = await self._queue(queues)
@@ -86,7 +89,7 @@ class Worker:
             queue,
             queues,
             dispatcher,
-            make_executor(config, store),
+            make_executor(config, store, open_sources(config)),
             sink.emit,
             slots=self.pool.load().capacity,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
@@ -122,7 +125,10 @@ class Worker:
         for queue in (queues.tasks, queues.events):
             await queue.open()
             self._stack.push_async_callback(queue.close)
-        return queues.tasks, make_sink(config, queues.events)
+        sink = make_sink(config, queues.events)
+        if isinstance(sink, RedisEventSink):
+            self._stack.push_async_callback(sink.close)
+        return queues.tasks, sink
 
     async def stop(self) -> None:
         """Drain: take nothing more, let running tasks end within ``drain_s``, give the rest back."""
@@ -132,11 +138,15 @@ class Worker:
 
 
 def make_sink(config: ServiceConfig, events: LeaseQueue) -> EventSink:
-    """Where ``events_url`` says that events go; raises :class:`ConfigError`."""
-    if config.events_url in {"", "queue:"}:
+    """Where ``events_url`` says that events go, by default Redis where there is one; raises :class:`ConfigError`."""
+    wanted = config.events_url or ("redis:" if config.redis_url else "queue:")
+    if wanted == "queue:":
         return QueueSink(events)
+    if wanted == "redis:" and config.redis_url:
+        return RedisEventSink(config.redis_url, event_to_json)
     raise ConfigError(
-        "events_url is queue: (an events queue beside the task queues). Set it with --events or PIXELMILL_EVENTS_URL.",
+        "events_url is queue: (an events queue beside the task queues) or redis: (a stream in the Redis of redis_url, "
+        "which must be set then). Set it with --events or PIXELMILL_EVENTS_URL.",
         setting="events_url",
     )
 

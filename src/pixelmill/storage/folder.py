@@ -137,6 +137,11 @@ class FolderStore:
         for start in range(0, len(keys), _BATCH):
             await _in_thread(tree.delete, self._root, keys[start : start + _BATCH])
 
+    async def copy(self, source: str, target: str) -> None:
+        """Read and written here."""
+        check_key(target)
+        await self.put(target, self.stream(source))
+
     async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str | None:  # noqa: ARG002 contract
         """None: a folder can't make links."""
         check_key(key)

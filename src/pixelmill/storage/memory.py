@@ -56,6 +56,11 @@ class MemoryStore(ObstoreStore):
         for key in keys:
             self._used -= self._sizes.pop(key, 0)
 
+    async def copy(self, source: str, target: str) -> None:
+        """As a put, so that it is counted."""
+        check_key(target)
+        await self.put(target, await self.get(source))
+
     def _make_sure_it_fits(self, key: str) -> None:
         if self._used - self._sizes.get(key, 0) + self._pending > self.capacity:
             raise StorageFull(

@@ -1,34 +1,27 @@
 """From the addresses in a request to the files that it may read, wild cards included.
 
-Only ``file://`` below the configured source roots is served for now; everything else is refused. Symbolic links are
+Only ``file://`` below the configured source roots is served here; buckets are in ``named.py``. Symbolic links are
 resolved, and what lies outside every root is refused in the same words whether it is there or not. Blocking: call it
 in a thread.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import os
-import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pixelmill.errors import InvalidURI, LimitExceeded, ObjectNotFound, SourceRefused
 from pixelmill.storage.faults import translated
-from pixelmill.storage.uris import decoded, split_raw
+from pixelmill.storage.uris import split_raw
+from pixelmill.storage.wildcards import Part, after, is_end, split_pattern, through_deep
 
 MAX_FILES = 1_000_000
 MAX_VISITED = 10_000_000
 """Folder entries looked at for one request: a wild card over a whole disk ends here."""
-
-_WILD = re.compile(r"[*?\[]").search
-_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_ESCAPE_IN_BRACKETS = re.compile(r"\[[^\]]*%").search
-_Part = Callable[[str], bool] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class _Search:
         else:
             yield self.one(base, uri)
 
-    def _understood(self, uri: str) -> tuple[Path, list[_Part]]:
+    def _understood(self, uri: str) -> tuple[Path, list[Part]]:
         """The path up to the first wild card, and the parts from there."""
         scheme, _, raw = split_raw(uri)
         if scheme != "file":
@@ -104,12 +97,8 @@ class _Search:
                 "or start the service with --source-root FOLDER.",
                 uri=uri,
             )
-        parts = raw.strip("/").split("/")
-        texts = [decoded(part, uri) for part in parts]
-        if any(text in {"", ".", ".."} or "/" in text for text in texts):
-            raise InvalidURI(f"{uri!a} can't be understood: a part of it is empty, '.', '..' or has %2F.", uri=uri)
-        wild = next((index for index, part in enumerate(parts) if _WILD(part)), len(parts))
-        return Path("/", *texts[:wild]), [_part(part, uri) for part in parts[wild:]]
+        fixed, pattern = split_pattern(raw, uri)
+        return Path("/", *fixed), pattern
 
     def _inside(self, path: Path, uri: str) -> Path:
         """``path`` with its links resolved, if that is at or below a root."""
@@ -140,9 +129,9 @@ class _Search:
             raise SourceRefused(f"{uri!a} is not a regular file.", uri=uri)
         return SourceFile(path.name, real, facts.st_size)
 
-    def _matching(self, base: Path, pattern: Sequence[_Part], uri: str) -> Iterator[SourceFile]:
+    def _matching(self, base: Path, pattern: Sequence[Part], uri: str) -> Iterator[SourceFile]:
         """Depth first, each folder once: it carries the set of places in the pattern that its entries may match."""
-        start = _through_deep(frozenset({0}), pattern)
+        start = through_deep(frozenset({0}), pattern)
         stack = [(self._entries(base, uri), "", start)]
         while stack:
             entries, prefix, places = stack[-1]
@@ -150,10 +139,10 @@ class _Search:
             if entry is None:
                 stack.pop()
                 continue
-            exact, deep = _after(entry.name, places, pattern)
-            wanted = len(pattern) in exact or len(pattern) - 1 in deep
+            exact, deep = after(entry.name, places, pattern)
+            wanted = is_end(exact, deep, pattern)
             # "**" doesn't follow links: they may lead in circles.
-            below = _through_deep(exact if entry.is_symlink() else exact | deep, pattern) - {len(pattern)}
+            below = through_deep(exact if entry.is_symlink() else exact | deep, pattern) - {len(pattern)}
             if not wanted and not below:
                 continue
             try:
@@ -187,38 +176,3 @@ class _Search:
         except OSError:
             return iter(())
         return iter(sorted(found, key=lambda entry: entry.name))
-
-
-def _part(raw: str, uri: str) -> _Part:
-    """A matcher for one part of a pattern; None for ``**``."""
-    if raw == "**":
-        return None
-    if _ESCAPE_IN_BRACKETS(raw):
-        raise InvalidURI(f"{uri!a} can't be understood: write characters in [...] as they are, not as %HH.", uri=uri)
-    literal = _ESCAPES.sub(lambda run: glob.escape(decoded(run[0], uri)), raw)
-    matches = re.compile(fnmatch.translate(literal)).match
-    names_hidden = literal.startswith(".")
-    return lambda name: bool(matches(name)) and (names_hidden or not name.startswith("."))
-
-
-def _after(name: str, places: frozenset[int], pattern: Sequence[_Part]) -> tuple[frozenset[int], frozenset[int]]:
-    """The places after an entry of that name: those it reached by its name, and those where ``**`` swallowed it."""
-    exact: set[int] = set()
-    deep: set[int] = set()
-    for place in places:
-        part = pattern[place]
-        if part is None:
-            if not name.startswith("."):
-                deep.add(place)
-        elif part(name):
-            exact.add(place + 1)
-    return frozenset(exact), frozenset(deep)
-
-
-def _through_deep(places: frozenset[int], pattern: Sequence[_Part]) -> frozenset[int]:
-    """``places`` and those reached from them by ``**`` standing for no folder; the end is none of them."""
-    reached = set(places)
-    for place, part in enumerate(pattern[:-1]):
-        if part is None and place in reached:
-            reached.add(place + 1)
-    return frozenset(reached)

@@ -17,7 +17,7 @@ from pixelmill.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """Facts of one object. ``modified`` is seconds since the epoch."""
+    """Facts of one object. ``modified`` is seconds since the epoch; of a put perhaps by this machine's clock."""
 
     key: str
     size: int
@@ -66,6 +66,10 @@ class ObjectStore(Protocol):
         """Remove objects; those that aren't there are no error."""
         ...
 
+    async def copy(self, source: str, target: str) -> None:
+        """The bytes of ``source`` under ``target`` too, in whose place they come whole; for buckets no bytes travel."""
+        ...
+
     async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str | None:
         """A link that works without credentials, or None where the store can't make one."""
         ...
@@ -80,6 +84,19 @@ class ObjectStore(Protocol):
     async def check(self) -> None:
         """Raise a :class:`StorageError` unless a small object can be written, read and deleted now."""
         ...
+
+
+async def stream_range(
+    store: ObjectStore, key: str, start: int, length: int, chunk_size: int = 4 << 20
+) -> AsyncIterator[bytes]:
+    """``length`` bytes from ``start`` in chunks, one request each; fewer where the object ends before."""
+    while length > 0:
+        chunk = await store.get_range(key, start, min(length, chunk_size))
+        if not chunk:
+            return
+        yield chunk
+        start += len(chunk)
+        length -= len(chunk)
 
 
 def check_range(start: int, length: int) -> None:

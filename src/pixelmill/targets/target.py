@@ -21,6 +21,7 @@ class RunRequest:
     ``pipeline`` is canonical JSON. ``source`` and ``images`` (by the reference that the pipeline uses) are
     bytes, or a file that a process on this machine can read. ``source_name`` is shown in errors only. Of the kind
     ``sheet`` the source is the document of a contact sheet, and ``images`` are its thumbnails, as bytes.
+    ``source_key``: where the source lies in the service's store too, for targets that can be sent a link.
     """
 
     id: str
@@ -31,6 +32,7 @@ class RunRequest:
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     kind: Literal["image", "sheet"] = "image"
+    source_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,10 +89,12 @@ def decode_request(record: dict[str, Any], bodies: Sequence[bytes]) -> RunReques
     )
 
 
-def encode_outcome(outcome: Outcome, *, retire: bool) -> list[Buffer]:
-    """The answer of a task that succeeded."""
+def encode_outcome(outcome: Outcome, *, retire: bool, worker: str = "") -> list[Buffer]:
+    """The answer of a task that succeeded; ``worker`` where it is not known to who receives it."""
     body = outcome.bytes
     record = {"outcome": outcome.to_dict(), "image": body is not None, "retire": retire}
+    if worker:
+        record["worker"] = worker
     return encode_frame(record, () if body is None else (body,))
 
 

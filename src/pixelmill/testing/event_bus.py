@@ -68,6 +68,7 @@ class EventBusConformance:
 
     async def test_publishing_without_subscribers_is_nothing(self, bus: EventBus) -> None:
         bus.publish("ann", "job")
+        await self.settle(bus)
         async with bus.subscribe("ann", "job") as news:
             assert not await news.wait(0.01), "what happened before is in the log, not in the bus"
 

@@ -86,8 +86,10 @@ class ObjectStoreConformance:
         before = time.time() - 5
         put = await store.put("folder/object", b"12345")
         head = await store.head("folder/object")
-        assert head == put == ObjectInfo("folder/object", 5, head.modified)
+        assert head == ObjectInfo("folder/object", 5, head.modified)
+        assert put == ObjectInfo("folder/object", 5, put.modified)
         assert before < head.modified < time.time() + 5
+        assert abs(put.modified - head.modified) < 5
 
     async def test_an_empty_object_is_an_object(self, store: ObjectStore) -> None:
         await store.put("empty", b"")
@@ -329,6 +331,18 @@ class ObjectStoreConformance:
         await store.delete([])
         await store.put("b", b"an object where a folder was")
         assert await keys_of(store) == ["a/2", "b"]
+
+    async def test_a_copy_takes_the_place_of_what_was_there(self, store: ObjectStore) -> None:
+        await store.put("from/object ü", b"content")
+        await store.put("to/object", b"a longer object that goes")
+        await store.copy("from/object ü", "to/object")
+        assert await store.get("to/object") == await store.get("from/object ü") == b"content"
+        assert (await store.head("to/object")).size == 7
+        with pytest.raises(ObjectNotFound):
+            await store.copy("nothing", "to/object")
+        with pytest.raises(InvalidURI):
+            await store.copy("from/object ü", "../to")
+        assert await store.get("to/object") == b"content"
 
     async def test_a_local_path_is_the_object(self, store: ObjectStore) -> None:
         await store.put("folder/object", b"content")

@@ -1,0 +1,330 @@
+"""`pixelmill run` from or to buckets: this process reads and writes the objects, pool processes do the image work.
+
+Credentials are those of the configured ``stores``, where an address lies in one of them, else the cloud's own chain:
+whoever runs the command may read and write what their credentials allow. Names, and what is done about results that are
+there already, are as with files; without --overwrite an object is put only if there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pixelmill.cli import inputs, outputs
+from pixelmill.cli.batch import Runner, Source, Work, ended_by_sigterm
+from pixelmill.cli.explain import explain
+from pixelmill.cli.inputs import EXTENSIONS, Input, Inputs
+from pixelmill.cli.outputs import Clash, Destination, Target, exists_error, extension
+from pixelmill.cli.progress import Bar, is_shown
+from pixelmill.cli.run import Printer, files_of, parse_pipeline, with_output_format
+from pixelmill.cli.settings import limits
+from pixelmill.cli.work import Report, Rules, detail, expected, failed, keep, there
+from pixelmill.config import Settings
+from pixelmill.errors import ConfigError, ObjectExists, ObjectNotFound, PixelmillError
+from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.images.formats import format_of_name
+from pixelmill.jobs.model import Priority
+from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.plan import gives_data_only
+from pixelmill.pipelines.sources import read_file
+from pixelmill.pipelines.spec import Pipeline
+from pixelmill.storage.named import SourceStores, names_bucket, read_limited
+from pixelmill.storage.opening import bucket_of
+from pixelmill.storage.options import StoreSpec
+from pixelmill.storage.store import ObjectStore
+from pixelmill.storage.uris import URI, decoded, split_raw
+from pixelmill.targets.local import LocalPool
+from pixelmill.targets.spawner import ZygoteProcess, prefork
+from pixelmill.targets.target import RunRequest
+
+LANES_MORE = 4
+"""Sources under way beyond the workers: they are being read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line says."""
+
+    pipeline: str
+    sources: Sequence[str]
+    output: str | None
+    json_lines: bool
+    explain: bool
+    clash: Clash
+    progress: bool | None
+
+
+def run_remote(wanted: Wanted, settings: Settings) -> None:
+    """Run it; raises :class:`typer.Exit` if any source failed."""
+    parse_pipeline(wanted.pipeline, settings)  # a mistake is told before anything is started
+    # Before the event loop, and before obstore starts threads.
+    zygote = None if wanted.explain else prefork()
+    printer = asyncio.run(_run(wanted, settings, zygote))
+    if printer is not None:
+        printer.finish()
+
+
+async def _run(wanted: Wanted, settings: Settings, zygote: ZygoteProcess | None) -> Printer | None:
+    buckets = _Buckets(wanted, settings)
+    found, uris = await buckets.expand(settings["max_bytes"])
+    destination, place = buckets.destination(found)
+    pipeline = with_output_format(parse_pipeline(wanted.pipeline, settings), destination)
+    check = limits(settings).check_bytes
+    if wanted.explain:
+        first = found.items[0]
+        if 0 in uris and first.error is None:
+            first = replace(first, body=await buckets.read(uris[0], check))
+        explain(pipeline, [first, *found.items[1:]], settings, as_json=wanted.json_lines)
+        return None
+    prints_data = not wanted.json_lines and destination.path is None and gives_data_only(pipeline)
+    if destination.kind == "none" and not wanted.json_lines and not prints_data:
+        raise ConfigError("Say where results go: -o s3://BUCKET/PREFIX/, -o FOLDER, or -o - for standard output.")
+    targets, told = outputs.plan(found.items, destination)
+    for sentence in told:
+        print(f"pixelmill: {sentence}", file=sys.stderr)
+    rules = Rules(
+        pipeline.output.format,
+        wanted.clash,
+        secrets.token_hex(6),
+        not wanted.json_lines,
+        wanted.json_lines or prints_data,
+    )
+    work = Work(
+        sources=[
+            Source(item.name, item.body, target, item.error) for item, target in zip(found.items, targets, strict=True)
+        ],
+        pipeline=pipeline.to_json(),
+        rules=rules,
+        images=files_of(pipeline),
+        limits=limits(settings),
+        timeout_s=settings["timeout"],
+        max_attempts=settings["max_attempts"],
+    )
+    printer = Printer(work, destination, json_lines=wanted.json_lines, prints_data=prints_data)
+
+    async def fetch(number: int) -> bytes | Path:
+        return await buckets.read(uris[number], check) if number in uris else work.sources[number].body
+
+    await _pooled(work, fetch, place, settings, printer, zygote, wanted.progress)
+    return printer
+
+
+async def _pooled(
+    work: Work,
+    fetch: Callable[[int], Awaitable[bytes | Path]],
+    place: _Place | None,
+    settings: Settings,
+    printer: Printer,
+    zygote: ZygoteProcess | None,
+    progress: bool | None,
+) -> None:
+    workers = min(settings["workers"] or os.cpu_count() or 1, len(work.sources))
+    pool = LocalPool(
+        workers=workers, memory_bytes=settings["memory"], recycle_after=settings["recycle_after"], zygote=zygote
+    )
+    dispatcher = Dispatcher([pool], reserved=0, max_waiting=2 * (workers + LANES_MORE))
+
+    async def runner(request: RunRequest) -> Outcome:
+        return (await dispatcher.run(request, Priority.BATCH)).outcome
+
+    with Bar("run", len(work.sources), shown=is_shown(progress)) as bar, ended_by_sigterm():
+        printer.bar = bar
+        batch = _RemoteBatch(work, Pipeline.parse(work.pipeline), fetch, place, runner, printer.take)
+        try:
+            await pool.start()
+            await batch.run(workers + LANES_MORE)
+        finally:
+            await pool.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The bucket of the results. ``base`` is the address of the bucket; names of targets are keys in it."""
+
+    stores: SourceStores
+    base: str
+
+    def uri(self, key: str) -> str:
+        scheme, _, bucket = self.base.partition("://")
+        return str(URI(scheme, bucket, key.removeprefix("./")))
+
+    def at(self, key: str) -> tuple[ObjectStore, str]:
+        """The store of a result, and its key there."""
+        return self.stores.of(self.uri(key))
+
+
+class _Buckets:
+    """The buckets of a command: configured stores where they cover an address, else the bucket itself."""
+
+    def __init__(self, wanted: Wanted, settings: Settings) -> None:
+        named = [text for text in (*wanted.sources, wanted.output or "") if names_bucket(text)]
+        configured = {
+            name: spec for name, spec in settings["stores"].items() if any(_covers(spec, one) for one in named)
+        }
+        others = {_base(one) for one in named if not any(_covers(spec, one) for spec in configured.values())}
+        bare = {f"bucket {base}": StoreSpec(base) for base in others}
+        self._wanted, self._stores = wanted, SourceStores({**bare, **configured})
+
+    async def expand(self, max_bytes: int) -> tuple[Inputs, Mapping[int, str]]:
+        """All inputs in the order of the arguments, and the addresses of those in buckets by number."""
+        items: list[Input] = []
+        uris: dict[int, str] = {}
+        many, left_out = len(self._wanted.sources) > 1, 0
+        for argument in self._wanted.sources:
+            if not names_bucket(argument):
+                local = inputs.expand([argument], sys.stdin.buffer, max_bytes)
+                items.extend(local.items)
+                many, left_out = many or local.many, left_out + local.left_out
+                continue
+            folder = argument.endswith("/") or argument == _base(argument)
+            pattern = f"{argument.rstrip('/')}/**" if folder else argument
+            many = many or folder or any(mark in argument for mark in "*?[")
+            try:
+                found = await self._stores.expand([pattern])
+            except PixelmillError as error:
+                items.append(Input(argument, b"", argument.rpartition("/")[2] or "source", error))
+                continue
+            objects = [one for one in found if not folder or one.name.lower().endswith(EXTENSIONS)]
+            left_out += len(found) - len(objects)
+            if not objects:
+                items.append(Input(argument, b"", "source", ObjectNotFound(f"No object matches {argument!r}.")))
+            for one in objects:
+                uris[len(items)] = one.uri
+                items.append(Input(one.uri, b"", one.name))
+        return Inputs(items, many, left_out), uris
+
+    async def read(self, uri: str, check: Callable[[int], None]) -> bytes:
+        """One object, within the limit."""
+        store, key = self._stores.of(uri)
+        return await read_limited(store, key, check)
+
+    def destination(self, found: Inputs) -> tuple[Destination, _Place | None]:
+        """Where results go; in a bucket the path of the destination is a key."""
+        text = self._wanted.output
+        if text is None or not names_bucket(text):
+            return outputs.understand(text, found), None
+        _, _, raw = split_raw(text)
+        key = decoded(raw, text)
+        place = _Place(self._stores, _base(text))
+        known = format_of_name(Path(key)) is not None
+        if found.many and known and not key.endswith("/"):
+            raise ConfigError(f"There are several sources, so -o must be a folder; {text} looks like a file.")
+        if not found.many and known and not key.endswith("/"):
+            return Destination("file", Path(key), text), place
+        if not found.many and Path(key).suffix and not key.endswith("/"):
+            raise ConfigError(
+                f"-o {text}: no format has that extension; known are {', '.join(EXTENSIONS)}. "
+                f"For a folder of that name write {text}/."
+            )
+        return Destination("folder", Path(key), text), place
+
+
+def _base(uri: str) -> str:
+    scheme, bucket, _ = split_raw(uri)
+    return f"{scheme}://{bucket}"
+
+
+def _covers(spec: StoreSpec, uri: str) -> bool:
+    """Whether a configured store holds what an address names."""
+    place = bucket_of(spec.uri)
+    scheme, bucket, raw = split_raw(uri)
+    return (scheme, bucket) == place[:2] and f"{decoded(raw, uri)}/".startswith(place[2])
+
+
+class _RemoteBatch:
+    """One pass over all sources, a bounded number under way."""
+
+    def __init__(
+        self,
+        work: Work,
+        pipeline: Pipeline,
+        fetch: Callable[[int], Awaitable[bytes | Path]],
+        place: _Place | None,
+        runner: Runner,
+        take: Callable[[Report, bytes | None], None],
+    ) -> None:
+        self._work, self._fetch, self._place, self._runner, self._take = work, fetch, place, runner, take
+        self._pipeline = pipeline
+        self._numbers = iter(range(len(work.sources)))
+
+    async def run(self, lanes: int) -> None:
+        """Run all; failures are reports."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(lanes, len(self._work.sources))):
+                group.create_task(self._lane())
+
+    async def _lane(self) -> None:
+        for number in self._numbers:
+            try:
+                report, body = await self._one(number)
+            except PixelmillError as error:
+                report, body = failed(number, error), None
+            self._take(report, body)
+
+    async def _one(self, number: int) -> tuple[Report, bytes | None]:
+        work, source = self._work, self._work.sources[number]
+        if source.error is not None:
+            raise source.error
+        before = await self._there(source.target)
+        if before is not None:
+            if work.rules.clash == "skip":
+                return Report(number, "skipped", output=before), None
+            raise exists_error(before)
+        outcome = await self._outcome(number, await self._fetch(number))
+        if self._place is None:
+            return keep(work.rules, number, source.target, outcome), outcome.bytes
+        return await self._put(self._place, number, source.target, outcome), None
+
+    async def _outcome(self, number: int, body: bytes | Path) -> Outcome:
+        work = self._work
+        if isinstance(body, Path):
+            body = await asyncio.to_thread(read_file, body, work.limits)
+        request = RunRequest(
+            str(number), work.pipeline, body, dict(work.images), limits=work.limits, timeout_s=work.timeout_s
+        )
+        for attempt in range(1, work.max_attempts + 1):
+            try:
+                return await self._runner(request)
+            except PixelmillError as error:
+                if not error.retryable or attempt == work.max_attempts:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _there(self, target: Target) -> str | None:
+        """The result that exists and must not be replaced, as far as its name is known."""
+        rules = self._work.rules
+        if self._place is None:
+            return there(rules, self._pipeline, target)
+        for key in expected(rules, self._pipeline, target):
+            store, own = self._place.at(key)
+            try:
+                await store.head(own)
+            except ObjectNotFound:
+                continue
+            return self._place.uri(key)
+        return None
+
+    async def _put(self, place: _Place, number: int, target: Target, outcome: Outcome) -> Report:
+        rules = self._work.rules
+        output = data_file = None
+        if outcome.bytes is not None and outcome.format is not None:
+            key = target.path or f"{target.stem}{extension(outcome.format, target.name)}"
+            output = await self._put_one(place, key, outcome.bytes)
+        if outcome.data and rules.data_to_files:
+            text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
+            data_file = await self._put_one(place, f"{target.stem}.json", text.encode())
+        return Report(number, "succeeded", output, data_file, detail(outcome) if rules.detailed else None)
+
+    async def _put_one(self, place: _Place, key: str, data: bytes) -> str:
+        store, own = place.at(key)
+        try:
+            await store.put(own, data, if_absent=self._work.rules.clash != "overwrite")
+        except ObjectExists as error:
+            raise exists_error(place.uri(key)) from error
+        return place.uri(key)

@@ -1,0 +1,118 @@
+"""Overflow of one service, made from its configuration: targets, ledger, and who watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pixelmill.engines.queue import LeaseQueue
+from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.overflow import PaidTarget, circuit_for, longest_s
+from pixelmill.fleet.overflow_settings import OverflowConfig, OverflowTarget
+from pixelmill.fleet.overflow_watch import OverflowWatch
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.ledger import PERIODS, UNIT, Ledger
+from pixelmill.jobs.messages import PRIORITY_NUMBERS
+from pixelmill.jobs.model import Priority
+from pixelmill.metrics import Metrics
+from pixelmill.storage.store import ObjectStore
+from pixelmill.targets.aws_lambda import LambdaTarget
+from pixelmill.targets.remote import RemoteTarget
+from pixelmill.targets.serverless import ServerlessTarget
+from pixelmill.targets.tokens import Anonymous, Bearer, Credentials, GoogleIdToken
+
+
+class Overflow:
+    """The targets of ``config``, which take slots of ``dispatcher`` between ``start`` and ``stop``."""
+
+    def __init__(
+        self,
+        config: OverflowConfig,
+        database: Database,
+        store: ObjectStore,
+        dispatcher: Dispatcher,
+        queue: LeaseQueue,
+        metrics: Metrics,
+        *,
+        task_timeout_s: float,
+    ) -> None:
+        self._dispatcher, self._queue, self._metrics = dispatcher, queue, metrics
+        # Rounded down: a budget is never passed.
+        self._ledger = Ledger(database, {period: int(amount * UNIT) for period, amount in config.budgets.items()})
+        self.targets = [
+            PaidTarget(
+                _made(target, store),
+                target.price,
+                self._ledger,
+                timeout_s=longest_s(target.timeout_s, task_timeout_s),
+                order=config.order,
+                observer=metrics,
+                circuit=circuit_for(target.name, dispatcher.poke),
+            )
+            for target in config.targets
+        ]
+        warm = {target.name: target.warm for target in config.targets}
+        self.watch = OverflowWatch(dispatcher, self._ledger, self.targets, self._ages, warm=warm)
+        metrics.before_render(self._measure)
+
+    async def start(self) -> None:
+        """Let them take work."""
+        for target in self.targets:
+            await target.start()
+            self._dispatcher.add(target, target.gate, overflow=True)
+
+    async def stop(self) -> None:
+        """Take them away, hang up, and settle what is open."""
+        for target in self.targets:
+            self._dispatcher.remove(target.name)
+        for target in self.targets:
+            await target.stop()
+
+    async def _ages(self) -> Mapping[Priority, float]:
+        """How long the head of the queue has waited, by class; urgent jobs take slots of the class ``normal``."""
+        depth = await self._queue.depth()
+        heads = depth.heads
+        if heads is None:  # this queue does not tell classes apart
+            return {Priority.NORMAL: depth.oldest_s} if depth.waiting else {}
+        ages: dict[Priority, float] = {}
+        for priority, number in PRIORITY_NUMBERS.items():
+            if number in heads:
+                slot = Priority.BATCH if priority is Priority.BATCH else Priority.NORMAL
+                ages[slot] = max(ages.get(slot, 0.0), heads[number])
+        return ages
+
+    def _measure(self) -> None:
+        for target in self.targets:
+            verdict = target.gate.verdict()
+            self._metrics.set_overflow(target.name, gate_open=verdict.open, circuit=target.circuit.state.value)
+        for period in PERIODS:
+            left = self._ledger.left(period)
+            if left is not None:
+                self._metrics.set_budget_left(period, left / UNIT)
+
+
+def _made(target: OverflowTarget, store: ObjectStore) -> RemoteTarget:
+    shared = store if target.links else None
+    if target.function:
+        return LambdaTarget(
+            target.name,
+            target.function,
+            concurrency=target.concurrency,
+            timeout_s=target.timeout_s,
+            region=target.region,
+            endpoint=target.endpoint,
+            store=shared,
+        )
+    return ServerlessTarget(
+        target.name,
+        target.url,
+        concurrency=target.concurrency,
+        timeout_s=target.timeout_s,
+        credentials=_credentials(target),
+        store=shared,
+    )
+
+
+def _credentials(target: OverflowTarget) -> Credentials:
+    if target.auth == "google":
+        return GoogleIdToken(target.audience)
+    return Bearer(target.token) if target.auth == "bearer" else Anonymous()

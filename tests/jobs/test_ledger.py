@@ -1,0 +1,139 @@
+"""The ledger: sums of a window never pass its budget, whatever happens to who spends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pixelmill.errors import TargetUnavailable
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.ledger import PERIODS, UNIT, Ledger
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self, time: float = 1_000_000 * 86_400.0) -> None:
+        self.time = time
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.sqlite'}"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """Two of them on the same data, as two processes have."""
+    async with Database(url) as one, Database(url) as other:
+        yield one, other
+
+
+async def test_a_reservation_is_made_only_while_it_fits_hour_and_day(databases: tuple[Database, Database]) -> None:
+    clock = Clock()
+    ledger = Ledger(databases[0], {"hour": 10, "day": 15}, now=clock)
+    for _ in range(2):
+        await ledger.reserve("cloud", 5)
+    with pytest.raises(TargetUnavailable, match="this hour"):
+        await ledger.reserve("cloud", 1)
+    assert "this hour" in ledger.refusal(1)
+    assert ledger.room(1, 9) == 0
+    clock.time += 3600
+    assert not ledger.refusal(5)  # known without asking: a new hour has begun
+    await ledger.reserve("other", 5)
+    with pytest.raises(TargetUnavailable, match="this day"):
+        await ledger.reserve("cloud", 1)
+    clock.time += 86_400
+    await ledger.reserve("cloud", 10)
+
+
+async def test_more_than_the_budget_is_never_reserved_even_first(databases: tuple[Database, Database]) -> None:
+    with pytest.raises(TargetUnavailable):
+        await Ledger(databases[0], {"day": 4}).reserve("cloud", 5)
+
+
+async def test_a_refusal_leaves_nothing_behind(databases: tuple[Database, Database]) -> None:
+    """The day's row is taken first: where the hour then refuses, it must be given back."""
+    ledger = Ledger(databases[0], {"hour": 5, "day": 100}, now=Clock())
+    await ledger.reserve("cloud", 5)
+    for _ in range(3):
+        with pytest.raises(TargetUnavailable):
+            await ledger.reserve("cloud", 5)
+    await ledger.refresh()
+    assert (ledger.spend("day").used, ledger.spend("hour").used, ledger.spend("day").calls) == (5, 5, 1)
+
+
+async def test_settling_frees_the_difference_in_the_window_of_the_reservation(
+    databases: tuple[Database, Database],
+) -> None:
+    clock = Clock()
+    ledger = Ledger(databases[0], {"hour": 10}, now=clock)
+    first = await ledger.reserve("cloud", 10)
+    clock.time += 3600
+    await ledger.reserve("cloud", 10)
+    await ledger.settle(first, 3, failed=True)
+    assert ledger.spend("hour").used == 10  # of the second hour
+    clock.time -= 3600
+    await ledger.refresh()
+    assert (ledger.spend("hour").spent, ledger.spend("hour").reserved) == (3, 0)
+    assert ledger.spend("hour", "cloud").failures == 1
+
+
+async def test_a_call_never_costs_more_than_was_reserved(databases: tuple[Database, Database]) -> None:
+    ledger = Ledger(databases[0], {"hour": 10})
+    await ledger.settle(await ledger.reserve("cloud", 4), 400)
+    assert ledger.spend("hour").used == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_two_processes_at_once_never_pass_the_budget(databases: tuple[Database, Database], seed: int) -> None:
+    """Hundreds of calls at once, some of which are never settled, across the end of an hour."""
+    rng, clock, budget = random.Random(seed), Clock(), 40 * UNIT
+    ledgers = [Ledger(database, {"hour": budget, "day": 2 * budget}, now=clock) for database in databases]
+    refused = 0
+
+    async def call(ledger: Ledger, number: int) -> None:
+        nonlocal refused
+        worst = rng.randrange(1, 2 * UNIT)
+        try:
+            reservation = await ledger.reserve("cloud", worst)
+        except TargetUnavailable:
+            refused += 1
+            return
+        if number == 60:
+            clock.time += 3600
+        if rng.random() < 0.7:
+            await ledger.settle(reservation, rng.randrange(worst + 1))
+
+    await asyncio.gather(*(call(ledger, number) for number in range(120) for ledger in ledgers))
+    for hours in (0, -3600):
+        clock.time += hours
+        await ledgers[0].refresh()
+        assert ledgers[0].spend("hour").used <= budget
+        assert ledgers[0].spend("day").used <= 2 * budget
+        for period in PERIODS:
+            assert ledgers[0].spend(period).used == ledgers[0].spend(period, "cloud").used
+    assert refused
+
+
+async def test_old_windows_are_forgotten_and_this_one_is_not(databases: tuple[Database, Database]) -> None:
+    clock = Clock()
+    ledger = Ledger(databases[0], {"day": 100}, now=clock)
+    await ledger.reserve("cloud", 7)
+    await ledger.prune()
+    await ledger.refresh()
+    assert ledger.spend("day").used == 7
+    clock.time += 100 * 86_400
+    await ledger.prune()
+    clock.time -= 100 * 86_400
+    await ledger.refresh()
+    assert ledger.spend("day").used == 0
