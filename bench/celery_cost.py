@@ -32,8 +32,6 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from servers import RabbitMQ
-
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.celery_worker import make_app
 from pixelmill.engines.event_queue import QueueSink
@@ -49,6 +47,7 @@ from pixelmill.storage.memory import MemoryStore
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
 from pixelmill.testing.slots import Slots
+from servers import RabbitMQ
 
 KINDS = ("prefork", "threads", "engine", "pool", "folder")
 WARM = 200
@@ -191,9 +190,8 @@ def main(arguments: Sequence[str]) -> None:
     )
     print("| | CPU ms a task | tasks/s |\n|---|---|---|")
     for kind, values in figures.items():
-        print(
-            f"| {kind} | {statistics.median(v[0] for v in values):.2f} | {statistics.median(v[1] for v in values):,.0f} |"
-        )
+        milliseconds, pace = (statistics.median(column) for column in zip(*values, strict=True))
+        print(f"| {kind} | {milliseconds:.2f} | {pace:,.0f} |")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Protocol
 
 from pixelmill.engines.queue import Lease, LeaseQueue, Message
 from pixelmill.engines.reporter import Emit
 from pixelmill.errors import JobError, PixelmillError
 from pixelmill.jobs.model import TaskEvent
+from pixelmill.jobs.taskevents import event_to_json
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ def pack(events: Sequence[TaskEvent]) -> list[str]:
     bodies: list[list[str]] = []
     size = 0
     for event in events:
-        text = json.dumps(
-            {name: value for name, value in asdict(event).items() if value is not None}, separators=(",", ":")
-        )
+        text = event_to_json(event).decode()
         if not bodies or size + len(text) > BATCH_BYTES:
             bodies.append([])
             size = 0
