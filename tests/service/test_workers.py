@@ -15,11 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
+from redis import Redis as RedisClient
 
 from pixelmill.jobs.model import Counts, Job, State
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Service, ServiceConfig
-from servers import Azurite, Moto
+from servers import Azurite, Moto, Redis
 
 pytestmark = pytest.mark.anyio
 BOUND_S = 150.0
@@ -59,7 +60,7 @@ class Hub:
             process.wait(10)
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs"])
+@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs", "sqs, events through redis"])
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     settings: dict[str, Any] = {}
     prefix = f"t{secrets.token_hex(4)}"
@@ -68,7 +69,7 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     if request.param == "azure":
         azurite: Azurite = request.getfixturevalue("azurite_server")
         settings |= {"queue_url": f"azure:{prefix}", "azure_connection": azurite.connection_string}
-    if request.param == "sqs":
+    if request.param.startswith("sqs"):
         moto: Moto = request.getfixturevalue("moto_server")
         for name, value in {
             "AWS_ENDPOINT_URL_SQS": moto.url,
@@ -79,6 +80,12 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         }.items():
             monkeypatch.setenv(name, value)
         settings["queue_url"] = f"sqs:{prefix}"
+    if request.param.endswith("redis"):
+        server: Redis = request.getfixturevalue("redis_server")
+        number = 7  # a database of its own: the stream has one name
+        with RedisClient.from_url(f"{server.url[:-1]}{number}") as client:
+            client.flushdb()
+        settings["redis_url"] = f"{server.url[:-1]}{number}"
     hub = Hub(tmp_path / "data", **settings)
     await hub.service.start()
     try:
