@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis as RedisClient
 from worker_hub import BOUND_S, Hub, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.jobs.model import Counts, State
-from servers import Azurite, Moto
+from servers import Azurite, Moto, Redis
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs", "rabbitmq"])
+@pytest.fixture(
+    params=["sqlite", "postgresql", "azure", "sqs", "sqs, events through redis", "rabbitmq", "rabbitmq, redis"]
+)
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     settings: dict[str, Any] = {}
     prefix = f"t{secrets.token_hex(4)}"
@@ -30,7 +33,7 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     if request.param == "azure":
         azurite: Azurite = request.getfixturevalue("azurite_server")
         settings |= {"queue_url": f"azure:{prefix}", "azure_connection": azurite.connection_string}
-    if request.param == "sqs":
+    if request.param.startswith("sqs"):
         moto: Moto = request.getfixturevalue("moto_server")
         for name, value in {
             "AWS_ENDPOINT_URL_SQS": moto.url,
@@ -41,8 +44,14 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         }.items():
             monkeypatch.setenv(name, value)
         settings["queue_url"] = f"sqs:{prefix}"
-    if request.param == "rabbitmq":
+    if request.param.startswith("rabbitmq"):
         settings["queue_url"] = request.getfixturevalue("rabbitmq_url")
+    if request.param.endswith("redis"):
+        server: Redis = request.getfixturevalue("redis_server")
+        number = 7  # a database of its own: the stream has one name
+        with RedisClient.from_url(f"{server.url[:-1]}{number}") as client:
+            client.flushdb()
+        settings["redis_url"] = f"{server.url[:-1]}{number}"
     hub = Hub(tmp_path / "data", **settings)
     await hub.service.start()
     try:
