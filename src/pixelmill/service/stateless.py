@@ -11,6 +11,7 @@ import hmac
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pixelmill import __version__, logs
@@ -73,22 +74,42 @@ class Stateless:
         """Refuse new work from now on."""
         self._draining = True
 
-    async def process(self, owner: str, pipeline: Pipeline, body: bytes, name: str = "") -> RunResult:
-        """Run one image; raises :class:`Busy` where no slot comes free in time."""
+    async def process(
+        self,
+        owner: str,
+        pipeline: Pipeline,
+        body: bytes,
+        name: str = "",
+        *,
+        images: Mapping[str, bytes] | None = None,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Run one image; raises :class:`Busy` where no slot comes free in time.
+
+        ``images`` by reference must come with the request. ``timeout_s``: a limit below the node's own.
+        """
         del owner
         if self._draining:
             raise ShuttingDown("This node is shutting down. Send the request again in a moment.", retry_after=5)
-        if pipeline.images():
-            raise RequestError("This node keeps no uploads, so the pipeline can't refer to any. Ask a service instead.")
-        self.config.limits.check_bytes(len(body))
+        given: dict[str, bytes | Path] = dict(images or {})
+        missing = [ref for ref in (*pipeline.images(), *pipeline.font_references) if ref not in given]
+        if missing:
+            raise RequestError(
+                f"This node keeps no uploads: {missing[0][:120]!r} must come with the request, in the form field "
+                "image:REFERENCE. Or ask a service instead."
+            )
+        for part in (body, *(images or {}).values()):
+            self.config.limits.check_bytes(len(part))
         self.metrics.bytes_received(len(body))
+        limit_s = self.config.timeout_s
         request = RunRequest(
             id=new_id("run"),
             pipeline=pipeline.to_json(),
             source=body,
+            images=given,
             source_name=name,
             limits=self.config.limits,
-            timeout_s=self.config.timeout_s,
+            timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
         )
         return await self._interactive.run(request)
 
