@@ -23,7 +23,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(
-    params=["sqlite", "postgresql", "azure", "sqs", "sqs, events through redis", "rabbitmq", "rabbitmq, redis"]
+    params=[
+        "sqlite",
+        "postgresql",
+        "sqs, events through redis",
+        "rabbitmq",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("azure", "sqs", "rabbitmq, redis")),
+    ]
 )
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     settings: dict[str, Any] = {}
