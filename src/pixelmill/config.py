@@ -341,7 +341,8 @@ TABLE: tuple[Setting, ...] = (
         "events_url",
         "text",
         "",
-        "Where workers without a database send events: `redis:` (the default with `redis_url`), or `queue:`, beside the tasks.",
+        "Where workers without a database send events: `redis:` (the default with `redis_url`), or `queue:`, beside "
+        "the tasks.",
         "--events",
     ),
     Setting("local_work", "boolean", True, "Run queued tasks in the service too; false leaves them to workers."),

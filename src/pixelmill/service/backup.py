@@ -95,17 +95,7 @@ async def write_backup(config: ServiceConfig, target: Path, *, objects: bool) ->
 
     Raises :class:`ConfigError` where there is nothing to back up or ``target`` exists, and the storage errors.
     """
-    state = sqlite_file(config)
-    if state is None or not state.is_file():
-        raise ConfigError(f"There is no state to back up in {state or config.data}. Name the folder with --data.")
-    store = open_objects(config) if objects else None
-    if store is not None and not isinstance(store, FolderStore):
-        raise ConfigError(
-            "--objects copies a folder of objects, and `store` is none. Use the bucket's own versioning or "
-            "replication for it; see docs/operating.md."
-        )
-    if target.exists():
-        raise ConfigError(f"{target} exists, and a backup replaces nothing. Give another name.")
+    state, store = _checked(config, target, objects)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     snapshot = part.with_suffix(".sqlite")
     try:
@@ -122,6 +112,22 @@ async def write_backup(config: ServiceConfig, target: Path, *, objects: bool) ->
         part.unlink(missing_ok=True)
         snapshot.unlink(missing_ok=True)
     return manifest
+
+
+def _checked(config: ServiceConfig, target: Path, objects: bool) -> tuple[Path, FolderStore | None]:
+    """The database's file, and the folder of objects where they are wanted."""
+    state = sqlite_file(config)
+    if state is None or not state.is_file():
+        raise ConfigError(f"There is no state to back up in {state or config.data}. Name the folder with --data.")
+    store = open_objects(config) if objects else None
+    if store is not None and not isinstance(store, FolderStore):
+        raise ConfigError(
+            "--objects copies a folder of objects, and `store` is none. Use the bucket's own versioning or "
+            "replication for it; see docs/operating.md."
+        )
+    if target.exists():
+        raise ConfigError(f"{target} exists, and a backup replaces nothing. Give another name.")
+    return state, store
 
 
 async def _fill(
@@ -163,8 +169,8 @@ def _add(tar: tarfile.TarFile, name: str, path: Path) -> str:
     """Add a file as it is when it is opened; its sha256."""
     with path.open("rb") as file:
         reader = Hashing(file)
-        tar.addfile(_member(name, os.fstat(file.fileno()).st_size), reader)  # type: ignore[arg-type]
-        tar.members.clear()  # else it keeps a record of each of a million
+        tar.addfile(_member(name, os.fstat(file.fileno()).st_size), reader)
+        tar.members.clear()  # type: ignore[attr-defined]  # else it keeps a record of each of a million
         return reader.digest.hexdigest()
 
 
@@ -195,11 +201,13 @@ def copy_database(source: Path, target: Path) -> tuple[dict[str, int], str]:
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True, timeout=BUSY_S)) as live:
-            with closing(sqlite3.connect(target)) as copy:
-                live.backup(copy, pages=-1)
-                copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
-                return _look(copy, source)
+        with (
+            closing(sqlite3.connect(f"file:{quote(str(source))}?mode=rw", uri=True, timeout=BUSY_S)) as live,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            live.backup(copy, pages=-1)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+            return _look(copy, source)
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
         kind = {"SQLITE_FULL": StorageFull, "SQLITE_BUSY": StorageUnavailable}.get(name, StorageError)
