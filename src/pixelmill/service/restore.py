@@ -13,6 +13,7 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -58,8 +59,10 @@ async def restore_backup(config: ServiceConfig, source: Path, *, force: bool) ->
     try:
         _make_room(config, target, force, objects=manifest.objects is not None)
         await _place(config, source, target)
-    except OSError as error:
-        raise file_error(error, config.data) from error
+    except (tarfile.TarError, OSError) as error:
+        if isinstance(error, OSError):
+            raise file_error(error, config.data) from error
+        raise StorageError(f"{source} was changed while it was restored. Restore again, with --force.") from error
     finally:
         lock.release()
     return manifest
@@ -67,6 +70,21 @@ async def restore_backup(config: ServiceConfig, source: Path, *, force: bool) ->
 
 def check_backup(source: Path) -> Manifest:
     """Read the whole file and compare it with its manifest; raises :class:`ConfigError` unless they agree."""
+    with _reading(source):
+        return _checked(source)
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError) as error:
+        raise _wrong(source, f"it can't be read ({error})") from error
+    except OSError as error:
+        raise file_error(error, source) from error
+
+
+def _checked(source: Path) -> Manifest:
     files: dict[str, str] = {}
     manifest: Manifest | None = None
     total, count, size = hashlib.sha256(), 0, 0
@@ -104,19 +122,14 @@ def _digest(data: IO[bytes]) -> str:
 
 
 def _members(source: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Name, length and bytes of each regular file; raises :class:`ConfigError` for all else."""
-    try:
-        with tarfile.open(source, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                data = tar.extractfile(member) if member.isreg() else None
-                if data is None:
-                    raise _wrong(source, f"{member.name!r} is no file")
-                yield member.name, member.size, data
-                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps a record of each of a million
-    except tarfile.TarError as error:
-        raise _wrong(source, f"it can't be read ({error})") from error
-    except OSError as error:
-        raise file_error(error, source) from error
+    """Name, length and bytes of each file; raises :class:`ConfigError` for members that are none, and tar's errors."""
+    with tarfile.open(source, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            data = tar.extractfile(member) if member.isreg() else None
+            if data is None:
+                raise _wrong(source, f"{member.name!r} is no file")
+            yield member.name, member.size, data
+            tar.members.clear()  # type: ignore[attr-defined]  # else it keeps a record of each of a million
 
 
 def _wrong(source: Path, why: str) -> ConfigError:
