@@ -50,8 +50,9 @@ def test_a_message_of_an_older_version_is_read() -> None:
     assert TaskMessage.from_json(json.dumps(record)) == message
 
 
+@pytest.mark.parametrize("by", ["start", "reconcile"])
 def test_a_message_of_a_newer_version_waits_on_the_dead_letter_list_for_a_program_that_reads_it(
-    service_process: Start, pictures: list[bytes], tmp_path: Path
+    service_process: Start, pictures: list[bytes], tmp_path: Path, by: str
 ) -> None:
     data = tmp_path / "data"
     service = service_process("--set", "local_work=false", data=data)
@@ -69,6 +70,8 @@ def test_a_message_of_a_newer_version_waits_on_the_dead_letter_list_for_a_progra
     finally:
         worker.terminate()
         worker.wait(40)
+    if by == "reconcile":
+        assert "1 queued again" in run("reconcile", "--data", data).stdout
     again = service_process(data=data)  # the version that wrote it: here, any that makes a message anew
     wait_until(lambda: httpx.get(f"{again.url}/v1/jobs/{job}").json()["state"] == "succeeded", "the job ends")
     assert [task["state"] for task in all_tasks(again.url, job)] == ["succeeded"] * 2
