@@ -17,19 +17,9 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
 
 
-class Pairs(dict[str, object]):
-    """Values of names that come again are kept, as systemd keeps them."""
-
-    def __setitem__(self, name: str, value: object) -> None:
-        if isinstance(value, list) and isinstance(self.get(name), list):
-            value = [*self[name], *value]  # type: ignore[misc]
-        super().__setitem__(name, value)
-
-
 def read(path: Path) -> configparser.RawConfigParser:
-    parser = configparser.RawConfigParser(
-        dict_type=Pairs, strict=False, delimiters=("=",), comment_prefixes=("#", ";"), interpolation=None
-    )
+    """Of names that come again, which systemd collects, the last one counts here."""
+    parser = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#", ";"))
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(path.read_text(encoding="ascii"))
     return parser
