@@ -31,9 +31,9 @@ def typed(page: Path) -> Iterator[list[str]]:
     calls += re.findall(r"`(pixelmill [a-z][^`]*)`", re.sub(r"\s+", " ", BLOCK.sub("", page.read_text())))
     for call in calls:
         words = shlex.split(call, comments=True)
-        names = [index for index, word in enumerate(words) if Path(word).name == "pixelmill"]
-        if names and words[0] in {"pixelmill", "runuser"}:
-            yield words[names[-1] + 1 :]  # runuser names a user of that name before
+        words = words[words.index("--") + 1 :] if words[:1] == ["runuser"] else words
+        if words and words[0].rpartition("/bin/")[2] == "pixelmill":
+            yield words[1:]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
