@@ -56,6 +56,8 @@ COMMANDS: tuple[Row, ...] = (
         "reconcile",
         "Rebuild the state of jobs from the queue and the stored results.",
     ),
+    Row("backup", "pixelmill.cli.backup", "backup", "Write the state of a service to one file, while it runs."),
+    Row("restore", "pixelmill.cli.backup", "restore", "Make a backup the state of an empty data folder."),
     Row(
         "doctor",
         "pixelmill.cli.doctor",

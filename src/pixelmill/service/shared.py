@@ -36,6 +36,8 @@ class Shared:
         self.bus: EventBus = self._redis_bus or InProcessBus()
         self.registry: NodeRegistry = RedisRegistry(url) if url else InProcessRegistry()
         self._well = True
+        self._announced: str | None = None
+        """What the last announcement failed of; empty where it did not; None before the first."""
 
     def start(self) -> None:
         """Begin to hear others; Redis need not be there yet."""
@@ -56,13 +58,22 @@ class Shared:
         """Task events of workers without a database; None where there is no Redis."""
         return RedisEventSource(self._url, event_from_json, record, on_lost=on_lost) if self._url else None
 
+    def state(self) -> dict[str, Any] | None:
+        """How Redis is, as of the last announcement: ``ok`` and a sentence. None where none is configured."""
+        if not self._url:
+            return None
+        failed = self._announced
+        said = "It was not asked yet." if failed is None else failed or "It can be written."
+        return {"ok": failed == "", "detail": said}
+
     async def announce(self, nodes: Callable[[], Sequence[dict[str, Any]]]) -> None:
         """Write our nodes each second, until cancelled."""
         while True:
             try:
                 await self.registry.write(self.replica, [_short(node) for node in nodes()])
-                self._well = True
+                self._well, self._announced = True, ""
             except PixelmillError as error:
+                self._announced = str(error)
                 self._complain(error)
             await asyncio.sleep(ANNOUNCE_S)
 

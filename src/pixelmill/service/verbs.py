@@ -458,8 +458,9 @@ class Service:
         return self._parts.history.table(span)
 
     async def ready(self) -> Mapping[str, Any]:
-        """Checks by name with ``ok`` and a sentence; ``ready`` is True where all are ok."""
+        """Checks by name with ``ok`` and a sentence; ``ready`` is True where all that are needed are ok."""
         checks = await self._wiring.checks()
         if self._draining:
             checks["draining"] = {"ok": False, "detail": "The service is shutting down."}
-        return {"ready": all(check["ok"] for check in checks.values()), "checks": checks}
+        ready = all(check["ok"] or not check.get("needed", True) for check in checks.values())
+        return {"ready": ready, "checks": checks}

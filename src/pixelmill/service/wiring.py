@@ -163,7 +163,12 @@ class Wiring:
         return await self.parts.shared.fleet(self.nodes())
 
     async def checks(self) -> dict[str, dict[str, Any]]:
-        """What must be true to do work, each with a sentence."""
+        """What must be true to do work, each with a sentence.
+
+        What has ``needed`` False is told, and the service stays ready: a full queue refuses new jobs, and Redis carries
+        news, but a load balancer that took the service away would also take state, results and synchronous work away,
+        and from all replicas at once.
+        """
         pool = self.parts.pool.load()
         checks: dict[str, dict[str, Any]] = {
             "pool": {
@@ -173,8 +178,15 @@ class Wiring:
         }
         checks |= await self._checks_of_disks()
         waiting = self.parts.dispatcher.waiting
-        room = waiting < self.parts.config.max_waiting
-        checks["saturation"] = {"ok": room, "detail": f"{waiting:,} requests wait for a slot."}
+        bound = self.parts.config.max_waiting
+        checks["saturation"] = {
+            "ok": waiting < bound,
+            "detail": f"{waiting:,} requests wait for a slot; {bound:,} may.",
+        }
+        queued, bound = self.housekeeping.waiting, self.parts.config.max_queued
+        checks["queue"] = {"ok": queued < bound, "needed": False, "detail": f"{queued:,} tasks wait; {bound:,} may."}
+        if (redis := self.parts.shared.state()) is not None:
+            checks["redis"] = redis | {"needed": False}
         return checks
 
     async def _checks_of_disks(self) -> dict[str, dict[str, Any]]:
