@@ -1,4 +1,4 @@
-"""A private PostgreSQL for benchmarks: durable (`fsync=on`), on a free loopback port, gone afterwards."""
+"""A private PostgreSQL for benchmarks: durable (`fsync=on`) unless asked otherwise, on a free loopback port, gone afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ START_S = 60.0
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
     "shared_buffers": "128MB",
@@ -38,7 +37,7 @@ def _programs() -> Path:
 
 
 @contextmanager
-def private_postgres() -> Iterator[tuple[str, str]]:
+def private_postgres(fsync: str = "on") -> Iterator[tuple[str, str]]:
     """The address of an empty database for SQLAlchemy, and the server's version."""
     programs, port = _programs(), free_port()
     # PostgreSQL refuses to run as root.
@@ -54,7 +53,7 @@ def private_postgres() -> Iterator[tuple[str, str]]:
         subprocess.run(
             [str(programs / "initdb"), "-D", str(data), *options], check=True, capture_output=True, cwd="/", **who
         )
-        flags = [f"--{key}={value}" for key, value in {**SETTINGS, "port": port}.items()]
+        flags = [f"--{key}={value}" for key, value in {**SETTINGS, "fsync": fsync, "port": port}.items()]
         with (folder / "server.log").open("wb") as log:
             server = subprocess.Popen(
                 [str(programs / "postgres"), "-D", str(data), *flags], stdout=log, stderr=log, cwd="/", **who
