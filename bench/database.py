@@ -1,4 +1,4 @@
-"""A private PostgreSQL for benchmarks: durable (`fsync=on`) unless asked otherwise, on a free loopback port, gone afterwards."""
+"""A private PostgreSQL for benchmarks, on a free loopback port: durable (`fsync=on`) unless asked otherwise."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@
         [--database-url postgresql://USER@HOST/EMPTY_DATABASE | --postgresql on|off]
 
 Prints tasks a second from the first submit to the last record, and CPU milliseconds a task of this whole process (not
-of PostgreSQL's). `--postgresql` starts a private server with that `fsync`. One job a round, submitted in one call. Batching is the engine's own: receives of 1 + PREFETCH
-messages, events and settled leases in groups of up to BATCH (see below), each group one transaction.
+of PostgreSQL's). `--postgresql` starts a private server with that `fsync`. One job a round, submitted in one call.
+Batching is the engine's own: receives of 1 + PREFETCH messages, events and settled leases in groups of up to BATCH (see
+below), each group one transaction.
 """
 
 from __future__ import annotations

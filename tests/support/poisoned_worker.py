@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 import pixelmill.service.worker as room
 from pixelmill.cli import main
 from pixelmill.targets.local import LocalPool
