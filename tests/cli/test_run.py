@@ -235,6 +235,7 @@ def test_an_interrupt_of_the_group_leaves_no_process_and_no_half_file(
     _, errors = process.communicate(timeout=30)
     assert process.returncode == code, errors
     assert b"Traceback" not in errors
+    assert b"the same command with --skip-existing goes on" in errors
     _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
     names = files(tmp_path / "out")

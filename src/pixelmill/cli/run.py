@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from pixelmill.cli.state import Globals
+from pixelmill.cli.state import Globals, Stopped
 from pixelmill.errors import ConfigError, PipelineError
 
 if TYPE_CHECKING:
@@ -242,7 +242,11 @@ def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: boo
     zygote = prefork((ENTRY.partition(":")[0],))
     with Bar("run", len(work.sources), shown=is_shown(progress)) as bar:
         printer.bar = bar
-        asyncio.run(_pooled(work, settings, printer, zygote))
+        try:
+            asyncio.run(_pooled(work, settings, printer, zygote))
+        except (KeyboardInterrupt, Stopped):
+            printer.stopped()
+            raise
 
 
 async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: ZygoteProcess) -> None:
@@ -314,6 +318,11 @@ class Printer:
             print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
         else:
             print(json.dumps({"source": name, "data": data}, ensure_ascii=False), flush=True)
+
+    def stopped(self) -> None:
+        """Say how far it came, and how to go on."""
+        how = "; the same command with --skip-existing goes on" if self._destination.kind == "folder" else ""
+        print(f"pixelmill: stopped after {self._tally.done:,} of {len(self._names):,} sources{how}", file=sys.stderr)
 
     def finish(self) -> None:
         """Print the summary, and what failed; raises :class:`typer.Exit` if anything did."""
