@@ -15,5 +15,5 @@ class PoisonedPool(LocalPool):
 
 
 if __name__ == "__main__":
-    room.LocalPool = PoisonedPool  # type: ignore[misc]
+    room.LocalPool = PoisonedPool  # type: ignore[attr-defined]
     main()

@@ -91,7 +91,7 @@ tasks = Table(
         sqlite_where=text("released"),
         postgresql_where=text("released"),
     ),
-    Index("tasks_dead", "owner", "ended", "id", sqlite_where=text("dead"), postgresql_where=text("dead")),
+    Index("tasks_dead", "owner", "ended", "id", sqlite_where=text("dead = 1"), postgresql_where=text("dead")),
 )
 
 attempts = Table(

@@ -8,7 +8,6 @@ from alembic import op
 revision = "0005"
 down_revision = "0004"
 
-_DEAD = sa.text("dead")
 _SPENT = ("worker-crashed", "node-lost", "storage-unavailable", "target-unavailable")
 
 
@@ -19,5 +18,11 @@ def upgrade() -> None:
     spent = sa.or_(*(tasks.c.error.startswith(f'{{"type":"{slug}"') for slug in _SPENT))
     op.execute(tasks.update().where(tasks.c.state == "failed", spent).values(dead=sa.true()))
     op.create_index(
-        "tasks_dead", "tasks", ["owner", "ended", "id"], unique=False, sqlite_where=_DEAD, postgresql_where=_DEAD
+        "tasks_dead",
+        "tasks",
+        ["owner", "ended", "id"],
+        unique=False,
+        # In the words of the queries: SQLite takes a partial index only where it finds its condition again.
+        sqlite_where=sa.text("dead = 1"),
+        postgresql_where=sa.text("dead"),
     )
