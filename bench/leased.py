@@ -1,11 +1,12 @@
 """What one task costs in queue, engine and recorder: no-op tasks through SqlLeaseQueue and LeasedEngine.
 
     python bench/leased.py [--tasks 10000] [--slots 8] [--synchronous NORMAL|FULL] [--rounds 3]
-        [--database-url postgresql://USER@HOST/EMPTY_DATABASE]
+        [--database-url postgresql://USER@HOST/EMPTY_DATABASE | --postgresql on|off]
 
 Prints tasks a second from the first submit to the last record, and CPU milliseconds a task of this whole process (not
-of PostgreSQL's). One job a round, submitted in one call. Batching is the engine's own: receives of 1 + PREFETCH
-messages, events and settled leases in groups of up to BATCH (see below), each group one transaction.
+of PostgreSQL's). `--postgresql` starts a private server with that `fsync`. One job a round, submitted in one call.
+Batching is the engine's own: receives of 1 + PREFETCH messages, events and settled leases in groups of up to BATCH (see
+below), each group one transaction.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
+from database import private_postgres
 from pixelmill.engines.executor import Slot
 from pixelmill.engines.leased import PREFETCH, LeasedEngine
 from pixelmill.engines.reporter import BATCH
@@ -93,12 +96,21 @@ def main() -> None:
     parser.add_argument("--synchronous", choices=["NORMAL", "FULL"], default="NORMAL")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database-url", default="", help="PostgreSQL instead of SQLite in a folder of its own")
+    parser.add_argument("--postgresql", choices=["on", "off"], help="a private server, with fsync on or off")
     args = parser.parse_args()
-    durable = "the server's synchronous_commit" if args.database_url else f"synchronous={args.synchronous}"
+    with private_postgres(args.postgresql) if args.postgresql else nullcontext((args.database_url, "")) as found:
+        run(args, *found)
+
+
+def run(args: argparse.Namespace, database_url: str, version: str) -> None:
+    """All rounds."""
+    durable = f"synchronous={args.synchronous}"
+    if database_url:
+        durable = f"PostgreSQL {version}, fsync={args.postgresql}" if version else "the server's synchronous_commit"
     print(f"{args.tasks:,} tasks, {args.slots} slots, {durable}, prefetch {PREFETCH}, events a batch {BATCH}")
     for _ in range(args.rounds):
         with tempfile.TemporaryDirectory() as folder:
-            url = args.database_url or f"sqlite:///{folder}/bench.sqlite"
+            url = database_url or f"sqlite:///{folder}/bench.sqlite"
             name = f"job-{time.time_ns()}"
             submitted, total, used = asyncio.run(measure(args.tasks, args.slots, args.synchronous, url, name))
         print(

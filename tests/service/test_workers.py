@@ -8,6 +8,7 @@ import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,22 @@ import pytest
 from redis import Redis as RedisClient
 from worker_hub import BOUND_S, Hub, submit
 
+<<<<<<< HEAD
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.jobs.model import Counts, State
 from servers import Azurite, Moto, Redis
+=======
+from pixelmill.errors import StorageUnavailable
+from pixelmill.jobs.model import Counts, Job, State
+from pixelmill.pipelines.spec import Pipeline
+from pixelmill.service import Service, ServiceConfig
+from servers import Azurite, Moto, Postgres, Redis
+>>>>>>> dead
 
 pytestmark = pytest.mark.anyio
 
 
+<<<<<<< HEAD
 @pytest.fixture(
     params=[
         "sqlite",
@@ -31,6 +41,51 @@ pytestmark = pytest.mark.anyio
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("azure", "sqs", "rabbitmq, redis")),
     ]
 )
+=======
+class Hub:
+    """A service that runs no tasks itself, and the means to start workers for it."""
+
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.data, self.settings = data, settings
+        config = {"workers": 1, "local_work": False, "lease_s": LEASE, "max_attempts": 6, **settings}
+        self.service = Service(ServiceConfig(data=data, **config))
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start_worker(self, *program: str) -> subprocess.Popen[bytes]:
+        """`pixelmill worker`, or another program that takes its arguments."""
+        names = {"data": self.data, "lease": LEASE, "workers": 2, "drain": 10, **self.settings}
+        flags = [word for name, value in names.items() for word in ("--set", f"{name}={value}")]
+        with (self.data.parent / "workers.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *(program or ("-m", "pixelmill")), "worker", *flags], stdout=log, stderr=log
+            )
+        self.workers.append(process)
+        return process
+
+    async def until(self, job: Job, done: int) -> Job:
+        """The job, once so many of its tasks have ended."""
+        async with asyncio.timeout(BOUND_S):
+            while True:
+                with suppress(StorageUnavailable):  # the database is restarted under us
+                    now = await self.service.job("ann", job.id)
+                    if now.counts.done >= done:
+                        return now
+                await asyncio.sleep(0.05)  # between two questions
+
+    def end(self) -> None:
+        for process in self.workers:
+            if process.poll() is None:
+                family = psutil.Process(process.pid).children(recursive=True)
+                process.kill()
+                psutil.wait_procs(family, timeout=5)
+            process.wait(10)
+
+
+SUPPORT = Path(__file__).parent.parent / "support"
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs", "sqs, events through redis"])
+>>>>>>> dead
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     settings: dict[str, Any] = {}
     prefix = f"t{secrets.token_hex(4)}"
@@ -67,6 +122,33 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         await hub.service.stop()
 
 
+<<<<<<< HEAD
+=======
+async def submit(hub: Hub, pictures: list[bytes], count: int) -> Job:
+    async def one(body: bytes) -> AsyncIterator[bytes]:
+        yield body
+
+    uploads = [await hub.service.put_upload("ann", f"{i}.jpg", one(pictures[i % len(pictures)])) for i in range(count)]
+    pipeline = Pipeline.parse("grayscale/resize:64,64,fit=fill/format:png")
+    job, _ = await hub.service.submit("ann", pipeline, uploads=[upload.id for upload in uploads])
+    return job
+
+
+async def ended_once(hub: Hub, job: Job, tasks: int) -> None:
+    """Each task ended exactly once in the log, and each has one whole result."""
+    ends: Counter[str] = Counter()
+    async for event in hub.service.events("ann", job_id=job.id, after=0):
+        if event is not None and event.type == "task" and State(event.data["state"]).is_final:
+            ends[event.data["id"]] += 1
+    assert len(ends) == tasks
+    assert set(ends.values()) == {1}
+    results = hub.data / "objects" / "results" / "ann" / job.id
+    stored = [path.name for path in results.iterdir()]
+    assert sorted(stored) == sorted(name for task in ends for name in (task, f"{task}.json"))
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in results.iterdir() if path.suffix != ".json")
+
+
+>>>>>>> dead
 async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: int) -> None:
     job = await submit(hub, pictures, tasks)
     chance = random.Random(5)
@@ -79,16 +161,7 @@ async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: i
         alive.append(hub.start_worker())
     ended = await hub.until(job, tasks)
     assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=tasks))
-    ends: Counter[str] = Counter()
-    async for event in hub.service.events("ann", job_id=job.id, after=0):
-        if event is not None and event.type == "task" and State(event.data["state"]).is_final:
-            ends[event.data["id"]] += 1
-    assert len(ends) == tasks
-    assert set(ends.values()) == {1}
-    results = hub.data / "objects" / "results" / "ann" / job.id
-    stored = [path.name for path in results.iterdir()]
-    assert sorted(stored) == sorted(name for task in ends for name in (task, f"{task}.json"))
-    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in results.iterdir() if path.suffix != ".json")
+    await ended_once(hub, job, tasks)
 
 
 async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictures: list[bytes]) -> None:
@@ -134,3 +207,75 @@ async def test_a_task_that_kills_its_worker_ends_in_the_dead_letters(hub: Hub, p
     assert [letter.message.id for letter in letters] == [f"{task.id}/0"]
     assert letters[0].reason == task.error["detail"]
     assert "given out 6 times" in letters[0].reason
+
+
+async def test_poisonous_tasks_end_as_dead_letters_and_run_again_when_the_cause_is_gone(
+    hub: Hub, pictures: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their images crash the processes of the pools, each time; other tasks are not harmed."""
+    cause = tmp_path / "cause"
+    cause.touch()
+    monkeypatch.setenv("PIXELMILL_TEST_POISON", str(cause))
+    poison = [picture + b"poison" for picture in pictures[:2]]
+    job = await submit(hub, [*poison, *pictures[2:]], 24)
+    other = await submit(hub, pictures[2:], 10)
+    for _ in range(2):
+        hub.start_worker(str(SUPPORT / "poisoned_worker.py"))
+    ended = await hub.until(job, 24)
+    assert (ended.state, ended.counts) == (State.FAILED, Counts(succeeded=18, failed=6))
+    assert (await hub.until(other, 10)).counts == Counts(succeeded=10)
+
+    letters = hub.service.dead_letters
+    found = (await letters.list("ann")).items
+    assert {task.name for task in found} == {f"{number}.jpg" for number in (0, 1, 8, 9, 16, 17)}
+    for task in found:
+        assert (task.state, task.attempts, task.job) == (State.FAILED, 6, job.id)
+        assert task.error is not None
+        assert (task.error["type"], task.error["context"]["signal"]) == ("worker-crashed", signal.SIGSEGV)
+        assert len(await hub.service.attempts("ann", task.id)) == 5
+    assert not (await letters.list("bob")).items
+
+    async with asyncio.timeout(BOUND_S):
+        while len(await hub.service._parts.queue.dead(50)) < 6:  # noqa: ASYNC110 -- another process does it
+            await asyncio.sleep(0.05)  # the queue's copies come after the outcomes
+
+    cause.unlink()
+    first = found[0].id
+    assert not (await letters.redrive("bob", [first])).tasks
+    assert (await letters.redrive("ann", [first])).tasks == [first]
+    assert not (await letters.redrive("ann", [first])).tasks
+    assert len((await letters.redrive_job("ann", job.id)).tasks) == 5
+    ended = await hub.until(job, 24)
+    assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=24))
+    runs = Counter(task.run for task in (await hub.service.tasks("ann", job.id)).items)
+    assert runs == {0: 18, 1: 6}
+    assert not (await letters.list(None)).items
+    assert [letter.message.id for letter in await hub.service._parts.queue.dead(50)] == []
+
+
+async def test_postgresql_restarted_in_the_middle_of_a_batch_loses_and_doubles_nothing(
+    tmp_path: Path, pictures: list[bytes]
+) -> None:
+    missing = Postgres.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    server = Postgres(tmp_path / "postgres").start()
+    hub = Hub(tmp_path / "data", database_url=server.url())
+    try:
+        await hub.service.start()
+        job = await submit(hub, pictures, 200)
+        for _ in range(2):
+            hub.start_worker()
+        await hub.until(job, 50)
+        await asyncio.to_thread(server.restart)
+        await hub.until(job, 120)
+        server.kill()
+        await asyncio.to_thread(server.start)
+        ended = await hub.until(job, 200)
+        assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=200))
+        await ended_once(hub, job, 200)
+        assert all(worker.poll() is None for worker in hub.workers), "they live through it"
+    finally:
+        hub.end()
+        await hub.service.stop()
+        server.close()

@@ -16,6 +16,7 @@ import numpy as np
 from pixelmill.errors import CorruptImage
 from pixelmill.images.image import Size
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.targets.entry import run_request
 from pixelmill.targets.target import RunRequest
 
 _kept: list[Any] = []
@@ -128,10 +129,23 @@ def nonsense(request: RunRequest) -> NoReturn:
     raise AssertionError("unreachable")
 
 
+POISON = b"poison"
+"""A source with these bytes crashes its process, for as long as the file of ``PIXELMILL_TEST_POISON`` is there."""
+
+
+def poisoned(request: RunRequest) -> Outcome:
+    """Real work, but for a poisonous source: an entry of its own (``misbehaving:poisoned``)."""
+    if POISON in read(request) and Path(os.environ["PIXELMILL_TEST_POISON"]).exists():
+        segfault(request)
+    return run_request(request)
+
+
 ACTIONS = {
     name: value
     for name, value in globals().items()
-    if callable(value) and getattr(value, "__module__", "") == __name__ and name not in {"act", "read", "outcome"}
+    if callable(value)
+    and getattr(value, "__module__", "") == __name__
+    and name not in {"act", "read", "outcome", "poisoned"}
 }
 
 

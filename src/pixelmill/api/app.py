@@ -18,6 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 
 from pixelmill import __version__, logs
 from pixelmill.api import (
+    dead_letters,
     events,
     formats,
     health,
@@ -54,6 +55,7 @@ RESOURCES = (
     montage,
     tasks,
     events,
+    dead_letters,
     webhooks,
     operations,
     formats,

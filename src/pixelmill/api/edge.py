@@ -22,7 +22,7 @@ from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.service import Service
+from pixelmill.service import Caller, Service
 
 Names = TypeVar("Names", bound=StrEnum)
 Model = TypeVar("Model", bound=BaseModel)
@@ -53,12 +53,13 @@ class Edge:
 
 
 class Call:
-    """One request whose caller is known and may ask this."""
+    """One request whose caller is known (None where it is open to everybody) and may ask this."""
 
-    __slots__ = ("edge", "owner", "request")
+    __slots__ = ("caller", "edge", "owner", "request")
 
-    def __init__(self, edge: Edge, request: Request, owner: str) -> None:
-        self.edge, self.request, self.owner = edge, request, owner
+    def __init__(self, edge: Edge, request: Request, caller: Caller | None) -> None:
+        self.edge, self.request, self.caller = edge, request, caller
+        self.owner = "" if caller is None else caller.owner
 
     @property
     def service(self) -> Service:

@@ -77,7 +77,7 @@ async def submit_job(call: Call) -> Response:
     key = idempotency_key(call)
     intake = await job_intake(call, fingerprint=key is not None)
     assert intake.pipeline is not None, "job_intake() refuses a job without a pipeline"
-    webhook = call.service.new_webhook(call.owner, intake.webhook) if intake.webhook else None
+    webhook = call.service.webhooks.new(call.owner, intake.webhook) if intake.webhook else None
     job, created = await call.service.submit(
         call.owner,
         call.pipeline(intake.pipeline),

@@ -23,6 +23,7 @@ TAGS = [
     {"name": "jobs", "description": "Many images, durable"},
     {"name": "tasks", "description": "One source through one pipeline, within a job"},
     {"name": "events", "description": "What happens, live (server-sent events)"},
+    {"name": "dead letters", "description": "Tasks whose attempts were used up"},
     {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
     {"name": "operations", "description": "What can be done to an image"},
     {"name": "formats", "description": "What is read and written"},

@@ -163,11 +163,11 @@ def _endpoint(handler: Handler, scope: Scope | None) -> Callable[[Request], Awai
     async def endpoint(request: Request) -> Response:
         edge: Edge = request.scope["app"].state.edge
         if scope is None:
-            return await handler(Call(edge, request, ""))
+            return await handler(Call(edge, request, None))
         caller = await edge.access.caller(request.method, request.scope["headers"])
         check_scope(caller, scope)
         request.scope[OWNER_KEY] = caller.owner
-        return await handler(Call(edge, request, caller.owner))
+        return await handler(Call(edge, request, caller))
 
     endpoint.__name__ = handler.__name__
     return endpoint

@@ -35,8 +35,8 @@ _DELIVERY = path_id("delivery_id", "msg_5f2b6c1e9a7d4f305f2b6c1e9a7d4f30")
 async def add_webhook(call: Call) -> Response:
     """The endpoint gets a signed `job.ended` for each of your jobs. The secret is shown in this answer only."""
     wanted = await call.json(WebhookRequest)
-    made = call.service.new_webhook(call.owner, wanted.url)
-    await call.service.add_webhook(made)
+    made = call.service.webhooks.new(call.owner, wanted.url)
+    await call.service.webhooks.add(made)
     return json_response({**webhook_body(made), "secret": made.secret}, 201)
 
 
@@ -44,7 +44,7 @@ async def add_webhook(call: Call) -> Response:
 async def list_webhooks(call: Call) -> Response:
     """All of them, oldest first, without their secrets; those of single jobs are not listed."""
     return json_response(
-        {"items": [webhook_body(one) for one in await call.service.webhooks(call.owner)], "next": None}
+        {"items": [webhook_body(one) for one in await call.service.webhooks.list(call.owner)], "next": None}
     )
 
 
@@ -59,7 +59,7 @@ async def list_webhooks(call: Call) -> Response:
 )
 async def get_webhook(call: Call) -> Response:
     """Without its secret."""
-    return json_response(webhook_body(await call.service.webhook(call.owner, call.path("webhook_id"))))
+    return json_response(webhook_body(await call.service.webhooks.get(call.owner, call.path("webhook_id"))))
 
 
 @routes.add(
@@ -73,7 +73,7 @@ async def get_webhook(call: Call) -> Response:
 )
 async def delete_webhook(call: Call) -> Response:
     """With its deliveries; those that wait are not sent."""
-    await call.service.remove_webhook(call.owner, call.path("webhook_id"))
+    await call.service.webhooks.remove(call.owner, call.path("webhook_id"))
     return Response(status_code=204)
 
 
@@ -88,7 +88,7 @@ async def delete_webhook(call: Call) -> Response:
 )
 async def list_deliveries(call: Call) -> Response:
     """Newest first; kept for a week after their end."""
-    page = await call.service.deliveries(
+    page = await call.service.webhooks.deliveries(
         call.owner,
         call.path("webhook_id"),
         limit=call.number("limit", 50, 1, 1_000),
@@ -109,5 +109,5 @@ async def list_deliveries(call: Call) -> Response:
 )
 async def redeliver(call: Call) -> Response:
     """With the same `webhook-id`, from the first attempt; 409 while it still waits."""
-    found = await call.service.redeliver(call.owner, call.path("webhook_id"), call.path("delivery_id"))
+    found = await call.service.webhooks.redeliver(call.owner, call.path("webhook_id"), call.path("delivery_id"))
     return json_response(delivery_body(found), 202)

@@ -147,6 +147,55 @@ def retry(context: typer.Context, job_id: IdArgument, url: UrlOption = None, tok
         _show(client.job(job_id).retry(), as_json=False, brief=False)
 
 
+@app.command(name="dead-letters")
+def dead_letters(
+    context: typer.Context,
+    job: Annotated[str | None, typer.Option(metavar="JOB", help="Only those of this job.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Of all owners (scope admin).")] = False,
+    limit: Annotated[int, typer.Option(help="Most to list.", min=1)] = LONGEST_LIST,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """List tasks that failed because their attempts were used up, the latest first."""
+    from itertools import islice
+
+    from pixelmill.cli.tables import print_table
+
+    with _client(context, url, token) as client:
+        letters = list(islice(client.dead_letters(job=job, everybody=everybody), limit))
+    if as_json:
+        for letter in letters:
+            print(json.dumps(asdict(letter)))
+        return
+    rows = [
+        (one.task, one.job, one.name, one.attempts, one.ended or "", (one.error or {}).get("detail", ""))
+        for one in letters
+    ]
+    print_table(("task", "job", "source", "attempts", "ended", "why"), rows)
+
+
+@app.command()
+def redrive(
+    context: typer.Context,
+    tasks: Annotated[list[str] | None, typer.Argument(metavar="TASK...", help="Ids of tasks.")] = None,
+    job: Annotated[str | None, typer.Option(metavar="JOB", help="All of this job, instead of tasks.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Of any owner (scope admin).")] = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Run dead letters again, in a new run; prints the ids of the tasks. Exit code 1 where none was found."""
+    if bool(tasks) == bool(job):
+        raise ConfigError("Name either tasks or --job JOB: that says what is to run again.")
+    with _client(context, url, token) as client:
+        done = client.redrive(tasks or [], job=job, everybody=everybody)
+    for task in done:
+        print(task)
+    print(f"{len(done):,} queued again", file=sys.stderr)
+    if not done:
+        raise typer.Exit(1)
+
+
 @app.command()
 def delete(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
     """Remove a job with its results."""

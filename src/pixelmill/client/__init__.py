@@ -9,6 +9,7 @@ from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sync import Client, Job
 from pixelmill.client.values import (
     Counts,
+    DeadLetter,
     Download,
     Event,
     JobStatus,
@@ -25,6 +26,7 @@ __all__ = [
     "AsyncJob",
     "Client",
     "Counts",
+    "DeadLetter",
     "Download",
     "Event",
     "Job",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,7 +27,17 @@ from pixelmill.client.http import (
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Source
 from pixelmill.client.sse import EventStream
-from pixelmill.client.values import Download, Event, JobStatus, Processed, Progress, Result, Sheet, TaskStatus
+from pixelmill.client.values import (
+    DeadLetter,
+    Download,
+    Event,
+    JobStatus,
+    Processed,
+    Progress,
+    Result,
+    Sheet,
+    TaskStatus,
+)
 from pixelmill.client.wire import Request, Response, read_problem, segment
 from pixelmill.errors import ConnectionFailed
 
@@ -84,6 +94,18 @@ class AsyncClient:
         """Jobs, newest first."""
         async for record in self._list("/v1/jobs", state=state):
             yield JobStatus.read(record)
+
+    async def dead_letters(self, *, job: str | None = None, everybody: bool = False) -> AsyncIterator[DeadLetter]:
+        """Tasks that failed because their attempts were used up, the latest first.
+
+        ``everybody``: those of all owners, which needs the scope ``admin``.
+        """
+        async for record in self._list("/v1/dead-letters", job=job, all="1" if everybody else None):
+            yield DeadLetter.read(record)
+
+    async def redrive(self, tasks: Sequence[str] = (), *, job: str | None = None, everybody: bool = False) -> list[str]:
+        """Queue dead letters again in a new run, by the ids of their tasks or all of a job; returns those found."""
+        return await self._drive(flows.redrive(tasks, job, self._policy, everybody=everybody))
 
     async def montage(self, job_id: str, path: str | Path, **options: Any) -> Sheet:
         """A contact sheet of a job's results as one image file, in the format of its extension.
@@ -272,6 +294,10 @@ class AsyncJob:
     async def retry(self) -> JobStatus:
         """Queue the failed and cancelled tasks again."""
         return await self._keep(flows.act(self.id, "retry", self._policy))
+
+    async def redrive(self) -> list[str]:
+        """Queue the tasks again that failed because their attempts were used up; returns their ids."""
+        return await self._client.redrive(job=self.id)
 
     async def delete(self) -> None:
         """Remove the job with its results."""

@@ -159,6 +159,17 @@ def wait(
         pause = min(LONGEST_POLL_S, pause * 1.5)
 
 
+def redrive(tasks: Sequence[str], job: str | None, policy: RetryPolicy, *, everybody: bool = False) -> Flow[list[str]]:
+    """Queue dead letters again, by pages; done twice it leaves the same state. The ids of the tasks that were found."""
+    wanted: list[dict[str, Any]] = [{"job": job}] if job is not None else []
+    wanted += [{"tasks": list(tasks[at : at + PAGE])} for at in range(0, len(tasks), PAGE)]
+    done: list[str] = []
+    for page in wanted:
+        request = post_json("/v1/dead-letters/redrive", {**page, "all": everybody})
+        done += (yield from send(request, policy)).json()["tasks"]
+    return done
+
+
 def get_json(path: str, policy: RetryPolicy, params: Mapping[str, str] | None = None) -> Flow[Any]:
     """The JSON of a GET."""
     return (yield from send(Request("GET", path, params=params or {}), policy)).json()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,17 @@ from pixelmill.client.http import (
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Source
 from pixelmill.client.sse import EventStream
-from pixelmill.client.values import Download, Event, JobStatus, Processed, Progress, Result, Sheet, TaskStatus
+from pixelmill.client.values import (
+    DeadLetter,
+    Download,
+    Event,
+    JobStatus,
+    Processed,
+    Progress,
+    Result,
+    Sheet,
+    TaskStatus,
+)
 from pixelmill.client.wire import Request, Response, read_problem, segment
 from pixelmill.errors import ConnectionFailed
 
@@ -89,6 +99,17 @@ class Client:
     def jobs(self, *, state: str | None = None) -> Iterator[JobStatus]:
         """Jobs, newest first."""
         return map(JobStatus.read, self._list("/v1/jobs", state=state))
+
+    def dead_letters(self, *, job: str | None = None, everybody: bool = False) -> Iterator[DeadLetter]:
+        """Tasks that failed because their attempts were used up, the latest first.
+
+        ``everybody``: those of all owners, which needs the scope ``admin``.
+        """
+        return map(DeadLetter.read, self._list("/v1/dead-letters", job=job, all="1" if everybody else None))
+
+    def redrive(self, tasks: Sequence[str] = (), *, job: str | None = None, everybody: bool = False) -> list[str]:
+        """Queue dead letters again in a new run, by the ids of their tasks or all of a job; returns those found."""
+        return self._drive(flows.redrive(tasks, job, self._policy, everybody=everybody))
 
     def montage(self, job_id: str, path: str | Path, **options: Any) -> Sheet:
         """A contact sheet of a job's results as one image file, in the format of its extension.
@@ -260,6 +281,10 @@ class Job:
     def retry(self) -> JobStatus:
         """Queue the failed and cancelled tasks again."""
         return self._keep(flows.act(self.id, "retry", self._policy))
+
+    def redrive(self) -> list[str]:
+        """Queue the tasks again that failed because their attempts were used up; returns their ids."""
+        return self._client.redrive(job=self.id)
 
     def delete(self) -> None:
         """Remove the job with its results."""

@@ -128,6 +128,28 @@ def slug_of(type_uri: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A task that failed because its attempts were used up; ``error`` has ``type`` (a slug) and ``detail``."""
+
+    task: str
+    job: str
+    name: str = ""
+    owner: str = ""
+    run: int = 0
+    attempts: int = 0
+    ended: str | None = None
+    error: Mapping[str, Any] | None = None
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> DeadLetter:
+        """From a dead letter's JSON."""
+        known = {name: record[name] for name in cls.__slots__ if name in record}
+        if isinstance(known.get("error"), Mapping):
+            known["error"] = {**known["error"], "type": slug_of(known["error"].get("type"))}
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True)
 class Processed:
     """The answer of ``process``: image bytes (None for data only), data, and milliseconds by part of the work."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Delete,
     Select,
@@ -25,7 +27,7 @@ from pixelmill.errors import Cancelled, IllegalTransition, error_to_dict
 from pixelmill.jobs.eventlog import job_event, log
 from pixelmill.jobs.intake import enqueue
 from pixelmill.jobs.messages import RunBounds, split_message_id
-from pixelmill.jobs.model import Job, NewTask, State, job_state
+from pixelmill.jobs.model import Counts, Job, NewTask, State, job_state
 from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_columns, job_from, no_job
 from pixelmill.jobs.rows import dumps, encode, table_of
@@ -98,10 +100,24 @@ def retry(connection: Connection, owner: str, job_id: str, at: float, bounds: Ru
     ``bounds`` None: the tasks wait for the outbox.
     """
     job = get_job(connection, owner, job_id)
-    again = job.counts.failed + job.counts.cancelled
-    if not again:
+    if not job.counts.failed + job.counts.cancelled:
         raise IllegalTransition("No task of this job has failed or was cancelled: there is nothing to retry.")
-    condition = (tasks.c.job == job_id, tasks.c.state.in_(ENDED_BADLY))
+    return _again(
+        connection, job, at, bounds, tasks.c.state.in_(ENDED_BADLY), replace(job.counts, failed=0, cancelled=0)
+    )
+
+
+def redrive(connection: Connection, job: Job, at: float, bounds: RunBounds | None, ids: Sequence[str]) -> Job:
+    """Put these tasks of the job back, in a new run; the caller knows that all of them are dead."""
+    counts = replace(job.counts, failed=job.counts.failed - len(ids))
+    return _again(connection, job, at, bounds, tasks.c.id.in_(ids), counts)
+
+
+def _again(
+    connection: Connection, job: Job, at: float, bounds: RunBounds | None, which: ColumnElement[bool], left: Counts
+) -> Job:
+    """Put tasks that have ended back; ``left`` are the counts of the job without them."""
+    condition = (tasks.c.job == job.id, which)
     waiting = []
     if bounds is not None:
         found = connection.execute(
@@ -123,16 +139,17 @@ def retry(connection: Connection, owner: str, job_id: str, at: float, bounds: Ru
             error=null(),
             target=null(),
             worker=null(),
+            dead=False,
         )
     )
-    counts = replace(job.counts, queued=job.counts.queued + again, failed=0, cancelled=0)
+    counts = replace(left, queued=left.queued + job.counts.total - left.total)
     state = job_state(counts, sealed=job.sealed, cancelled=False)
     # One that is never sealed must not stay for ever: it still expires (see ``JobStore._with_counts``).
     expires = None if job.sealed else job.expires
     job = replace(job, counts=counts, state=state, cancelled=False, ended=None, expires=expires)
     next_rank = None if bounds is None else enqueue(connection, job, bounds, waiting, 0, at)
     save_job(connection, job, next_rank)
-    log(connection, [job_event(owner, job_id, state, counts, at)])
+    log(connection, [job_event(job.owner, job.id, state, counts, at)])
     return job
 
 

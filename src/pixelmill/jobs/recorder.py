@@ -14,7 +14,7 @@ from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_from
 from pixelmill.jobs.rows import dumps, encode, table_of
 from pixelmill.jobs.schema import attempts, jobs, tasks
-from pixelmill.jobs.transitions import LostAttempt, TaskFacts, advance, is_legal, moved
+from pixelmill.jobs.transitions import LostAttempt, TaskFacts, advance, is_dead, is_legal, moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ _changed = table_of(
     worker=Text,
     why=Text,
     cost=Double,
+    dead=Boolean,
     final=Boolean,
 ).subquery("changed")
 _UPDATE = (
@@ -87,7 +88,19 @@ _UPDATE = (
     .values(
         {
             name: _changed.c[name]
-            for name in ("state", "attempts", "started", "ended", "outcome", "error", "target", "worker", "why", "cost")
+            for name in (
+                "state",
+                "attempts",
+                "started",
+                "ended",
+                "outcome",
+                "error",
+                "target",
+                "worker",
+                "why",
+                "cost",
+                "dead",
+            )
         }
         | {"released": tasks.c.released & ~_changed.c.final}
     )
@@ -254,6 +267,7 @@ def _task_row(entry: _Entry) -> tuple[Any, ...]:
         now.worker,
         now.why,
         now.cost,
+        is_dead(now),
         now.state.is_final,
     )
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -79,6 +80,7 @@ tasks = Table(
     Column("worker", Text),
     Column("why", Text),
     Column("cost", Double, nullable=False, server_default="0"),
+    Column("dead", Boolean, nullable=False, server_default=false()),  # failed because its attempts were used up
     UniqueConstraint("job", "seq", name="tasks_by_place"),
     Index("tasks_by_state", "job", "state", "seq"),
     Index("tasks_by_source", "source"),  # which inputs other tasks still use, when a job is deleted
@@ -89,6 +91,7 @@ tasks = Table(
         sqlite_where=text("released"),
         postgresql_where=text("released"),
     ),
+    Index("tasks_dead", "owner", "ended", "id", sqlite_where=text("dead = 1"), postgresql_where=text("dead")),
 )
 
 attempts = Table(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pixelmill.errors import WorkerCrashed, error_to_dict
+from pixelmill.errors import ERROR_TYPES, Cancelled, PixelmillError, WorkerCrashed, error_to_dict
 from pixelmill.jobs.model import TRANSITIONS, Counts, State, TaskEvent
 
 
@@ -114,6 +114,18 @@ def _end(task: TaskFacts, event: TaskEvent) -> TaskFacts:
         outcome=event.outcome,
         error=event.error,
     )
+
+
+def is_dead(task: TaskFacts) -> bool:
+    """Whether the task failed because its attempts were used up, not for what its image or its pipeline are.
+
+    Told by the type of its error: those that an engine tries again stand at the end only when nothing is left to try
+    (retryable ones, a process that was ended under the task, defects).
+    """
+    if task.state is not State.FAILED or task.error is None:
+        return False
+    kind = ERROR_TYPES.get(str(task.error.get("type")), PixelmillError)
+    return kind.retryable or kind in (Cancelled, PixelmillError)
 
 
 def is_legal(before: State, after: State) -> bool:

@@ -19,6 +19,7 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.fleet.nodes import Nodes
+from pixelmill.jobs.dead_letters import DeadLetters
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
@@ -69,6 +70,7 @@ class Parts:
         self.lock = DataLock(folder, shared=self.database.shared)
         self.cloud = make_queues(config, self.store)
         self.jobs = JobStore(self.database, bounds=bounds, enqueue=self.cloud is None, retention_s=config.retention_s)
+        self.dead_letters = DeadLetters(self.jobs)
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
         self.event_log = EventLog(self.database)

@@ -24,17 +24,17 @@ from pixelmill.errors import (
     ShuttingDown,
     StorageError,
 )
-from pixelmill.events.webhooks import check_webhook_url, new_secret
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
 from pixelmill.jobs.notices import NewWebhook
-from pixelmill.jobs.webhooks import Delivery, Webhook
 from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
+from pixelmill.service.dead_letters import DeadLetterVerbs
 from pixelmill.service.links import Links
 from pixelmill.service.parts import Parts
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.webhook_verbs import WebhookVerbs
 from pixelmill.service.wiring import Wiring
 from pixelmill.storage.named import names_bucket
 from pixelmill.storage.sources import SourceFile, expand_sources
@@ -86,6 +86,8 @@ class Service:
         self._wiring = Wiring(self._parts)
         self._draining = False
         self.links = Links(self._parts, new_id)
+        self.webhooks = WebhookVerbs(self._parts, new_id)
+        self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
 
     @property
     def metrics(self) -> Any:
@@ -204,7 +206,7 @@ class Service:
         ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores;
         globs allowed). The second value is False where the idempotency key returned a job that was there already;
         ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
-        ``webhook`` (see :meth:`new_webhook`) becomes one of this job alone.
+        ``webhook`` (see ``webhooks.new``) becomes one of this job alone.
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
@@ -392,36 +394,6 @@ class Service:
             return (await self.job(owner, job_id)).state.is_final
         except NotFound:
             return True
-
-    # -- webhooks --------------------------------------------------------------------------------
-
-    def new_webhook(self, owner: str, url: str) -> NewWebhook:
-        """An endpoint with a secret of its own, not yet recorded; raises :class:`RequestError` for a wrong address."""
-        return NewWebhook(new_id("wh"), owner, check_webhook_url(url), new_secret(), time.time())
-
-    async def add_webhook(self, webhook: NewWebhook) -> None:
-        """From now on the endpoint is told when jobs of its owner end."""
-        await self._parts.webhooks.add(webhook)
-
-    async def webhooks(self, owner: str) -> Sequence[Webhook]:
-        """The owner's endpoints, without their secrets."""
-        return await self._parts.webhooks.list(owner)
-
-    async def webhook(self, owner: str, webhook_id: str) -> Webhook:
-        """One endpoint."""
-        return await self._parts.webhooks.get(owner, webhook_id)
-
-    async def remove_webhook(self, owner: str, webhook_id: str) -> None:
-        """Remove an endpoint with its deliveries."""
-        await self._parts.webhooks.remove(owner, webhook_id)
-
-    async def deliveries(self, owner: str, webhook_id: str, *, limit: int = 50, cursor: str | None = None) -> Page:
-        """What was sent to an endpoint (:class:`Delivery`), newest first."""
-        return await self._parts.webhooks.deliveries(owner, webhook_id, limit=limit, cursor=cursor)
-
-    async def redeliver(self, owner: str, webhook_id: str, delivery_id: str) -> Delivery:
-        """Send a delivery that has ended again."""
-        return await self._parts.webhooks.redeliver(owner, webhook_id, delivery_id)
 
     # -- tokens ----------------------------------------------------------------------------------
 
