@@ -8,7 +8,6 @@ import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,14 @@ import pytest
 from redis import Redis as RedisClient
 from worker_hub import BOUND_S, Hub, submit
 
-<<<<<<< HEAD
 from pixelmill.engines.celery_engine import CeleryEngine
-from pixelmill.jobs.model import Counts, State
-from servers import Azurite, Moto, Redis
-=======
-from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs.model import Counts, Job, State
-from pixelmill.pipelines.spec import Pipeline
-from pixelmill.service import Service, ServiceConfig
 from servers import Azurite, Moto, Postgres, Redis
->>>>>>> dead
 
 pytestmark = pytest.mark.anyio
+SUPPORT = Path(__file__).parent.parent / "support"
 
 
-<<<<<<< HEAD
 @pytest.fixture(
     params=[
         "sqlite",
@@ -41,51 +32,6 @@ pytestmark = pytest.mark.anyio
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("azure", "sqs", "rabbitmq, redis")),
     ]
 )
-=======
-class Hub:
-    """A service that runs no tasks itself, and the means to start workers for it."""
-
-    def __init__(self, data: Path, **settings: Any) -> None:
-        self.data, self.settings = data, settings
-        config = {"workers": 1, "local_work": False, "lease_s": LEASE, "max_attempts": 6, **settings}
-        self.service = Service(ServiceConfig(data=data, **config))
-        self.workers: list[subprocess.Popen[bytes]] = []
-
-    def start_worker(self, *program: str) -> subprocess.Popen[bytes]:
-        """`pixelmill worker`, or another program that takes its arguments."""
-        names = {"data": self.data, "lease": LEASE, "workers": 2, "drain": 10, **self.settings}
-        flags = [word for name, value in names.items() for word in ("--set", f"{name}={value}")]
-        with (self.data.parent / "workers.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *(program or ("-m", "pixelmill")), "worker", *flags], stdout=log, stderr=log
-            )
-        self.workers.append(process)
-        return process
-
-    async def until(self, job: Job, done: int) -> Job:
-        """The job, once so many of its tasks have ended."""
-        async with asyncio.timeout(BOUND_S):
-            while True:
-                with suppress(StorageUnavailable):  # the database is restarted under us
-                    now = await self.service.job("ann", job.id)
-                    if now.counts.done >= done:
-                        return now
-                await asyncio.sleep(0.05)  # between two questions
-
-    def end(self) -> None:
-        for process in self.workers:
-            if process.poll() is None:
-                family = psutil.Process(process.pid).children(recursive=True)
-                process.kill()
-                psutil.wait_procs(family, timeout=5)
-            process.wait(10)
-
-
-SUPPORT = Path(__file__).parent.parent / "support"
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "azure", "sqs", "sqs, events through redis"])
->>>>>>> dead
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     settings: dict[str, Any] = {}
     prefix = f"t{secrets.token_hex(4)}"
@@ -122,18 +68,6 @@ async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         await hub.service.stop()
 
 
-<<<<<<< HEAD
-=======
-async def submit(hub: Hub, pictures: list[bytes], count: int) -> Job:
-    async def one(body: bytes) -> AsyncIterator[bytes]:
-        yield body
-
-    uploads = [await hub.service.put_upload("ann", f"{i}.jpg", one(pictures[i % len(pictures)])) for i in range(count)]
-    pipeline = Pipeline.parse("grayscale/resize:64,64,fit=fill/format:png")
-    job, _ = await hub.service.submit("ann", pipeline, uploads=[upload.id for upload in uploads])
-    return job
-
-
 async def ended_once(hub: Hub, job: Job, tasks: int) -> None:
     """Each task ended exactly once in the log, and each has one whole result."""
     ends: Counter[str] = Counter()
@@ -148,7 +82,6 @@ async def ended_once(hub: Hub, job: Job, tasks: int) -> None:
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in results.iterdir() if path.suffix != ".json")
 
 
->>>>>>> dead
 async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: int) -> None:
     job = await submit(hub, pictures, tasks)
     chance = random.Random(5)

@@ -28,11 +28,14 @@ class Hub:
         self.service = Service(ServiceConfig(data=data, **config))
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, *program: str) -> subprocess.Popen[bytes]:
+        """`pixelmill worker`, or another program that takes its arguments."""
         names = {"data": self.data, "lease": LEASE, "workers": 2, "drain": 10, **self.settings}
         flags = [word for name, value in names.items() for word in ("--set", f"{name}={value}")]
         with (self.data.parent / "workers.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "pixelmill", "worker", *flags], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [sys.executable, *(program or ("-m", "pixelmill")), "worker", *flags], stdout=log, stderr=log
+            )
         self.workers.append(process)
         return process
 

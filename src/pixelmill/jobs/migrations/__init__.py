@@ -10,14 +10,10 @@ from sqlalchemy import Engine, text
 from pixelmill.errors import ConfigError
 from pixelmill.jobs.connections import lock_for_transaction
 
-<<<<<<< HEAD
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
-=======
 HEAD = "0005"
->>>>>>> dead
 """The newest revision in ``versions/``; a test holds them equal."""
 
 
