@@ -48,7 +48,7 @@ def main() -> None:
         say(f"token {secret}")
     service = wanted["service"]
     if "entry" in service:  # what pool processes run instead of the real work (see misbehaving.py)
-        parts.LocalPool = partial(LocalPool, entry=service.pop("entry"))  # type: ignore[attr-defined]
+        parts.LocalPool = partial(LocalPool, entry=service.pop("entry"))  # type: ignore[attr-defined,assignment]
     if "limits" in service:
         service["limits"] = Limits(**service["limits"])
     if "overflow" in service:
