@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import httpx
+import psutil
 import psycopg
 
 START_S = 60.0
@@ -53,6 +55,11 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_
 
 def _die_with_parent() -> None:
     _libc.prctl(_PDEATHSIG, signal.SIGKILL)
+
+
+def _tie() -> Callable[[], None] | None:
+    """What ties a child to us; the kernel means the thread that started it, so only where that lives as long."""
+    return _die_with_parent if threading.current_thread() is threading.main_thread() else None
 
 
 class Server:
@@ -103,7 +110,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- it calls one function of libc, nothing that takes locks
+                preexec_fn=_tie(),  # noqa: PLW1509 -- it calls one function of libc, nothing that takes locks
                 **self.options(),
             )
         wait_until(lambda: self._died() or self.is_ready(), f"{self.name} was not ready")
@@ -139,12 +146,17 @@ class Server:
         process, self.process = self.process, None
         if process is None or process.poll() is not None:
             return
+        # Some are started by a script: those are its children, and must not outlive it.
+        family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for child in psutil.wait_procs(family, timeout=0 if number is signal.SIGKILL else 5)[1]:
+            child.kill()
+        psutil.wait_procs(family, timeout=5)
 
 
 class Redis(Server):
@@ -283,7 +295,7 @@ class RabbitMQ(Server):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 -- as above
+                preexec_fn=_tie(),  # noqa: PLW1509 -- as above
             )
             wait_until(lambda: accepts(self._mapper_port), "epmd did not answer")
         return super().start()
