@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from live_service import LiveService, assert_problem
+from loopback import serving
 
 from pixelmill.api.far_links import Links, is_public
 from pixelmill.errors import InvalidURI, PixelmillError, SourceRefused, StorageUnavailable
@@ -63,15 +63,8 @@ class _Shelf(BaseHTTPRequestHandler):
 
 @contextmanager
 def shelf() -> Iterator[Shelf]:
-    server = Shelf()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(Shelf()) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def document(**more: Any) -> dict[str, Any]:

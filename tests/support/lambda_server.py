@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+from loopback import serving
 
 from pixelmill.errors import PixelmillError, TaskTimeout
 from pixelmill.pipelines.spec import Pipeline
@@ -107,13 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def lambda_server() -> Iterator[LambdaServer]:
-    server = LambdaServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.closing.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(LambdaServer()) as server:
+        try:
+            yield server
+        finally:
+            server.closing.set()

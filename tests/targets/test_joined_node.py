@@ -37,13 +37,6 @@ pytestmark = pytest.mark.anyio
 BOUND_S = 30.0
 
 
-@pytest.fixture
-def announcement(tmp_path: Path) -> Iterator[Announcement]:
-    announcement = Announcement(tmp_path)
-    yield announcement
-    announcement.close()
-
-
 class TestJoinedNodeConforms(TargetConformance):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> Iterator[None]:

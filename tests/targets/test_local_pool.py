@@ -26,13 +26,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param}
 
 
-@pytest.fixture
-def announcement(tmp_path: Path) -> Iterator[Announcement]:
-    announcement = Announcement(tmp_path)
-    yield announcement
-    announcement.close()
-
-
 class TestLocalPoolConforms(TargetConformance):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: Path) -> Iterator[None]:

@@ -33,9 +33,9 @@ class Place:
         load = load or self.target.load()
         return self.gate.verdict() if load.healthy else Gate(open=False, reason=load.reason or "unhealthy")
 
-    def has_room(self, priority: Priority, load: TargetLoad | None = None) -> bool:
+    def has_room(self, priority: Priority) -> bool:
         """True where a slot is free that is not kept for more urgent work, whatever the gate says."""
-        load = load or self.target.load()
+        load = self.target.load()
         # A pool of one slot has none to spare: it serves all classes.
         kept = 0 if priority is Priority.INTERACTIVE else max(0, min(self.reserved, load.capacity - 1))
         return load.healthy and self.out < load.capacity - kept

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import secrets
+import socket
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -20,6 +23,11 @@ EXTRAS: Mapping[str, str] = {
 """One package that tells whether an extra is installed."""
 LIBRARIES = ("opencv-python-headless", "numpy", "pillow", "simplejpeg")
 """Those that make pixels: their versions should be the same on all machines."""
+
+
+def new_holder() -> str:
+    """A name for this process in leases, that no other one has or had."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 @cache

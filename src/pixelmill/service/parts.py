@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from pixelmill.jobs.upkeep import Upkeep
 from pixelmill.jobs.uploads import Uploads
 from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
+from pixelmill.service.about import new_holder
 from pixelmill.service.backends import make_database, make_engine, make_executor, make_queues
 from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
@@ -83,7 +83,7 @@ class Parts:
         self.metrics.before_render(self._set_slots)
         # With SQLite we hold the folder's lock: whoever had this name before is dead. Other names are of processes
         # that may live.
-        self.sql_queue = SqlLeaseQueue(self.database, holder=_holder() if self.database.shared else "")
+        self.sql_queue = SqlLeaseQueue(self.database, holder=new_holder() if self.database.shared else "")
         self.queue: LeaseQueue = self.sql_queue
         self.releaser: Releaser | None = None
         if self.cloud is not None:
@@ -173,8 +173,3 @@ class Parts:
             {member.node.name: member.node.link.latency_s for member in self.nodes.members()},
             self.nodes.lost,
         )
-
-
-def _holder() -> str:
-    """A name in leases that no other process has or had."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

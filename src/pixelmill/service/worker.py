@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
-import socket
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -31,6 +29,7 @@ from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
+from pixelmill.service.about import new_holder
 from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
 from pixelmill.service.exporter import Exporter
 from pixelmill.service.objects import open_objects, open_sources
@@ -49,7 +48,7 @@ class Worker:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.config = config
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.name = new_holder()
         self.metrics = Metrics(__version__)
         self.pool = LocalPool(
             workers=config.workers or os.cpu_count() or 1,
