@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install dev servers demo serve check test test-all bench clean
+.PHONY: install dev servers pages demo serve check test test-all bench clean
 
 $(VENV)/installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
@@ -17,8 +17,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --group dev
 	@touch $@
 
-install: $(VENV)/installed ## Create .venv and install Pixelmill into it
-dev: $(VENV)/installed-dev ## The same, with what tests and checks need
+pages: ## Build the web application; without npm (and Debian's root to install it) the service has none
+	@$(PYTHON) web/build.py --get-npm
+
+install: $(VENV)/installed pages ## Create .venv and install Pixelmill into it
+dev: $(VENV)/installed-dev pages ## The same, with what tests and checks need
 
 servers: dev ## Real servers for the tests: RabbitMQ, Redis, PostgreSQL (Debian, as root), Azurite (npm)
 	@sh tests/support/install_servers.sh "$(VENV)"

@@ -30,6 +30,7 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
         "kind": facts.kind,
         "tier": facts.tier,
         "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
+        "positional": cls.positional,
         "examples": [example.to_text()],
     }
 

@@ -230,6 +230,9 @@ class OperationBody(Answer):
     kind: str
     tier: str
     parameters: dict[str, Any]
+    positional: Annotated[
+        int, Field(description="How many of the parameters, the first ones, the text form writes without their names")
+    ]
     examples: list[str]
 
 
