@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
 
 import anyio
@@ -23,7 +23,7 @@ ALL = ["process", "jobs:read", "jobs:write"]
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service that needs tokens: those of ann, of a reader, of an admin, and one that only these tests sign in with."""
+    """A service that needs tokens: those of ann, of a reader, of an admin, and of a node."""
     owners = [
         {"owner": "ann", "scopes": ALL},
         {"owner": "ann", "scopes": ["jobs:read"]},
@@ -79,10 +79,10 @@ def test_the_cookie_is_secure_where_a_trusted_proxy_says_https(guarded: LiveServ
         return
     data = guarded.data.parent / "untrusting"
     tokens = [{"owner": "ann", "scopes": ALL}]
-    with LiveService(data, api={"trusted_proxies": ["192.0.2.1"]}, tokens=tokens) as service:
-        with service.client() as client:
-            answer = sign_in(client, service.tokens[0], **{"x-forwarded-proto": "https"})
-            assert not SimpleCookie(answer.headers["set-cookie"])[COOKIE]["secure"]
+    api = {"trusted_proxies": ["192.0.2.1"]}
+    with LiveService(data, api=api, tokens=tokens) as service, service.client() as client:
+        answer = sign_in(client, service.tokens[0], **{"x-forwarded-proto": "https"})
+        assert not SimpleCookie(answer.headers["set-cookie"])[COOKIE]["secure"]
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic YTpi", "Bearer pm_wrong", "Bearer " + "x" * 5000])
@@ -174,7 +174,7 @@ def test_signing_out_ends_the_session_at_once(guarded: LiveService) -> None:
         assert client.delete("/v1/session").status_code == 204
 
 
-def test_a_session_survives_the_service(start: type[LiveService]) -> None:
+def test_a_session_survives_the_service(start: Callable[..., LiveService]) -> None:
     first = start(api={"require_tokens": True}, tokens=[{"owner": "ann", "scopes": ALL}])
     with first.client() as client:
         sign_in(client, first.tokens[0])

@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from pixelmill import __version__
-from pixelmill.api.auth import COOKIE, SCOPES, bearer_token, check_own_page, check_origin, relevant, session_secret
+from pixelmill.api.auth import COOKIE, SCOPES, bearer_token, check_origin, check_own_page, relevant, session_secret
 from pixelmill.api.dto import moment
 from pixelmill.api.edge import Call
 from pixelmill.api.responses import json_response

@@ -17,9 +17,9 @@ class ApiSettings:
     loopback (a reverse proxy in front). ``allowed_hosts``: names besides loopback that a request without a token may
     carry in ``Host``. ``trusted_proxies``: addresses that are believed what they say of their client (its scheme and
     address, in ``X-Forwarded-*``). ``link_hosts``: hosts whose links may be read and written for a caller;
-    ``link_private``: even by plain HTTP and at private addresses. ``max_requests``: requests that are worked on at once; ``max_body_memory``:
-    bytes of request bodies held in memory, all requests together. ``idle_s``: how long a client may send, or take,
-    nothing. ``presets``: what ``preset:NAME`` in a request can name.
+    ``link_private``: even by plain HTTP and at private addresses. ``max_requests``: requests that are worked on at
+    once; ``max_body_memory``: bytes of request bodies held in memory, all requests together. ``idle_s``: how long a
+    client may send, or take, nothing. ``presets``: what ``preset:NAME`` in a request can name.
     """
 
     host: str = "127.0.0.1"
