@@ -20,7 +20,14 @@ ALL = ["process", "jobs:read", "jobs:write"]
 PIPELINE = "grayscale/format:png"
 
 
-class OneToken:
+class NoSessions:
+    """The half of an authenticator that these tests don't ask."""
+
+    async def authenticate_session(self, secret: str) -> Caller:
+        raise Unauthenticated("No.")
+
+
+class OneToken(NoSessions):
     """The smallest authenticator: one good token, and a count of how often it was asked."""
 
     def __init__(self) -> None:
@@ -59,7 +66,7 @@ def test_a_good_token_is_remembered_for_a_while_and_a_bad_one_never() -> None:
 
 
 def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Anybody:
+    class Anybody(NoSessions):
         async def authenticate(self, token: str) -> Caller:
             return Caller(token, frozenset())
 

@@ -22,6 +22,7 @@ from pixelmill.jobs.dead_letters import DeadLetters
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
+from pixelmill.jobs.sessions import Sessions
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
@@ -73,6 +74,7 @@ class Parts:
         self.dead_letters = DeadLetters(self.jobs)
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
+        self.sessions = Sessions(self.database)
         self.event_log = EventLog(self.database)
         self.webhooks = Webhooks(self.database)
         self.history = History()

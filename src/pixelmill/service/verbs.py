@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
+from pixelmill.service.caller import Caller
 from pixelmill.service.dead_letters import DeadLetterVerbs
 from pixelmill.service.links import Links
 from pixelmill.service.parts import Parts
+from pixelmill.service.sessions import SessionVerbs
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.webhook_verbs import WebhookVerbs
 from pixelmill.service.wiring import Wiring
@@ -47,14 +49,6 @@ MAX_PAGE = 100_000
 """Uploads, sources, and files that wild cards stand for, in one call; larger jobs grow by pages."""
 MAX_VISITED = 1_000_000
 """Folder entries that the wild cards of one call may look at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the owner whose things are seen, and the scopes that were granted."""
-
-    owner: str
-    scopes: frozenset[str]
 
 
 def new_id(prefix: str) -> str:
@@ -87,6 +81,7 @@ class Service:
         self._draining = False
         self.links = Links(self._parts, new_id)
         self.webhooks = WebhookVerbs(self._parts, new_id)
+        self.sessions = SessionVerbs(self._parts)
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
 
     @property
@@ -401,6 +396,10 @@ class Service:
         """Who holds the token; raises :class:`Unauthenticated`."""
         found = await self._parts.tokens.authenticate(token)
         return Caller(found.owner, found.scopes)
+
+    async def authenticate_session(self, secret: str) -> Caller:
+        """Who holds the session; raises :class:`Unauthenticated`."""
+        return (await self.sessions.look(secret)).caller
 
     async def has_tokens(self) -> bool:
         """Whether any valid token exists: what an address other than loopback needs."""
