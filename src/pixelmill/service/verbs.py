@@ -82,6 +82,7 @@ class Service:
         self.links = Links(self._parts, new_id)
         self.webhooks = WebhookVerbs(self._parts, new_id)
         self.sessions = SessionVerbs(self._parts)
+        self.saved = self._parts.saved
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
 
     @property
