@@ -34,6 +34,7 @@ from pixelmill.api import (
     saved,
     session,
     tasks,
+    thumbnails,
     uploads,
     webhooks,
 )
@@ -56,6 +57,7 @@ RESOURCES = (
     jobs,
     montage,
     tasks,
+    thumbnails,
     events,
     dead_letters,
     webhooks,
