@@ -85,6 +85,7 @@ class JobBody(Answer):
     """A set of tasks submitted together. ``pipeline`` is in text form, image parameters resolved to ``sha256:``."""
 
     id: Annotated[str, Field(examples=[JOB_ID])]
+    owner: Annotated[str, Field(examples=["ann"])]
     state: StateName
     name: str
     priority: PriorityName

@@ -54,6 +54,7 @@ class JobStatus:
     started: str | None = None
     ended: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -74,6 +75,7 @@ class JobStatus:
             started=record.get("started"),
             ended=record.get("ended"),
             tags=record.get("tags") or {},
+            owner=str(record.get("owner") or ""),
         )
 
 

@@ -274,9 +274,25 @@ class Service:
     def _files(self, sources: Sequence[str]) -> list[SourceFile]:
         return list(expand_sources(sources, self.config.source_roots, max_files=MAX_PAGE, max_visited=MAX_VISITED))
 
-    async def jobs(self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None) -> Page:
-        """Jobs (:class:`Job`), newest first."""
-        return await self._parts.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state)
+    async def jobs(
+        self,
+        owner: str | None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        state: State | None = None,
+        search: str = "",
+    ) -> Page:
+        """Jobs (:class:`Job`), newest first; ``owner`` None: of every owner. ``search``: part of a name, or an id."""
+        return await self._parts.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state, search=search)
+
+    async def owner_of_job(self, job_id: str) -> str | None:
+        """Whose it is (None where there is none), for callers who may act for every owner."""
+        return await self._parts.jobs.owner_of_job(job_id)
+
+    async def owner_of_task(self, task_id: str) -> str | None:
+        """The same of a task."""
+        return await self._parts.jobs.owner_of_task(task_id)
 
     async def job(self, owner: str, job_id: str) -> Job:
         """One job."""
@@ -355,23 +371,25 @@ class Service:
         return await self._parts.event_log.last_id()
 
     async def events(
-        self, owner: str, *, job_id: str | None = None, after: int | None = None
+        self, owner: str | None, *, job_id: str | None = None, after: int | None = None
     ) -> AsyncIterator[LoggedEvent | None]:
         """Events after ``after`` (None: from now on), then live ones. None is a heartbeat, at most every 15 s.
 
-        With ``job_id`` the stream ends after the last event of a job that has ended or was deleted. Nothing is buffered
-        for a slow reader: it reads from the log at its own pace. Ends when the service drains.
+        ``owner`` None: of every owner. With ``job_id`` (of an owner) the stream ends after the last event of a job that
+        has ended or was deleted. Nothing is buffered for a slow reader: it reads from the log at its own pace. Ends
+        when the service drains.
         """
         log, bus = self._parts.event_log, self._parts.bus
-        if job_id is not None:
-            await self.job(owner, job_id)
+        of_job = None if owner is None or job_id is None else (owner, job_id)
+        if of_job is not None:
+            await self.job(*of_job)
         newest = await log.last_id()
         # An id from before the data folder was made anew would hide all that happens until it is reached.
         last = newest if after is None else min(after, newest)
         async with bus.subscribe(owner, job_id) as news:
             while True:
                 # The state is read before the log: if it is final, the log holds its last event.
-                ended = job_id is not None and await self._has_ended(owner, job_id)
+                ended = of_job is not None and await self._has_ended(*of_job)
                 page = await log.after(owner, last, job=job_id, limit=EVENT_PAGE)
                 for event in page:
                     last = event.id

@@ -158,6 +158,15 @@ function found(): void {
   returns.value += 1;
 }
 
+/** A stream has ended, which a service may do that is well: only if it doesn't answer a question either it is gone. */
+export async function suspect(): Promise<void> {
+  try {
+    await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(5_000) });
+  } catch {
+    lost();
+  }
+}
+
 /** Nobody answered somewhere: ask again and again whether the service is back. */
 export function lost(): void {
   if (!reachable.peek()) return;

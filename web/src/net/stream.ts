@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 
-import { lost } from "./http";
+import { suspect } from "./http";
 import type { FromWorker, StreamEvent, StreamName, ToWorker } from "./protocol";
 import { Source } from "./source";
 
@@ -59,7 +59,7 @@ function receive(message: FromWorker): void {
     return;
   }
   setOpen(message.stream, message.state === "open");
-  if (message.state !== "open") return lost();
+  if (message.state !== "open") return void suspect();
   if (everOpened.has(message.stream)) for (const call of [...(reopened.get(message.stream) ?? [])]) call();
   everOpened.add(message.stream);
 }
