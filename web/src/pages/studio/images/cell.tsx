@@ -54,7 +54,7 @@ function said(upload: UploadState, task: string | null): string {
   return { waiting: "waits to be sent", sending: "is being sent", stored: "in the store" }[upload.state];
 }
 
-function Thumb({ file }: { file: File }) {
+export function Thumb({ file }: { file: File }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [shown, setShown] = useState<"waiting" | "drawn" | "none">("waiting");
   useEffect(() => {

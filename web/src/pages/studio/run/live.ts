@@ -7,6 +7,7 @@ import * as api from "../../../net/api";
 import { Problem, reachable } from "../../../net/http";
 import type { StreamEvent } from "../../../net/stream";
 import { onJobEvent } from "../../../state/jobs-live";
+import type { Picture } from "../images/model";
 import { Pace } from "./pace";
 
 /** Of a task what a grid shows; its data is read when it is opened. */
@@ -57,6 +58,8 @@ export class LiveJob {
 
   constructor(
     readonly id: string,
+    /** The images of this page that its tasks are of, by their number; empty for a job that was found again. */
+    readonly order: readonly Picture[],
     private readonly onState: (seq: number, state: api.TaskState) => void,
     private readonly onDeleted: () => void,
   ) {

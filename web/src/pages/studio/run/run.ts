@@ -129,6 +129,7 @@ function show(id: string, order: readonly Picture[]): void {
   const uploadedOnce = new Set(order);
   live.value = new LiveJob(
     id,
+    order,
     (seq, state) => {
       const picture = order[seq];
       if (picture) picture.task.value = state;
