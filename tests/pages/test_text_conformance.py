@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from made_pipelines import pipelines
 
 from pixelmill import Pipeline
-from pixelmill.api.formats import format_body
 from pixelmill.api.operations import operation_body
-from pixelmill.images.formats import FORMATS
+from pixelmill.operations.listing import format_records
 from pixelmill.operations.table import all_operations
 from pixelmill.pipelines.presets import BUILT_IN
 
@@ -41,7 +40,7 @@ def read_by_pages(bundle: Path, folder: Path, texts: list[str]) -> list[dict[str
     """What the pages make of each text."""
     given_file = folder / "texts.json"
     operations = [operation_body(cls) for cls in all_operations()]
-    formats = [format_body(fmt) for fmt in FORMATS.values()]
+    formats = format_records()
     given_file.write_text(json.dumps({"operations": operations, "formats": formats, "texts": texts}))
     done = subprocess.run(
         ["node", str(bundle), str(given_file)], check=True, capture_output=True, text=True, timeout=LIMIT_S
@@ -97,7 +96,16 @@ def test_what_people_write_becomes_the_same(bundle: Path, tmp_path: Path, text: 
 
 @pytest.mark.parametrize(
     "text",
-    ["grayscale/", "resize:", "resize:1,,2", "gauss ian", "resize:~zz", "resize:width=1,2", "resize:1,width=2", "a:~FF"],
+    [
+        "grayscale/",
+        "resize:",
+        "resize:1,,2",
+        "gauss ian",
+        "resize:~zz",
+        "resize:width=1,2",
+        "resize:1,width=2",
+        "a:~FF",
+    ],
 )
 def test_what_the_library_refuses_the_pages_refuse(bundle: Path, tmp_path: Path, text: str) -> None:
     with pytest.raises(Exception, match=r"\S"):

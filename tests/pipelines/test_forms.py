@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import math
 import pickle
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_pipelines import pipelines
-from pydantic import BaseModel
 
 from pixelmill import Pipeline
 from pixelmill.errors import (
@@ -27,12 +24,9 @@ from pixelmill.errors import (
     error_from_dict,
     error_to_dict,
 )
-from pixelmill.images.encoders import ENDS
 from pixelmill.images.image import Image
-from pixelmill.images.metadata import MetadataOptions
-from pixelmill.operations.arguments import schema
 from pixelmill.operations.reference import EXAMPLES
-from pixelmill.operations.table import TABLE, all_operations
+from pixelmill.operations.table import TABLE
 from pixelmill.pipelines import text as grammar
 from pixelmill.pipelines.text import TextArgument, TextStep
 
