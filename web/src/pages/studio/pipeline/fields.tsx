@@ -36,7 +36,7 @@ function OneField({ parameter, value, onChange }: Omit<FieldProps, "id" | "descr
   const given = value !== undefined && !isDefault(value, parameter);
   const inside = { parameter, value, onChange, id, describedBy: hint };
   return (
-    <div class={`field parameter ${parameter.kind}`}>
+    <div class={`field parameter kind-${parameter.kind}`}>
       <div class="parameter-head">
         {parameter.kind === "choices" ? (
           <span class="field-label" id={id}>

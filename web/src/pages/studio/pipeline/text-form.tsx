@@ -74,8 +74,9 @@ function Rows({ id, text, wrong }: { id: string; text: string; wrong: boolean })
 /** Some characters around the fault, with the fault marked. */
 function Place({ text, position }: { text: string; position: number }) {
   const from = Math.max(0, position - 18);
-  const end = text.slice(position).search(/[/,]/);
-  const to = end > 0 ? position + end : position + 1;
+  // To the end of the step; of a character that may not stand there, that alone.
+  const end = text.indexOf("/", position);
+  const to = Math.max(position + 1, end < 0 ? text.length : end);
   return (
     <p class="place mono" aria-hidden="true">
       {from > 0 ? "…" : ""}
