@@ -5,7 +5,7 @@ import { signal } from "@preact/signals";
 
 import * as api from "../../../net/api";
 import { Problem, reachable } from "../../../net/http";
-import type { StreamEvent } from "../../../net/stream";
+import { openStreams, type StreamEvent } from "../../../net/stream";
 import { onJobEvent } from "../../../state/jobs-live";
 import type { Picture } from "../images/model";
 import { Pace } from "./pace";
@@ -31,6 +31,8 @@ const PAGE = 250;
 export const MOST_ROWS = 100_000;
 const REFRESH_MS = 700;
 const TELL_MS = 100;
+/** How often a job that runs is read while there is no stream (a proxy that holds streams back). */
+const WITHOUT_STREAM_MS = 4_000;
 const ENDED = new Set<string>(["succeeded", "failed", "cancelled"]);
 const RANK: Record<string, number> = { queued: 0, running: 1, succeeded: 2, failed: 2, cancelled: 2 };
 
@@ -54,6 +56,7 @@ export class LiveJob {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private telling: ReturnType<typeof setTimeout> | undefined;
   private readonly stop: () => void;
+  private readonly watch: ReturnType<typeof setInterval>;
   private readonly tally: Counts = { queued: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
 
   constructor(
@@ -64,12 +67,16 @@ export class LiveJob {
     private readonly onDeleted: () => void,
   ) {
     this.stop = onJobEvent((event) => this.receive(event), () => this.readAll());
+    this.watch = setInterval(() => {
+      if (!openStreams.peek().has("events") && !isEnded(this.job.peek()?.state ?? "") && reachable.peek()) this.readAll();
+    }, WITHOUT_STREAM_MS);
     this.readAll();
   }
 
   close(): void {
     this.closed = true;
     this.stop();
+    clearInterval(this.watch);
     clearTimeout(this.timer);
     clearTimeout(this.telling);
   }
