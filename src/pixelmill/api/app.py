@@ -35,6 +35,7 @@ from pixelmill.api import (
     saved,
     session,
     tasks,
+    thumbnails,
     uploads,
     webhooks,
 )
@@ -57,6 +58,7 @@ RESOURCES = (
     jobs,
     montage,
     tasks,
+    thumbnails,
     events,
     dead_letters,
     webhooks,

@@ -45,6 +45,7 @@ from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.shared import Shared
 from pixelmill.service.signing import LinkSigner
+from pixelmill.service.thumbnails import Thumbnails
 from pixelmill.targets.local import LocalPool
 
 T = TypeVar("T")
@@ -139,6 +140,7 @@ class Parts:
             shared=self.database.shared,
         )
         self.results = Results(self.jobs, self.store, config.source_roots, self.sources)
+        self.thumbnails = Thumbnails(self.store, self.results, self.dispatcher, config)
         self.load = LoadHistory()
 
     def observe(self, sample: LoadSample) -> None:
