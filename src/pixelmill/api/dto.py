@@ -77,6 +77,7 @@ def task_body(task: Task) -> dict[str, Any]:
         links["result"] = f"{here}/result"
         if task.outcome.get("format"):
             links["result_link"] = f"{here}/result/link"
+            links["thumbnail"] = f"{here}/thumbnail"
     return {
         "id": task.id,
         "job": task.job,

@@ -29,6 +29,7 @@ TAGS = [
     {"name": "operations", "description": "What can be done to an image"},
     {"name": "formats", "description": "What is read and written"},
     {"name": "presets", "description": "Pipelines with a name"},
+    {"name": "pipelines", "description": "Saved by their owners, and checked"},
     {"name": "machine", "description": "Load and metrics"},
     {"name": "health", "description": "Open to everybody"},
 ]

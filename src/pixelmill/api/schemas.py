@@ -264,14 +264,25 @@ class FormatList(Answer):
     next: None
 
 
+class LackBody(Answer):
+    """Something that is needed and not here, and the command that brings it (null: there is none)."""
+
+    what: Annotated[str, Field(examples=["writing jxl needs the extra jxl"])]
+    command: Annotated[str | None, Field(examples=["pip install 'pixelmill[jxl]'"])]
+
+
 class PresetBody(Answer):
-    """One preset: its form as it was written, and the pipeline that it comes to."""
+    """One preset: its form as it was written, and the pipeline that it comes to (where it is known here)."""
 
     name: Annotated[str, Field(examples=["thumbnail"])]
+    title: Annotated[str, Field(examples=["Thumbnail, 256 gray"])]
     summary: str
     built_in: bool
     form: str
     pipeline: str
+    images: Annotated[list[str], Field(description="References for which an image must be given", examples=[[]])]
+    available: bool
+    missing: list[LackBody]
 
 
 class PresetList(Answer):

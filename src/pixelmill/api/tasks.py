@@ -67,7 +67,7 @@ async def get_result(call: Call) -> Response:
     task, body = await call.service.result(await call.owner_of_task(), call.path("task_id"))
     outcome = task.outcome or {}
     etag = f'"{task.id}.{task.run}"'
-    if _unchanged(call, etag):
+    if unchanged(call, etag):
         return await _not_modified(etag, body)
     if body is None:
         return json_response(outcome_body(outcome), headers={"etag": etag, "cache-control": "private, no-cache"})
@@ -98,7 +98,7 @@ async def get_input(call: Call) -> Response:
     """The type is what the service recognized; bytes that it didn't are offered for saving only."""
     task, body = await call.service.input(await call.owner_of_task(), call.path("task_id"))
     etag = f'W/"{task.id}.input"'
-    if _unchanged(call, etag):
+    if unchanged(call, etag):
         return await _not_modified(etag, body)
     media = _source_type(task)
     headers = _headers(call, media or "application/octet-stream", task.name, inline=media is not None)
@@ -110,8 +110,8 @@ def _source_type(task: Task) -> str | None:
     return format_named(str(source_format)).media_type if source_format else None
 
 
-def _unchanged(call: Call, etag: str) -> bool:
-    """RFC 9110 13.1.2: weak comparison."""
+def unchanged(call: Call, etag: str) -> bool:
+    """Whether the client has what an ETag stands for (RFC 9110 13.1.2: weak comparison)."""
     given = {item.strip().removeprefix("W/") for item in call.header("if-none-match").split(",")}
     return "*" in given or etag.removeprefix("W/") in given
 

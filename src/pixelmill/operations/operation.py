@@ -38,6 +38,18 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that is needed and not here, as a phrase, and the command that brings it (None: there is none)."""
+
+    what: str
+    command: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """As lists show it."""
+        return {"what": self.what, "command": self.command}
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Planning facts of an operation with its parameters.
 
@@ -135,6 +147,10 @@ class Operation(BaseModel):
         """A copy whose references are replaced by other references or by fonts."""
         del fonts
         return self
+
+    def lacks(self) -> tuple[Lack, ...]:
+        """What it needs and is not on this machine: an extra, a model. Looks, and loads nothing."""
+        return ()
 
     def apply(self, image: Image) -> Step:
         """Do it. ``image`` is not changed."""

@@ -36,6 +36,7 @@ from pixelmill.service.links import Links
 from pixelmill.service.parts import Parts
 from pixelmill.service.sessions import SessionVerbs
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.thumbnails import Thumbnail, Wanted
 from pixelmill.service.webhook_verbs import WebhookVerbs
 from pixelmill.service.wiring import Wiring
 from pixelmill.storage.named import names_bucket
@@ -82,6 +83,7 @@ class Service:
         self.links = Links(self._parts, new_id)
         self.webhooks = WebhookVerbs(self._parts, new_id)
         self.sessions = SessionVerbs(self._parts)
+        self.saved = self._parts.saved
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
 
     @property
@@ -363,6 +365,11 @@ class Service:
         """A contact sheet of the results that are there now; see :meth:`Montages.make`."""
         self._take_work()
         return await self._parts.montages.make(owner, job_id, montage, output, reserve)
+
+    async def thumbnail(self, task: Task, wanted: Wanted) -> Thumbnail:
+        """A small picture of a task's result or input; see :meth:`Thumbnails.get`."""
+        self._take_work()
+        return await self._parts.thumbnails.get(task, wanted)
 
     # -- events ----------------------------------------------------------------------------------
 

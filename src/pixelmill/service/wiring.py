@@ -67,6 +67,7 @@ class Wiring:
         await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        stack.push_async_callback(self.parts.thumbnails.stop)
         stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
         await self.parts.overflow.start()
         stack.push_async_callback(self.parts.overflow.stop)

@@ -1,7 +1,7 @@
-export default function Jobs() {
-  return (
-    <main id="content" class="page jobs" tabIndex={-1}>
-      <h1>Jobs</h1>
-    </main>
-  );
+import type { Route } from "../../state/router";
+import { JobDetail } from "./detail";
+import { JobList } from "./list";
+
+export default function Jobs({ route }: { route: Route }) {
+  return route.job === null ? <JobList /> : <JobDetail key={route.job} id={route.job} />;
 }
