@@ -21,7 +21,7 @@ export interface PipelineCheck {
   text?: string;
   hash?: string;
   output?: { format: string | null };
-  needs?: { what: string; command: string }[];
+  needs?: { what: string; command: string | null }[];
   error?: { type: string; title: string; detail: string };
   step?: number | null;
   position?: number | null;

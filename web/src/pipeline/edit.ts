@@ -47,6 +47,17 @@ function exampleOf(name: string, catalogue: Catalogue): Values {
   return Object.fromEntries(Object.entries(values).filter(([key]) => !files.has(key)));
 }
 
+/** Without those references of images: they must be chosen. */
+export function without(draft: Draft, references: readonly string[], catalogue: Catalogue): Draft {
+  if (references.length === 0) return draft;
+  const steps = draft.steps.map((step): Step => {
+    const images = catalogue.operations.get(step.name)?.parameters.filter((one) => one.kind === "image") ?? [];
+    const values = images.reduce((all, { name }) => (references.includes(String(all[name])) ? withValue(all, name, undefined) : all), step.values);
+    return { ...step, values };
+  });
+  return withSteps(draft, steps);
+}
+
 /** The steps of a text that was written anew: ids are kept for what stayed, and so are steps that are switched off. */
 export function reconciled(before: Draft, after: Draft): Draft {
   const old = before.steps.filter((step) => !step.off);

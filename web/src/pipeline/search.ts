@@ -25,7 +25,8 @@ function rankOf(type: StepType, query: string, terms: readonly string[]): number
   const name = titleOf(type.name).toLowerCase();
   const text = `${name} ${type.name} ${type.family} ${type.summary} ${type.description}`.toLowerCase();
   if (!terms.every((term) => text.includes(term))) return 0;
-  if (name === query || type.name === query) return 5;
+  if (name === query || type.name === query) return 6;
+  if (type.summary.toLowerCase().startsWith(query)) return 5;
   if (name.startsWith(query)) return 4;
   if (name.includes(query)) return 3;
   return `${type.family} ${type.summary}`.toLowerCase().includes(query) ? 2 : 1;

@@ -53,10 +53,16 @@ function OneField({ parameter, value, onChange }: Omit<FieldProps, "id" | "descr
       <Control {...inside} />
       <p class="hint" id={hint}>
         {parameter.description}
-        {parameter.unit && !parameter.description.includes(parameter.unit) && parameter.kind !== "color" ? ` (${parameter.unit})` : ""}
+        {unitOf(parameter)}
       </p>
     </div>
   );
+}
+
+/** Where the description doesn't say it already. */
+function unitOf({ unit, description, kind }: Parameter): string {
+  if (unit === "" || kind === "color" || kind === "text" || description.toLowerCase().includes(unit.toLowerCase())) return "";
+  return ` (${unit})`;
 }
 
 function Control(props: FieldProps): ComponentChildren {

@@ -4,23 +4,19 @@ import { useEffect, useState } from "preact/hooks";
 
 import * as api from "../../../net/api";
 import type { SavedPipeline } from "../../../net/shapes";
-import { titleOf } from "../../../pipeline/summary";
 import { notify } from "../../../state/notices";
 import { Button, CopyButton, Failure, Field, WorkButton } from "../../../ui/basics";
 import { Dialog } from "../../../ui/dialog";
 import { moment } from "../../../ui/format";
 import { append, draft, edit, pipelineText, presets, replaceBy } from "./state";
-
-/** Services tell what a preset lacks; older ones don't. */
-export type KnownPreset = api.Preset & { title?: string; available?: boolean; missing?: readonly { what: string; command: string }[] };
-
-export const presetTitle = (preset: KnownPreset): string => preset.title || titleOf(preset.name.replaceAll("-", " "));
-export const isAvailable = (preset: KnownPreset): boolean => preset.available !== false;
+import { opened } from "./steps";
 
 /** Replace what is here, which one click undoes. */
-export async function use(text: string, title: string): Promise<void> {
+export async function use(text: string, title: string, missing: readonly string[] = []): Promise<void> {
   const before = draft.peek();
-  await replaceBy(text);
+  await replaceBy(text, missing);
+  // What must be chosen is asked for at once.
+  opened.value = missing.length > 0 ? (draft.peek().steps[0]?.id ?? null) : null;
   if (before.steps.length > 0) notify("info", `${title} took the place of your steps.`, { label: "Undo", do: () => edit(before) });
 }
 
@@ -45,35 +41,46 @@ export function Library({ onClose }: { onClose: () => void }) {
   );
 }
 
-function PresetRow({ preset, onClose }: { preset: KnownPreset; onClose: () => void }) {
-  const title = presetTitle(preset);
-  const available = isAvailable(preset);
+function PresetRow({ preset, onClose }: { preset: api.Preset; onClose: () => void }) {
+  const { title, available } = preset;
   return (
     <li class={`library-item ${available ? "" : "unavailable"}`}>
       <div class="library-words">
         <strong>{title}</strong>
         <span class="soft">{preset.summary}</span>
         <code class="soft">{preset.pipeline}</code>
-        {!available &&
-          (preset.missing ?? []).map((need) => (
-            <span key={need.command} class="needs">
-              Needs {need.what}: <code>{need.command}</code> <CopyButton text={() => need.command} label={`Copy the command for ${need.what}`} />
-            </span>
-          ))}
+        {preset.missing.map(({ what, command }) => (
+          <span key={what} class="needs">
+            {what}
+            {command && (
+              <>
+                : <code>{command}</code> <CopyButton text={() => command} label={`Copy the command for ${preset.title}`} />
+              </>
+            )}
+          </span>
+        ))}
       </div>
-      <Actions title={title} pipeline={preset.pipeline} disabled={!available} onClose={onClose} />
+      <Actions title={title} pipeline={preset.pipeline} missing={preset.images} disabled={!available} onClose={onClose} />
     </li>
   );
 }
 
-function Actions({ title, pipeline, disabled = false, onClose }: { title: string; pipeline: string; disabled?: boolean; onClose: () => void }) {
+interface ActionsProps {
+  title: string;
+  pipeline: string;
+  missing?: readonly string[];
+  disabled?: boolean;
+  onClose: () => void;
+}
+
+function Actions({ title, pipeline, missing = [], disabled = false, onClose }: ActionsProps) {
   return (
     <div class="library-actions">
-      <WorkButton kind="main" disabled={disabled} label={`Use ${title}`} work={() => use(pipeline, title).then(onClose)}>
+      <WorkButton kind="main" disabled={disabled} label={`Use ${title}`} work={() => use(pipeline, title, missing).then(onClose)}>
         Use
       </WorkButton>
       {draft.value.steps.length > 0 && (
-        <WorkButton disabled={disabled} label={`Append ${title}`} work={() => append(pipeline).then(onClose)}>
+        <WorkButton disabled={disabled} label={`Append ${title}`} work={() => append(pipeline, missing).then(onClose)}>
           Append
         </WorkButton>
       )}

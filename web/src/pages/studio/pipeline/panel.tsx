@@ -6,7 +6,7 @@ import { EMPTY } from "../../../pipeline/draft";
 import { Button, Failure } from "../../../ui/basics";
 import { AddStep } from "./add-step";
 import { InputEnd, OutputEnd } from "./ends";
-import { isAvailable, Library, presetTitle, Save, use, type KnownPreset } from "./library";
+import { Library, Save, use } from "./library";
 import { canRedo, canUndo, catalogue, catalogueError, draft, edit, loadCatalogue, presets, redo, undo, written } from "./state";
 import { Steps } from "./steps";
 import { TextForm } from "./text-form";
@@ -63,10 +63,16 @@ function Beginnings() {
     <div class="beginnings">
       <p class="soft">Start from a preset, or add steps of your own.</p>
       <ul>
-        {presets.value.map((preset: KnownPreset) => (
+        {presets.value.map((preset) => (
           <li key={preset.name}>
-            <button type="button" class="beginning" disabled={!isAvailable(preset)} title={isAvailable(preset) ? preset.summary : (preset.missing ?? []).map((need) => `${need.what}: ${need.command}`).join("\n")} onClick={() => void use(preset.pipeline, presetTitle(preset))}>
-              {presetTitle(preset)}
+            <button
+              type="button"
+              class="beginning"
+              disabled={!preset.available}
+              title={[preset.summary, ...preset.missing.map(({ what, command }) => (command ? `${what}: ${command}` : what))].join("\n")}
+              onClick={() => void use(preset.pipeline, preset.title, preset.images)}
+            >
+              {preset.title}
             </button>
           </li>
         ))}

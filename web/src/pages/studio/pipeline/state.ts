@@ -7,7 +7,7 @@ import { isAbort, Problem, returns, Unreachable, words } from "../../../net/http
 import type { PipelineCheck } from "../../../net/shapes";
 import { catalogueOf, type Catalogue } from "../../../pipeline/catalogue";
 import { draftOf, EMPTY, NeedsService, textOf, type Draft } from "../../../pipeline/draft";
-import { isDraft, reconciled } from "../../../pipeline/edit";
+import { isDraft, reconciled, without } from "../../../pipeline/edit";
 import { TextError } from "../../../pipeline/text";
 import { stored } from "../../../state/storage";
 
@@ -16,7 +16,7 @@ export interface PipelineState {
   /** The service has not said yet. */
   checking: boolean;
   error?: { detail: string; step: number | null; position: number | null };
-  needs: { what: string; command: string }[];
+  needs: { what: string; command: string | null }[];
 }
 
 const MOST_UNDONE = 100;
@@ -129,20 +129,20 @@ export function writtenOut(): void {
   if (isRead.peek()) written.value = null;
 }
 
-/** Replace everything, as a preset or a saved pipeline does. */
-export async function replaceBy(text: string): Promise<void> {
+/** Replace everything, as a preset or a saved pipeline does. `missing` are references that stand for images to choose. */
+export async function replaceBy(text: string, missing: readonly string[] = []): Promise<void> {
   await loadCatalogue();
   const known = catalogue.peek();
   if (known === undefined) return;
-  edit(draftOf(await expanded(text, known), known));
+  edit(without(draftOf(await expanded(text, known), known), missing, known));
 }
 
 /** The steps of a text behind those that are here; its output takes the place of ours where it says one. */
-export async function append(text: string): Promise<void> {
+export async function append(text: string, missing: readonly string[] = []): Promise<void> {
   await loadCatalogue();
   const known = catalogue.peek();
   if (known === undefined) return;
-  const more = draftOf(await expanded(text, known), known);
+  const more = without(draftOf(await expanded(text, known), known), missing, known);
   const here = draft.peek();
   edit({ ...here, steps: [...here.steps, ...more.steps], format: more.format ?? here.format, metadata: more.metadata ?? here.metadata });
 }
@@ -221,9 +221,9 @@ function told(known: Catalogue, found: PipelineCheck): void {
   pipelineState.value = { valid: true, checking: false, needs };
 }
 
-/** Id of the step that the service's number means; steps that are off don't count. */
+/** Id of the step that the service's number (from 0, as written) means; steps that are off don't count. */
 export function idOfStep(number: number | null, from: Draft): string | null {
   if (number === null) return null;
-  const first = from.frame === null ? 1 : 2;
+  const first = from.frame === null ? 0 : 1;
   return from.steps.filter((step) => !step.off)[number - first]?.id ?? null;
 }

@@ -97,7 +97,7 @@ function StepCard({ step, index, count, type }: { step: Step; index: number; cou
 function Help({ type }: { type: StepType }) {
   return (
     <details class="step-help">
-      <summary>{type.summary}</summary>
+      <summary>About this step</summary>
       <p>{type.description || type.summary}</p>
       {type.example && (
         <p class="soft">

@@ -33,8 +33,13 @@ export function TextForm() {
         </div>
       )}
       {needs.map((need) => (
-        <p key={need.command} class="hint needs">
-          {need.what} is missing here. Whoever runs this service brings it with <code>{need.command}</code>
+        <p key={need.what} class="hint needs">
+          {need.what}
+          {need.command && (
+            <>
+              . Whoever runs this service brings it with <code>{need.command}</code>
+            </>
+          )}
         </p>
       ))}
     </section>

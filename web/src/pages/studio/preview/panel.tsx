@@ -85,6 +85,7 @@ export function PreviewPanel({ image }: { image: PreviewImage }) {
       return;
     }
     asked.current = `${key} ${back}`;
+    if (text === "") return nothing();
     const mine = new AbortController();
     running.current = mine;
     busy.value = true;
@@ -112,15 +113,20 @@ export function PreviewPanel({ image }: { image: PreviewImage }) {
     }
   }
 
+  /** A pipeline without steps changes nothing. */
+  function nothing(): void {
+    drop(result.peek());
+    result.value = null;
+    error.value = undefined;
+    busy.value = false;
+  }
+
   function forget(): void {
     running.current?.abort();
     asked.current = "";
     if (source.peek()) URL.revokeObjectURL(source.peek()?.url ?? "");
     source.value = null;
-    drop(result.peek());
-    result.value = null;
-    error.value = undefined;
-    busy.value = false;
+    nothing();
   }
 
   const chosen = image.value;
