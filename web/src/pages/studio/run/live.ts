@@ -24,6 +24,9 @@ export interface Row {
   image: boolean;
 }
 
+/** A task's state for people. */
+export const TASK_WORDS: Record<string, string> = { queued: "waits", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
+
 export type Counts = Record<api.TaskState, number>;
 
 const PAGE = 250;
