@@ -112,7 +112,17 @@ function Result({ row, shown, tabIndex, onOpen }: { row: Row; shown: LiveJob; ta
   return (
     <button type="button" class={`pick result ${row.state}`} tabIndex={tabIndex} title={row.name} onClick={onOpen}>
       <span class="result-pair">
-        <span class="result-side">{picture && isHere(picture) ? <Thumb file={picture.file} /> : <TaskThumbnail task={row.id} of="input" size={THUMB_PX} alt="" />}</span>
+        <span class="result-side">
+          {picture && isHere(picture) ? (
+            <Thumb file={picture.file} />
+          ) : row.unreadable ? (
+            <span class="thumbnail">
+              <Icon name="image" size={28} />
+            </span>
+          ) : (
+            <TaskThumbnail task={row.id} of="input" size={THUMB_PX} alt="" />
+          )}
+        </span>
         <span class={`result-side after ${row.state}`}>
           {row.state === "succeeded" && row.image ? (
             <TaskThumbnail task={row.id} of="result" size={THUMB_PX} run={row.run} alt="" />

@@ -6,6 +6,7 @@ import { signal } from "@preact/signals";
 import * as api from "../../../net/api";
 import { Problem, reachable } from "../../../net/http";
 import { openStreams, type StreamEvent } from "../../../net/stream";
+import { isUnreadable } from "../../../ui/viewer/stage";
 import { onJobEvent } from "../../../state/jobs-live";
 import type { Picture } from "../images/model";
 import { Pace } from "./pace";
@@ -20,6 +21,8 @@ export interface Row {
   attempts: number;
   target: string | null;
   error: string | null;
+  /** Its input is no image that can be read. */
+  unreadable: boolean;
   /** Whether there is an image, once it has succeeded. */
   image: boolean;
 }
@@ -202,6 +205,7 @@ export class LiveJob {
       attempts: task.attempts,
       target: task.target,
       error: task.error ? task.error.detail || task.error.title : null,
+      unreadable: isUnreadable(task.error),
       image: task.outcome?.format != null,
     });
   }
