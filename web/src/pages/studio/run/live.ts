@@ -102,7 +102,8 @@ export class LiveJob {
       this.soon(REFRESH_MS);
     } else if (event.type === "job" && data.id === this.id) {
       const job = this.job.peek();
-      const counts = (event.data as { counts: api.Job["counts"] }).counts;
+      const told = (event.data as { counts: Counts }).counts; // without a total
+      const counts = { ...told, total: told.queued + told.running + told.succeeded + told.failed + told.cancelled };
       if (job) this.job.value = { ...job, state: data.state as api.JobState, counts };
       this.compare(data.state ?? "", counts);
     } else if (event.type === "deleted" && (data.id === this.id || data.job === this.id)) {
