@@ -11,7 +11,10 @@ from typing import Any
 import browser as browsers
 import pytest
 from playwright.sync_api import Browser
-from service_process import ServiceProcess
+from service_process import ServiceProcess, pictures
+
+
+__all__ = ["pictures"]
 
 
 @pytest.fixture(scope="module")

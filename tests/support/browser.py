@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 CHROMIUM = os.environ.get("PIXELMILL_TEST_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -25,6 +25,8 @@ FLAGS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
+WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)
 WEB = Path(__file__).parents[2] / "web"
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 SHELL = 'main#content:not([aria-busy="true"])'
@@ -91,7 +93,7 @@ OpenWindow = Callable[..., Watched]
 def window(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
     """A private window on the service at ``url``, whose faults fail the test."""
     context: BrowserContext = browser.new_context(base_url=url, accept_downloads=True, **options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(WAIT_MS)
     watched = Watched(context.new_page(), url)
     try:
         yield watched

@@ -105,7 +105,9 @@ async def _file(request: Request) -> Response:
     found = _files().get(path)
     if found is None:
         return problem_response(NotFound(f"There is no file {path}.", path=path), request.scope)
-    return found.response(request, {"cache-control": FOR_GOOD if path.startswith("/assets/") else ASK_AGAIN})
+    # A worker obeys the policy of its own script's answer, and must be able to ask this service.
+    kept = FOR_GOOD if path.startswith("/assets/") else ASK_AGAIN
+    return found.response(request, {"content-security-policy": POLICY, "cache-control": kept})
 
 
 def _page(name: str) -> Callable[[Request], Awaitable[Response]]:

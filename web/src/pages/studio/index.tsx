@@ -57,7 +57,7 @@ export default function Studio() {
     <main id="content" class="page studio" tabIndex={-1}>
       <h1 class="offscreen">Studio</h1>
       <RunBar />
-      {!isWide.value && <Tabs label="Parts of the Studio" tabs={[images, { name: "pipeline", title: "Pipeline" }, { ...previewTab }, results]} chosen={view.value} choose={choose} />}
+      {!isWide.value && <Tabs label="Parts of the Studio" tabs={[images, { name: "pipeline", title: "Pipeline" }, { name: "preview", title: "Preview" }, { name: "results", title: results.title }]} chosen={view.value} choose={choose} />}
       <div class="studio-columns">
         <div {...panel("images", isWide.value)}>
           <ImagesPanel />

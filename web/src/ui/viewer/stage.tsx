@@ -23,7 +23,12 @@ interface Side {
   alt: string;
 }
 
-export function sidesOf(task: api.TaskDetail): { before: Side; after: Side | null } {
+/** Errors that say that the input itself can't be read: then nobody makes a picture of it. */
+const UNREADABLE = new Set(["corrupt-image", "unsupported-format", "invalid-image", "limit-exceeded", "object-not-found"]);
+
+export const isUnreadable = (error: { type: string } | null): boolean => error !== null && UNREADABLE.has(error.type.split("/").pop() ?? "");
+
+function sidesOf(task: api.TaskDetail): { before: Side; after: Side | null } {
   const { outcome } = task;
   const drawn = (format: string | null | undefined) => format != null && DRAWN.has(format.toLowerCase());
   const before: Side = {
@@ -48,6 +53,13 @@ export function Stage({ task, way, marks }: { task: api.TaskDetail; way: Way; ma
   const [at, setAt] = useState(50);
   const { before, after } = sidesOf(task);
   const data = marks ? task.outcome?.data : undefined;
+  if (isUnreadable(task.error)) {
+    return (
+      <div class="stage">
+        <NoPicture words="This file can't be shown." />
+      </div>
+    );
+  }
   if (after === null) {
     return (
       <div class="stage">
@@ -83,6 +95,15 @@ export function Stage({ task, way, marks }: { task: api.TaskDetail; way: Way; ma
   );
 }
 
+function NoPicture({ words }: { words: string }) {
+  return (
+    <p class="stage-none">
+      <Icon name="image" size={40} />
+      {words}
+    </p>
+  );
+}
+
 function Layer({ side, data, clip }: { side: Side; data?: Readonly<Record<string, unknown>> | undefined; clip?: string }) {
   const [natural, setNatural] = useState<Size | null>(null);
   const [state, setState] = useState<"loading" | "there" | "none">("loading");
@@ -96,9 +117,7 @@ function Layer({ side, data, clip }: { side: Side; data?: Readonly<Record<string
     <div class="stage-layer" style={clip ? { clipPath: clip } : {}}>
       <div class="stage-frame" style={{ "--ratio": String(ratio) }}>
         {state === "none" ? (
-          <p class="stage-none">
-            <Icon name="image" size={40} /> There is no picture of this.
-          </p>
+          <NoPicture words="There is no picture of this." />
         ) : (
           <>
             {state === "loading" && <img class="stage-small" src={side.small} alt="" aria-hidden="true" />}

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Badge } from "../../../ui/basics";
 import { Icon } from "../../../ui/icons";
+import { TASK_WORDS } from "../run/live";
 import { sendAgain } from "../uploads/queue";
 import { removePictures, selected, type Picture, type UploadState } from "./model";
 import { thumbnail } from "./thumbs";
@@ -18,11 +19,7 @@ export function PictureCell({ picture, tabIndex, onPick }: { picture: Picture; t
         <Thumb file={picture.file} />
         <span class="picture-name">{short}</span>
       </button>
-      {task !== null ? (
-        <Badge tone={task} />
-      ) : (
-        <Arrow upload={upload} />
-      )}
+      {task !== null ? <Badge tone={task}>{TASK_WORDS[task]}</Badge> : <Way upload={upload} />}
       <button type="button" class="picture-remove" tabIndex={tabIndex} aria-label={`Remove ${picture.name}`} title="Remove" onClick={() => removePictures([picture])}>
         <Icon name="close" size={14} />
       </button>
@@ -41,7 +38,7 @@ export function PictureCell({ picture, tabIndex, onPick }: { picture: Picture; t
 }
 
 /** How far it is on its way to the store. */
-function Arrow({ upload }: { upload: UploadState }) {
+function Way({ upload }: { upload: UploadState }) {
   if (upload.state === "sending") return <span class="picture-bar" aria-hidden="true"><span style={{ width: `${Math.round(100 * upload.share)}%` }} /></span>;
   if (upload.state === "stored") return <span class="picture-mark stored" title="In the store" aria-hidden="true"><Icon name="check" size={12} /></span>;
   if (upload.state === "failed") return <span class="picture-mark failed" aria-hidden="true"><Icon name="warning" size={12} /></span>;
@@ -49,7 +46,7 @@ function Arrow({ upload }: { upload: UploadState }) {
 }
 
 function said(upload: UploadState, task: string | null): string {
-  if (task !== null) return task;
+  if (task !== null) return TASK_WORDS[task] ?? task;
   if (upload.state === "failed") return `not sent: ${upload.why}`;
   return { waiting: "waits to be sent", sending: "is being sent", stored: "in the store" }[upload.state];
 }

@@ -8,12 +8,11 @@ import { Confirm } from "../../../ui/dialog";
 import { bytes, count, plural } from "../../../ui/format";
 import { Icon } from "../../../ui/icons";
 import { PickGrid } from "../../../ui/pick-grid";
-import { retryFailed, startUploads } from "../uploads/queue";
+import { canRetry, retryFailed, startUploads } from "../uploads/queue";
 import { ChooseButtons, walking } from "./bring";
 import { PictureCell } from "./cell";
-import { pictures, removePictures, selected, totals, type Picture } from "./model";
+import { onRemoved, pictures, removePictures, selected, totals, type Picture } from "./model";
 import { forgetThumbnails } from "./thumbs";
-import { onRemoved } from "./model";
 
 const ROW_PX = 142;
 const CELL_PX = 116;
@@ -96,9 +95,11 @@ function UploadLine() {
         <p class="upload-failed">
           <Icon name="warning" size={16} />
           <span>{plural(failed, "image was", "images were")} not sent</span>
-          <Button icon="retry" onClick={retryFailed}>
-            Send again
-          </Button>
+          {canRetry() && (
+            <Button icon="retry" onClick={retryFailed}>
+              Send again
+            </Button>
+          )}
         </p>
       )}
     </div>

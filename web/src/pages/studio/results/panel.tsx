@@ -11,7 +11,7 @@ import { TaskThumbnail } from "../../../ui/thumbnail";
 import { Viewer } from "../../../ui/viewer/viewer";
 import { Thumb } from "../images/cell";
 import { isHere } from "../images/model";
-import { isEnded, type LiveJob, type Row } from "../run/live";
+import { isEnded, TASK_WORDS, type LiveJob, type Row } from "../run/live";
 import { closeRun, live, running } from "../run/run";
 
 const ROW_PX = 168;
@@ -106,16 +106,23 @@ function Shown({ shown }: { shown: LiveJob }) {
   );
 }
 
-const WORDS: Record<string, string> = { queued: "waits", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
-
 function Result({ row, shown, tabIndex, onOpen }: { row: Row; shown: LiveJob; tabIndex: 0 | -1; onOpen: () => void }) {
   const picture = shown.order[row.seq];
   const short = row.name.split("/").pop() ?? row.name;
-  const said = [row.name, WORDS[row.state], row.error ?? "", row.target ? `on ${row.target}` : ""].filter(Boolean).join(", ");
   return (
-    <button type="button" class={`pick result ${row.state}`} tabIndex={tabIndex} aria-label={said} title={row.name} onClick={onOpen}>
+    <button type="button" class={`pick result ${row.state}`} tabIndex={tabIndex} title={row.name} onClick={onOpen}>
       <span class="result-pair">
-        <span class="result-side">{picture && isHere(picture) ? <Thumb file={picture.file} /> : <TaskThumbnail task={row.id} of="input" size={THUMB_PX} alt="" />}</span>
+        <span class="result-side">
+          {picture && isHere(picture) ? (
+            <Thumb file={picture.file} />
+          ) : row.unreadable ? (
+            <span class="thumbnail">
+              <Icon name="image" size={28} />
+            </span>
+          ) : (
+            <TaskThumbnail task={row.id} of="input" size={THUMB_PX} alt="" />
+          )}
+        </span>
         <span class={`result-side after ${row.state}`}>
           {row.state === "succeeded" && row.image ? (
             <TaskThumbnail task={row.id} of="result" size={THUMB_PX} run={row.run} alt="" />
@@ -131,7 +138,7 @@ function Result({ row, shown, tabIndex, onOpen }: { row: Row; shown: LiveJob; ta
       <span class="result-foot">
         <span class="picture-name">{short}</span>
         {isEnded(row.state) && row.target && <span class="result-where soft">{row.target}</span>}
-        <Badge tone={row.state}>{WORDS[row.state]}</Badge>
+        <Badge tone={row.state}>{TASK_WORDS[row.state]}</Badge>
       </span>
     </button>
   );

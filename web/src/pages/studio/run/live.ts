@@ -5,7 +5,8 @@ import { signal } from "@preact/signals";
 
 import * as api from "../../../net/api";
 import { Problem, reachable } from "../../../net/http";
-import type { StreamEvent } from "../../../net/stream";
+import { openStreams, type StreamEvent } from "../../../net/stream";
+import { isUnreadable } from "../../../ui/viewer/stage";
 import { onJobEvent } from "../../../state/jobs-live";
 import type { Picture } from "../images/model";
 import { Pace } from "./pace";
@@ -20,9 +21,14 @@ export interface Row {
   attempts: number;
   target: string | null;
   error: string | null;
+  /** Its input is no image that can be read. */
+  unreadable: boolean;
   /** Whether there is an image, once it has succeeded. */
   image: boolean;
 }
+
+/** A task's state for people. */
+export const TASK_WORDS: Record<string, string> = { queued: "waits", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
 
 export type Counts = Record<api.TaskState, number>;
 
@@ -31,6 +37,8 @@ const PAGE = 250;
 export const MOST_ROWS = 100_000;
 const REFRESH_MS = 700;
 const TELL_MS = 100;
+/** How often a job that runs is read while there is no stream (a proxy that holds streams back). */
+const WITHOUT_STREAM_MS = 4_000;
 const ENDED = new Set<string>(["succeeded", "failed", "cancelled"]);
 const RANK: Record<string, number> = { queued: 0, running: 1, succeeded: 2, failed: 2, cancelled: 2 };
 
@@ -54,6 +62,7 @@ export class LiveJob {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private telling: ReturnType<typeof setTimeout> | undefined;
   private readonly stop: () => void;
+  private readonly watch: ReturnType<typeof setInterval>;
   private readonly tally: Counts = { queued: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
 
   constructor(
@@ -64,12 +73,16 @@ export class LiveJob {
     private readonly onDeleted: () => void,
   ) {
     this.stop = onJobEvent((event) => this.receive(event), () => this.readAll());
+    this.watch = setInterval(() => {
+      if (!openStreams.peek().has("events") && !isEnded(this.job.peek()?.state ?? "") && reachable.peek()) this.readAll();
+    }, WITHOUT_STREAM_MS);
     this.readAll();
   }
 
   close(): void {
     this.closed = true;
     this.stop();
+    clearInterval(this.watch);
     clearTimeout(this.timer);
     clearTimeout(this.telling);
   }
@@ -89,7 +102,8 @@ export class LiveJob {
       this.soon(REFRESH_MS);
     } else if (event.type === "job" && data.id === this.id) {
       const job = this.job.peek();
-      const counts = (event.data as { counts: api.Job["counts"] }).counts;
+      const told = (event.data as { counts: Counts }).counts; // without a total
+      const counts = { ...told, total: told.queued + told.running + told.succeeded + told.failed + told.cancelled };
       if (job) this.job.value = { ...job, state: data.state as api.JobState, counts };
       this.compare(data.state ?? "", counts);
     } else if (event.type === "deleted" && (data.id === this.id || data.job === this.id)) {
@@ -192,6 +206,7 @@ export class LiveJob {
       attempts: task.attempts,
       target: task.target,
       error: task.error ? task.error.detail || task.error.title : null,
+      unreadable: isUnreadable(task.error),
       image: task.outcome?.format != null,
     });
   }

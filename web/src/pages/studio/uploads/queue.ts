@@ -69,11 +69,16 @@ export function sendAgain(some: readonly Picture[]): void {
   enqueue(some.filter((one) => !sending.has(one) && one.upload.peek().state !== "waiting"));
 }
 
+const mayRetry = (one: Picture): boolean => {
+  const upload = one.upload.peek();
+  return upload.state === "failed" && upload.again;
+};
+
+/** Whether another try of any failed one could help. */
+export const canRetry = (): boolean => pictures.peek().some(mayRetry);
+
 export function retryFailed(): void {
-  sendAgain(pictures.peek().filter((one) => {
-    const upload = one.upload.peek();
-    return upload.state === "failed" && upload.again;
-  }));
+  sendAgain(pictures.peek().filter(mayRetry));
 }
 
 /** Uploads that the service forgets before a run could use them are sent again. Returns how many. */
