@@ -292,3 +292,17 @@ def test_forms_and_dialogs_are_accessible(service: ServiceProcess, open_window: 
     page.get_by_role("button", name="Open a preset or a saved pipeline").click()
     page.get_by_text("Nothing is saved yet").wait_for()
     assert accessibility_faults(page) == []
+
+
+def test_a_phone_shows_all_of_it(service: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(service.url, viewport={"width": 360, "height": 740}, has_touch=True).page
+    visit(page, "/")
+    page.get_by_role("tab", name="Pipeline").click()
+    text_form(page).fill("text:Good~20morning,color=ff880080/watermark/canny:80,160/format:auto")
+    text_form(page).blur()
+    page.get_by_role("button", name=re.compile("^Text")).first.click()
+    page.locator("summary", has_text="Output").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.get_by_role("button", name="Add a step").click()
+    page.get_by_role("combobox", name="Search operations").wait_for()
+    assert page.evaluate("document.querySelector('dialog').getBoundingClientRect().right") <= 360
