@@ -33,7 +33,7 @@ LONG = 300.0
 )
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
     kind, lease = request.param
-    hub = Hub(tmp_path / "data", lease=lease, timeout_s=1000.0, **queue_settings(kind, request, monkeypatch))
+    hub = Hub(tmp_path / "data", lease=lease, **queue_settings(kind, request, monkeypatch))
     await hub.service.start()
     try:
         yield hub
@@ -63,17 +63,22 @@ def stored(hub: Hub, job: Job) -> list[Path]:
 
 async def ends(hub: Hub, job: Job) -> list[str]:
     """What the log says of the ends of the job and of its tasks."""
-    found = []
-    async for event in hub.service.events("ann", job_id=job.id, after=0):
-        if event is not None and State(event.data["state"]).is_final:
-            found.append(f"{event.type} {event.data['state']}")
-    return found
+    return [
+        f"{event.type} {event.data['state']}"
+        async for event in hub.service.events("ann", job_id=job.id, after=0)
+        if event is not None and State(event.data["state"]).is_final
+    ]
 
 
-async def begun(hub: Hub, stuck: Path, count: int) -> list[int]:
-    """Process ids of tasks that will never end, once the service knows that they run."""
-    await until(lambda: len(list(stuck.iterdir())) == count)
-    return [int(path.name) for path in stuck.iterdir()]
+def named(stuck: Path) -> set[int]:
+    return {int(path.name) for path in stuck.iterdir()}
+
+
+async def begun(hub: Hub, stuck: Path, count: int) -> set[int]:
+    """Process ids of tasks that will never end, once so many have begun."""
+    await until(lambda: len(named(stuck)) == count or any(worker.poll() is not None for worker in hub.workers))
+    assert len(named(stuck)) == count, (hub.data.parent / "workers.log").read_text()[-3000:]
+    return named(stuck)
 
 
 async def test_running_tasks_are_stopped_and_their_slots_free(hub: Hub, pictures: list[bytes], stuck: Path) -> None:
@@ -97,7 +102,7 @@ async def test_running_tasks_are_stopped_and_their_slots_free(hub: Hub, pictures
         while (depth := await hub.service._parts.queue.depth()).waiting + depth.leased:  # noqa: ASYNC110 -- see above
             await asyncio.sleep(0.05)
     assert depth.dead == 0
-    assert len(list(stuck.iterdir())) == 2, "nobody began them again"
+    assert named(stuck) == pids, "nobody began them again"
 
 
 async def test_a_deleted_job_stops_too(hub: Hub, pictures: list[bytes], stuck: Path) -> None:
@@ -118,9 +123,8 @@ async def test_a_job_that_is_cancelled_and_tried_again_runs(hub: Hub, pictures: 
     (first,) = await begun(hub, stuck, 1)
     await hub.service.cancel("ann", job.id)
     await hub.service.retry("ann", job.id)
-    await begun(hub, stuck, 2)
+    (second,) = await begun(hub, stuck, 2) - {first}
     await until(lambda: not psutil.pid_exists(first))
-    (second,) = {int(path.name) for path in stuck.iterdir()} - {first}
     other = await submit(hub, pictures, 4)
     assert (await hub.until(other, 4)).counts == Counts(succeeded=4)
     assert psutil.pid_exists(second)

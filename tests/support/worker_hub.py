@@ -24,7 +24,7 @@ LEASE = 2.0
 
 
 def queue_settings(kind: str, request: pytest.FixtureRequest, environment: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Of a queue on a real server: ``sqlite``, ``postgresql``, ``azure``, ``sqs``, ``rabbitmq``; `` redis`` at the end."""
+    """For ``sqlite``, ``postgresql``, ``azure``, ``sqs``, ``rabbitmq`` on real servers; with Redis where it ends so."""
     settings: dict[str, Any] = {}
     prefix = f"t{secrets.token_hex(4)}"
     if kind.startswith("postgresql"):

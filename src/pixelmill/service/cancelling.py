@@ -73,4 +73,5 @@ class Tell:
                     await self._notices.tell(ids)
                 await self._marks.put(ids)
         except (PixelmillError, TimeoutError) as error:
-            log.warning("not all workers could be told of %d cancelled tasks: %s", len(ids), error or "no answer")
+            reason = str(error) or f"no answer within {TELL_S:g} s"
+            log.warning("not all workers could be told of %d cancelled tasks: %s", len(ids), reason)
