@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -341,5 +342,6 @@ class AsyncJob:
         return await self._client._drive(flow)  # noqa: SLF001 -- see __init__
 
     async def _keep(self, flow: Flow[JobStatus]) -> JobStatus:
-        self.status = await self._drive(flow)
+        now = await self._drive(flow)
+        self.status = replace(now, webhook=self.status.webhook)  # told once, when the job was made
         return self.status

@@ -37,7 +37,7 @@ class AsyncServiceVerbs(ABC):
         return [record async for record in self._list("/v1/operations")]
 
     async def operation(self, name: str) -> Mapping[str, Any]:
-        """One operation by its name; raises :class:`UnknownOperation`."""
+        """One operation by its name; raises :class:`NotFound`."""
         found: Mapping[str, Any] = await self._drive(flows.get_json(f"/v1/operations/{segment(name)}", self._policy))
         return found
 

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -327,5 +328,6 @@ class Job:
         return self._client._drive(flow)  # noqa: SLF001 -- see __init__
 
     def _keep(self, flow: Flow[JobStatus]) -> JobStatus:
-        self.status = self._drive(flow)
+        now = self._drive(flow)
+        self.status = replace(now, webhook=self.status.webhook)  # told once, when the job was made
         return self.status
