@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from pixelmill.engines.cancels import CancelMarks, discard_results
 from pixelmill.errors import PixelmillError
-from pixelmill.events.redis_cancels import RedisCancels
+from pixelmill.events.redis_news import RedisNews
 from pixelmill.jobs.cancelled import cancelled_among
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage, message_id
@@ -27,8 +28,11 @@ from pixelmill.storage.store import ObjectStore
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
+TOPIC = "cancelled"
+CHUNK = 500
+"""Ids in one piece of news."""
 TELL_S = 10.0
-"""Longest that a cancel waits for the store and Redis; the tasks have ended by then, and only hold their slots."""
+"""Longest that a cancel waits for Redis, and for the store; the tasks have ended by then, and only hold slots."""
 
 
 class Cancelled:
@@ -58,20 +62,34 @@ class Cancelled:
 
 
 class Tell:
-    """Tells workers that have no database which tasks were cancelled. ``notices``: None where there is no Redis."""
+    """Tells workers that have no database which tasks were cancelled. ``news``: None where there is no Redis."""
 
-    def __init__(self, store: ObjectStore, notices: RedisCancels | None) -> None:
-        self._marks, self._notices = CancelMarks(store), notices
+    def __init__(self, store: ObjectStore, news: RedisNews | None) -> None:
+        self._marks, self._news = CancelMarks(store), news
 
     async def __call__(self, ids: Sequence[str]) -> None:
         """Raises nothing: a worker that is not told runs in vain, and changes nothing."""
         if not ids:
             return
-        try:
-            async with asyncio.timeout(TELL_S):
-                if self._notices is not None:
-                    await self._notices.tell(ids)
-                await self._marks.put(ids)
-        except (PixelmillError, TimeoutError) as error:
-            reason = str(error) or f"no answer within {TELL_S:g} s"
-            log.warning("not all workers could be told of %d cancelled tasks: %s", len(ids), reason)
+        ways = {"Redis": self._say, "marks in the store": self._marks.put}
+        for name, way in ways.items():
+            try:
+                async with asyncio.timeout(TELL_S):
+                    await way(ids)
+            except (PixelmillError, TimeoutError) as error:
+                reason = str(error) or f"no answer within {TELL_S:g} s"
+                log.warning("workers could not be told of %d cancelled tasks by %s: %s", len(ids), name, reason)
+
+    async def _say(self, ids: Sequence[str]) -> None:
+        if self._news is not None:
+            for start in range(0, len(ids), CHUNK):
+                await self._news.tell(TOPIC, list(ids[start : start + CHUNK]))
+
+
+async def hear_cancels(news: RedisNews, cancel: Callable[[Sequence[str]], Awaitable[None]]) -> None:
+    """The other end of :class:`Tell`, in a worker: ``cancel`` is given ids of messages, until this is cancelled."""
+
+    async def heard(ids: list[Any]) -> None:
+        await cancel([one for one in ids if isinstance(one, str)])
+
+    await news.listen(TOPIC, heard)

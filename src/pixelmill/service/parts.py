@@ -133,7 +133,7 @@ class Parts:
         )
         # Workers of the other queues have the database, or hear of it through the broker.
         leased_elsewhere = self.cloud is not None and isinstance(self.cloud.tasks, CloudLeaseQueue)
-        self._tell_workers = Tell(self.store, self.shared.cancels) if leased_elsewhere else None
+        self._tell_workers = Tell(self.store, self.shared.news) if leased_elsewhere else None
         self.parameters = ImageParameters(
             self.store,
             self.uploads,

@@ -21,7 +21,7 @@ from pixelmill.engines.rabbit import RabbitQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
-from pixelmill.events.redis_cancels import RedisCancels
+from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSink
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
@@ -34,7 +34,7 @@ from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
 from pixelmill.service.about import new_holder
 from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
-from pixelmill.service.cancelling import Cancelled
+from pixelmill.service.cancelling import Cancelled, hear_cancels
 from pixelmill.service.exporter import Exporter
 from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
@@ -106,9 +106,9 @@ class Worker:
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
         if config.redis_url and queues is not None and not isinstance(queues.tasks, RabbitQueue):
-            notices = RedisCancels(config.redis_url)
-            stack.push_async_callback(notices.close)
-            listening = asyncio.create_task(notices.listen(engine.cancel), name="cancels")
+            news = RedisNews(config.redis_url)
+            stack.push_async_callback(news.close)
+            listening = asyncio.create_task(hear_cancels(news, engine.cancel), name="cancels")
             stack.callback(listening.cancel)
         if config.metrics_port:
             exporter = Exporter(self.metrics, config.metrics_port)
