@@ -36,6 +36,8 @@ from pixelmill.service.about import new_holder
 from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
 from pixelmill.service.cancelling import Cancelled, hear_cancels
 from pixelmill.service.exporter import Exporter
+from pixelmill.service.fleet_history import FleetHistory
+from pixelmill.service.history import History
 from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
@@ -63,6 +65,10 @@ class Worker:
         self.pool.on_restart(self.metrics.pool_restarted)
         self.metrics.before_render(self._set_slots)
         self._stack = AsyncExitStack()
+        self._history = History()
+
+    def _busy(self) -> tuple[int, frozenset[str]]:
+        return self.pool.load().running, frozenset()
 
     def _set_slots(self) -> None:
         load = self.pool.load()
@@ -105,11 +111,14 @@ class Worker:
         stack.callback(sampling.cancel)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
-        if config.redis_url and queues is not None and not isinstance(queues.tasks, RabbitQueue):
+        if config.redis_url and (queues is None or not isinstance(queues.tasks, RabbitQueue)):
             news = RedisNews(config.redis_url)
             stack.push_async_callback(news.close)
-            listening = asyncio.create_task(hear_cancels(news, engine.cancel), name="cancels")
-            stack.callback(listening.cancel)
+            fleet = FleetHistory(self._history, news, self.name)
+            # With a database it records ends itself, and no service counts them; without, it can't see what ended.
+            work = fleet.tell(self._busy) if queues is None else hear_cancels(news, engine.cancel)
+            exchange = asyncio.create_task(work, name="news")
+            stack.callback(exchange.cancel)
         if config.metrics_port:
             exporter = Exporter(self.metrics, config.metrics_port)
             await exporter.start()
@@ -130,7 +139,9 @@ class Worker:
             )
             # Its subscribers are in the services, which follow the event log.
             cancelled = Cancelled(database, store)
-            recorder = Recorder(jobs, InProcessBus(), self.metrics, came_late=cancelled.came_late)
+            recorder = Recorder(
+                jobs, InProcessBus(), self.metrics, history=self._history, came_late=cancelled.came_late
+            )
             await EventLog(database).last_id()
             return SqlLeaseQueue(database, holder=self.name), recorder, cancelled
         for queue in (queues.tasks, queues.events):
