@@ -16,8 +16,11 @@ _ids = table_of("rows", id=Text).subquery("ids")
 _FETCH = select(tasks.c.id, tasks.c.run, tasks.c.state).select_from(_ids.join(tasks, tasks.c.id == _ids.c.id))
 
 
-async def cancelled_among(db: Database, message_ids: Iterable[str]) -> frozenset[str]:
-    """Those whose task was cancelled in that run, is in a later one, or is gone; none that ended in another way."""
+async def cancelled_among(db: Database, message_ids: Iterable[str], *, or_gone: bool = False) -> frozenset[str]:
+    """Those whose task was cancelled in that run, or is in a later one; none that ended in another way.
+
+    ``or_gone``: and those whose task is not known (any more).
+    """
     runs = {one: split_message_id(one) for one in message_ids}
     if not runs:
         return frozenset()
@@ -26,7 +29,9 @@ async def cancelled_among(db: Database, message_ids: Iterable[str]) -> frozenset
     now = {row.id: (row.run, row.state) for row in found}
 
     def is_cancelled(task: str, run: int) -> bool:
-        current, state = now.get(task, (run, State.CANCELLED))
+        if task not in now:
+            return or_gone
+        current, state = now[task]
         return bool(current > run or (current == run and state == State.CANCELLED))
 
     return frozenset(one for one, (task, run) in runs.items() if is_cancelled(task, run))

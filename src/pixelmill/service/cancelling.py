@@ -45,14 +45,17 @@ class Cancelled:
 
     async def unwanted(self, messages: Sequence[TaskMessage]) -> frozenset[str]:
         """As the database has it."""
-        return await cancelled_among(self._database, [message.id for message in messages])
+        return await cancelled_among(self._database, [message.id for message in messages], or_gone=True)
 
     async def discard(self, messages: Sequence[TaskMessage]) -> None:
         """Remove what was stored."""
         await discard_results(self._store, [result_key(one.owner, one.job, one.task, one.run) for one in messages])
 
     async def came_late(self, ends: Sequence[TaskEvent]) -> None:
-        """Ends that changed nothing: where the task was cancelled before, its result goes. Raises nothing."""
+        """Ends that changed nothing: where the task was cancelled before, its result goes. Raises nothing.
+
+        Results of deleted jobs are left to the sweep, for an unknown task may be one of another installation.
+        """
         try:
             ids = {message_id(end.task, end.run): end for end in ends}
             late = [ids[one] for one in await cancelled_among(self._database, ids)]
