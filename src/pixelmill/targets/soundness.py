@@ -44,7 +44,7 @@ def sound_outcome(record: Mapping[str, Any], body: bytes | None) -> Outcome:
         if body is not None or not found.data or found.media_type is not None:
             raise ValueError("an outcome without a format has data, and no image")
         return found
-    if not isinstance(found.format, str) or found.format not in FORMATS:
+    if found.format not in FORMATS:
         raise ValueError(f"{str(found.format)[:40]!r} is no format")
     if found.media_type != FORMATS[found.format].media_type:  # browsers are told it
         raise ValueError(f"{str(found.media_type)[:60]!r} is not the media type of {found.format}")
