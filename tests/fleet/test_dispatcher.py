@@ -225,6 +225,25 @@ async def test_overflow_takes_work_when_the_last_gate_shuts_and_gives_it_back_wh
         assert own.target == "own"
 
 
+async def test_work_that_must_stay_at_home_holds_up_nobody_who_may_overflow() -> None:
+    gate = Switch(open=False)
+    dispatcher = Dispatcher([StubTarget("own", 1)], gates={"own": gate}, reserved=0)
+    first = await dispatcher.acquire("interactive", 0, own=True)
+    dispatcher.add(StubTarget("cloud", 2), Switch(), overflow=True)
+    stays = [asyncio.create_task(dispatcher.acquire("interactive", own=True)) for _ in range(2)]
+    await settled()
+    others = [asyncio.create_task(dispatcher.acquire("interactive")) for _ in range(3)]
+    await settled()
+    assert [task.done() for task in (*stays, *others)] == [False, False, True, True, False]
+    assert {(await task).target for task in others[:2]} == {"cloud"}
+    first.release()  # those who stay are first at home, in turn
+    assert (await stays[0]).target == "own"
+    (await stays[0]).release()
+    assert (await stays[1]).target == "own"
+    (await others[0]).release()
+    assert (await others[2]).target == "cloud"
+
+
 async def test_overflow_helps_a_class_that_waits_too_long_by_its_own_measure() -> None:
     dispatcher = Dispatcher([StubTarget("own", 1)], latency_s={Priority.NORMAL: 5.0})
     dispatcher.add(StubTarget("cloud", 1), overflow=True)

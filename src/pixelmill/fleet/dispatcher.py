@@ -191,8 +191,7 @@ class Dispatcher:
     def _waited(self, priority: Priority) -> float:
         """Seconds that the oldest work of the class has waited, here or in a queue outside."""
         now = time.monotonic()
-        oldest = min((*list(self._waiting[priority].values())[:1], self._queued.get(priority, now)))
-        return now - oldest
+        return now - min(next(iter(self._waiting[priority].values()), now), self._queued.get(priority, now))
 
     def _give(self, choice: Choice, priority: Priority) -> Slot:
         choice.place.out += 1
@@ -222,20 +221,27 @@ class Dispatcher:
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
-        for priority in ORDER:
-            queue = self._waiting[priority]
-            while queue:
-                waiter = next(iter(queue))
-                if waiter.done():  # cancelled or expired, and about to leave
-                    del queue[waiter]
-                    continue
-                choice = self._find(priority, own=waiter in self._stay)
-                if choice is None:
-                    break  # a less urgent class may still overflow, for it has waited too long by its own measure
-                del queue[waiter]
-                waiter.set_result(self._give(choice, priority))
+        for priority in ORDER:  # a less urgent class may overflow, for it has waited too long by its own measure
+            self._grant_class(priority)
         if self.waiting:
             self._check_again_later()
+
+    def _grant_class(self, priority: Priority) -> None:
+        queue = self._waiting[priority]
+        full = False  # our own machines are: who must stay there waits, and does not hold up those who need not
+        while (waiter := next((one for one in queue if not (full and one in self._stay)), None)) is not None:
+            if waiter.done():  # cancelled or expired, and about to leave
+                del queue[waiter]
+                continue
+            own = waiter in self._stay
+            choice = self._find(priority, own=own)
+            if choice is not None:
+                del queue[waiter]
+                waiter.set_result(self._give(choice, priority))
+            elif own:
+                full = True
+            else:
+                break
 
     def _check_again_later(self) -> None:
         """A slot that is released grants; a gate that opens, and time that passes, do not."""
@@ -302,7 +308,7 @@ class Dispatcher:
     def snapshot(self) -> dict[str, Any]:
         """Targets with their slots and gates, and what waits, as plain values."""
         now = time.monotonic()
-        oldest = [since for queue in self._waiting.values() for since in list(queue.values())[:1]]
+        oldest = [next(iter(queue.values())) for queue in self._waiting.values() if queue]
         return {
             "draining": self._draining,
             "waiting": {priority.value: len(queue) for priority, queue in self._waiting.items()},
