@@ -385,6 +385,16 @@ async def test_an_error_of_a_node_is_the_tasks_own_or_costs_an_attempt() -> None
             assert isinstance(error, NodeLost), slug
 
 
+async def test_a_task_for_an_extra_goes_past_the_node_that_lacks_it() -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub, agent(hub.url, "bare"):
+        await hub.node("bare")
+        async with agent(hub.url, "full", extras=("heic",)):
+            await hub.node("full")
+            done = [await hub.dispatcher.run(request("echo", source)) for source in (b"x", heic) * 3]
+            assert [result.target for result in done] == ["bare", "full"] * 3
+
+
 async def test_the_names_that_a_node_tells_are_names() -> None:
     async with asyncio.timeout(BOUND_S), Hub().running() as hub:
         result = await answered(hub, {"outcome": OUTCOME, "image": True, "retire": False, "worker": "1\0\ud800"})

@@ -21,6 +21,7 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import LoadGate, gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.targets.link import Link, LinkEnded, Pipe, decode_control, encode_control
+from pixelmill.targets.needs import EXTRAS
 from pixelmill.targets.node import PROTOCOL, Hello, JoinedNode
 
 HELLO_S = 5.0
@@ -179,7 +180,7 @@ class Nodes:
         )
         member = Member(node, gate, history, self._now())
         self._members[node.name] = member
-        self._dispatcher.add(node, gate)
+        self._dispatcher.add(node, gate, lacks=EXTRAS.difference(hello.extras))
         return member
 
     def _free_name(self, wanted: str) -> str:

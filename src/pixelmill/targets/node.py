@@ -18,18 +18,15 @@ from typing import Any
 
 from pixelmill.errors import (
     Cancelled,
-    InputError,
     NodeLost,
     OutOfMemory,
-    PipelineError,
     PixelmillError,
-    RunError,
     ShuttingDown,
     TargetUnavailable,
 )
 from pixelmill.storage.faults import translated
 from pixelmill.targets.link import Link
-from pixelmill.targets.soundness import described, plain, sound_outcome
+from pixelmill.targets.soundness import described, is_of_task, plain, sound_outcome
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 from pixelmill.targets.wire import encode_request
 
@@ -225,9 +222,7 @@ class JoinedNode:
         error = described(record)
         if error is None:
             return self._lost("it sent an error that can't be read")
-        if isinstance(error, InputError | PipelineError | RunError) and not isinstance(error, Cancelled):
-            return error
-        return self._lost(f"it did not run the task: {error}")
+        return error if is_of_task(error) else self._lost(f"it did not run the task: {error}")
 
     def _expire(self, number: int, limit_s: float) -> None:
         answer = self._running.get(number)

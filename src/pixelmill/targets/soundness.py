@@ -14,6 +14,7 @@ from typing import Any
 from pixelmill.errors import (
     Cancelled,
     InputError,
+    MissingExtra,
     PipelineError,
     PixelmillError,
     RunError,
@@ -59,8 +60,12 @@ def sound_outcome(record: Mapping[str, Any], body: bytes | None) -> Outcome:
 def sound_error(record: Any) -> PixelmillError | None:
     """The error, if it is the task's own: about the image, the pipeline, or its run there. Else None."""
     error = described(record)
-    is_own = isinstance(error, InputError | PipelineError | RunError) and not isinstance(error, Cancelled)
-    return error if is_own else None
+    return error if error is not None and is_of_task(error) else None
+
+
+def is_of_task(error: PixelmillError) -> bool:
+    """True for what a task may end with where it ran; an extra that it needs and that was missing there is one."""
+    return isinstance(error, InputError | PipelineError | RunError | MissingExtra) and not isinstance(error, Cancelled)
 
 
 def described(record: Any) -> PixelmillError | None:
