@@ -14,6 +14,7 @@ from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
@@ -143,7 +144,7 @@ class Wiring:
             "name": socket.gethostname(),
             "kind": "here",
             "version": __version__,
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "extras": list(installed_extras()),
             "libraries": library_versions(),
             "now": self.parts.load.last(),
