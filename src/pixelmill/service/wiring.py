@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import time
@@ -121,7 +122,7 @@ class Wiring:
             self._stack.push_async_callback(source.close)
             self._background(source.run(), "events")
         self._background(self._reconcile.forever(self._lost), "reconcile")
-        self._background(shared.announce(self.nodes), "registry")
+        self._background(shared.announce(functools.partial(self.nodes, history=False)), "registry")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -138,7 +139,7 @@ class Wiring:
         await self._stack.aclose()
         logs.event("service.stopped", pid=os.getpid())
 
-    def node(self) -> dict[str, Any]:
+    def node(self, *, history: bool = True) -> dict[str, Any]:
         """This machine: its load now and in the last hour, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
@@ -149,15 +150,18 @@ class Wiring:
             "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
-            "history": self.parts.load.snapshot(),
+            **({"history": self.parts.load.snapshot()} if history else {}),
         }
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self, *, history: bool = True) -> list[dict[str, Any]]:
         """This machine, and every node that has joined, each with its slots and its gate."""
-        here = self.node()
+        here = self.node(history=history)
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
-        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+        return [
+            here,
+            *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe(history=history)),
+        ]
 
     async def fleet(self) -> list[dict[str, Any]]:
         """Our nodes, and those of the other services; of theirs without the history."""
