@@ -102,6 +102,42 @@ async def test_a_lost_connection_loses_its_tasks_at_once_and_the_node_comes_back
         assert [result.outcome.bytes for result in results] == [b"%d" % n for n in range(4)]
 
 
+@pytest.mark.parametrize("status", [403, 404])
+async def test_an_address_that_takes_no_nodes_ends_a_node_unless_it_was_in_before(status: int) -> None:
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub:
+        hub.answer = status, "404 page not found"
+        with pytest.raises(ConfigError, match=f"takes no nodes .status {status}"):
+            await made_agent(hub.url).run()
+        hub.answer = None
+        async with agent(hub.url):
+            node = await hub.node("n1")
+            hub.answer = status, "404 page not found"  # a proxy whose hub is away
+            node.link.end("cut by the test")
+            await hub.until_gone("n1")
+            hub.answer = None
+            assert await hub.node("n1") is not node
+        hub.answer = 403, '{"type": "/v1/problems/forbidden"}'
+        with pytest.raises(ConfigError, match="does not let this token join"):
+            await made_agent(hub.url).run()
+
+
+async def test_a_hub_without_tls_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with asyncio.timeout(BOUND_S), await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        node = made_agent(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        monkeypatch.setattr("pixelmill.logs.event", lambda name, **more: told.append(f"{name} {more}"))
+        task = asyncio.create_task(node.run())
+        await until(lambda: any("hub.lost" in line for line in told))
+        node.drain()
+        await task
+    assert "begins with http://" in next(line for line in told if "hub.lost" in line)
+
+
 async def test_a_silent_node_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "SILENCE_S", 0.7)
     async with asyncio.timeout(BOUND_S), Hub().running() as hub, raw(hub.url, hello("mute")) as connection:
