@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pixelmill.engines.cloud import CloudLeaseQueue
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample
@@ -92,7 +92,7 @@ class Parts:
             self.releases = Releases(self.jobs)
             self.queue = CheckedQueue(self.cloud.tasks, self.releases)
             self.releaser = Releaser(Outbox(self.releases, self.queue), self.database, self._wake_engine)
-        workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
+        workers = (config.workers or usable_cores()) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)

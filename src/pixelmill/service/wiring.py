@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
@@ -123,7 +125,7 @@ class Wiring:
             self._stack.push_async_callback(source.close)
             self._background(source.run(), "events")
         self._background(self._reconcile.forever(self._lost), "reconcile")
-        self._background(shared.announce(self.nodes), "registry")
+        self._background(shared.announce(functools.partial(self.nodes, history=False)), "registry")
         if shared.news is not None:
             fleet = FleetHistory(parts.history, shared.news, shared.replica)
             self._background(fleet.tell(self._busy), "history told")
@@ -144,26 +146,29 @@ class Wiring:
         await self._stack.aclose()
         logs.event("service.stopped", pid=os.getpid())
 
-    def node(self) -> dict[str, Any]:
+    def node(self, *, history: bool = True) -> dict[str, Any]:
         """This machine: its load now and in the last hour, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
             "kind": "here",
             "version": __version__,
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "extras": list(installed_extras()),
             "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
-            "history": self.parts.load.snapshot(),
+            **({"history": self.parts.load.snapshot()} if history else {}),
         }
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self, *, history: bool = True) -> list[dict[str, Any]]:
         """This machine, and every node that has joined, each with its slots and its gate."""
-        here = self.node()
+        here = self.node(history=history)
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
-        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+        return [
+            here,
+            *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe(history=history)),
+        ]
 
     async def fleet(self) -> list[dict[str, Any]]:
         """Our nodes, and those of the other services; of theirs without the history."""

@@ -23,6 +23,7 @@ from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
 from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSink
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
@@ -58,7 +59,7 @@ class Worker:
         self.name = new_holder()
         self.metrics = Metrics(__version__)
         self.pool = LocalPool(
-            workers=config.workers or os.cpu_count() or 1,
+            workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
         )
