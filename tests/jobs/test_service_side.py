@@ -178,6 +178,14 @@ async def test_a_job_expires_after_its_end(store: JobStore, clock: Clock) -> Non
     assert sorted(await upkeep.expired_jobs()) == [("ann", "abandoned"), ("ann", "done")]
 
 
+async def test_a_worker_whose_clock_is_far_behind_does_not_make_a_job_expire_at_once(
+    store: JobStore, clock: Clock
+) -> None:
+    await store.create_job(job_of("done", created=clock()), tasks_of("done", 1))
+    await store.record([event_of("succeeded", "done-0", at=clock() - 10 * RETENTION_S)])
+    assert await Upkeep(store, now=clock).expired_jobs() == []
+
+
 async def test_an_open_job_that_was_retried_and_abandoned_expires_too(store: JobStore, clock: Clock) -> None:
     await store.create_job(job_of(sealed=False), tasks_of("job", 1))
     await store.record([event_of("failed", "job-0", at=clock())])

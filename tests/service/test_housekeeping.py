@@ -18,6 +18,7 @@ from pixelmill.errors import InvalidParameter, LimitExceeded, NotFound, Pixelmil
 from pixelmill.jobs.model import Job, State
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Service, ServiceConfig
+from pixelmill.testing.job_store import event_of, job_of, tasks_of
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +100,17 @@ async def test_results_are_removed_when_their_time_is_over(tmp_path: Path, pictu
         assert await objects(service) == set()
         with pytest.raises(NotFound):
             await service.job("ann", job.id)
+
+
+async def test_more_jobs_than_a_page_that_expired_go_in_one_round(tmp_path: Path) -> None:
+    """Else tables grow for ever where more jobs come than a page in each round."""
+    async with running(tmp_path / "data", retention_s=-1.0, local_work=False) as service:
+        store = service._parts.jobs
+        for i in range(250):
+            await store.create_job(job_of(f"job{i}"), tasks_of(f"job{i}", 1))
+            await store.record([event_of("failed", f"job{i}-0")])
+        await service._wiring.housekeeping.clean()
+        assert not (await service.jobs("ann")).items
 
 
 async def test_bytes_that_nobody_recorded_are_swept_and_recorded_ones_are_not(

@@ -81,20 +81,26 @@ class Housekeeping:
 
     async def clean(self) -> None:
         """Delete expired jobs, forget expired uploads, remove objects that nothing refers to."""
-        parts = self._parts
-        for owner, job in await parts.upkeep.expired_jobs():
-            try:
-                held = await parts.jobs.delete(owner, job)
-            except NotFound:
-                continue  # its owner was quicker
-            await parts.engine.cancel(held)
-            parts.bus.publish(owner, job)
-        await parts.uploads.expire()
+        parts, until = self._parts, time.monotonic() + ROUND_S
+        # More may expire in a round than one page: by pages, else the tables would grow for ever.
+        while (expired := await parts.upkeep.expired_jobs()) and time.monotonic() < until:
+            for owner, job in expired:
+                await self._remove(owner, job)
+        while await parts.uploads.expire() and time.monotonic() < until:
+            pass
         await parts.event_log.prune()
         await parts.upkeep.prune()
         await parts.webhooks.prune()
         while await self._collect():
             pass
+
+    async def _remove(self, owner: str, job: str) -> None:
+        try:
+            held = await self._parts.jobs.delete(owner, job)
+        except NotFound:
+            return  # its owner was quicker
+        await self._parts.engine.cancel(held)
+        self._parts.bus.publish(owner, job)
 
     async def _collect(self) -> bool:
         parts = self._parts

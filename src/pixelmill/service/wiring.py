@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
-from pixelmill.service.loops import Follower
+from pixelmill.service.loops import Follower, keep_going
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
 from pixelmill.service.webhooks import Courier
@@ -75,18 +75,18 @@ class Wiring:
             stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
         await self._join_fleet()
-        self._background(self._monitor.run(), "load")
+        self._background(self._monitor.run, "load")
         courier = Courier(self.parts.webhooks, WebhookSender(allow_private=self.parts.config.webhook_allow_private))
-        self._background(courier.run(), "webhooks")
-        self._background(self._measure(), "history")
-        self._background(Follower(self.parts.event_log, self.parts.bus).run(), "follower")
+        self._background(courier.run, "webhooks")
+        self._background(self._measure, "history")
+        self._background(Follower(self.parts.event_log, self.parts.bus).run, "follower")
         if self.parts.releaser is not None:
-            self._background(self.parts.releaser.run(), "outbox")
+            self._background(self.parts.releaser.run, "outbox")
         if self.parts.cloud is not None:
-            self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run(), "intake")
-        self._background(self.housekeeping.run(), "housekeeping")
+            self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run, "intake")
+        self._background(self.housekeeping.run, "housekeeping")
         if self.parts.overflow.targets:
-            self._background(self.parts.overflow.watch.run(), "overflow")
+            self._background(self.parts.overflow.watch.run, "overflow")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
 
     async def _open_queues(self) -> None:
@@ -118,12 +118,12 @@ class Wiring:
         source = shared.source(parts.recorder.emit, self._lost.set)
         if source is not None:
             self._stack.push_async_callback(source.close)
-            self._background(source.run(), "events")
-        self._background(self._reconcile.forever(self._lost), "reconcile")
-        self._background(shared.announce(self.nodes), "registry")
+            self._background(source.run, "events")
+        self._background(lambda: self._reconcile.forever(self._lost), "reconcile")
+        self._background(lambda: shared.announce(self.nodes), "registry")
 
-    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
+    def _background(self, work: Callable[[], Awaitable[object]], name: str) -> None:
+        task = asyncio.create_task(keep_going(work, name), name=name)
 
         async def end() -> None:
             task.cancel()
