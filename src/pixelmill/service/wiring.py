@@ -16,9 +16,11 @@ from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
+from pixelmill.jobs.suspects import Suspects
 from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.housekeeping import Housekeeping
-from pixelmill.service.loops import Follower, keep_going
+from pixelmill.service.loops import Follower, for_ever, keep_going
+from pixelmill.service.missing import LOOK_S, Missing
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
 from pixelmill.service.webhooks import Courier
@@ -82,6 +84,7 @@ class Wiring:
         self._background(Follower(self.parts.event_log, self.parts.bus).run, "follower")
         if self.parts.releaser is not None:
             self._background(self.parts.releaser.run, "outbox")
+            self._background(self._find_missing, "missing")
         if self.parts.cloud is not None:
             self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run, "intake")
         self._background(self.housekeeping.run, "housekeeping")
@@ -109,6 +112,24 @@ class Wiring:
                 running=sum(target["running"] for target in targets),
                 overflow=frozenset(target["name"] for target in targets if target["overflow"]),
             )
+
+    async def _find_missing(self) -> None:
+        """Of a queue elsewhere: tasks whose messages it has lost."""
+        parts = self.parts
+        missing = Missing(
+            Suspects(parts.jobs),
+            parts.queue.depth,
+            self._reconcile.send_again,
+            silence_s=max(parts.config.lease_s, parts.config.timeout_s),
+        )
+
+        async def step() -> None:
+            await asyncio.sleep(LOOK_S)
+            async with parts.database.hold("missing", wait=False) as mine:
+                if mine and await missing.look():
+                    parts.wake()
+
+        await for_ever(step, "lost messages can't be looked for")
 
     async def _join_fleet(self) -> None:
         """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
