@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.errors import NotFound, StorageFull, Unauthenticated
+from pixelmill.errors import ConfigError, NotFound, StorageFull, Unauthenticated
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.model import Counts, State
@@ -35,6 +35,12 @@ async def test_a_token_opens_what_it_was_made_for(db: Database, clock: Clock) ->
     assert len(secret) == 3 + 43
     found = await store.authenticate(secret)
     assert (found.id, found.owner, found.scopes) == (token.id, "ann", frozenset({"jobs:write", "jobs:read"}))
+
+
+@pytest.mark.parametrize("owner", ["", ".", "..", "a/b", "/a", "a\\b", "a\0", "a\n", "é" * 101, ".pixelmill"])
+async def test_an_owner_whose_name_can_not_be_part_of_a_key_is_refused(db: Database, clock: Clock, owner: str) -> None:
+    with pytest.raises(ConfigError):
+        await Tokens(db, clock).create(owner, "laptop", ["admin"])
 
 
 async def test_no_secret_is_stored(db: Database, clock: Clock) -> None:

@@ -209,6 +209,24 @@ async def test_a_result_that_lands_after_its_job_was_deleted_is_swept(tmp_path: 
         assert await objects(service) == before
 
 
+async def test_results_of_an_owner_whose_name_holds_a_slash_are_not_swept(
+    tmp_path: Path, pictures: list[bytes]
+) -> None:
+    """New tokens can't have such an owner; older ones may."""
+    async with running(tmp_path / "data") as service:
+        name = await upload(service, "org/team", "a.jpg", pictures[0])
+        job, _ = await service.submit("org/team", Pipeline.parse("grayscale"), uploads=[name])
+        await finished(service, job)
+        before = await objects(service)
+        assert len(before) == 3
+        for key in before:
+            path = service._parts.store.local_path(key)
+            assert path is not None
+            os.utime(path, (0, 0))
+        await service._wiring.housekeeping.sweep()
+        assert await objects(service) == before
+
+
 async def test_wild_cards_stand_for_a_bounded_number_of_files(
     tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,9 +145,11 @@ class Housekeeping:
             return
         async with self._parts.keep_blobs():
             if prefix == "results/":
-                # A result that was still being written when its job was deleted: results/OWNER/JOB/TASK.
-                gone = await self._parts.upkeep.gone(list({key.split("/")[2] for key in keys}))
-                unknown = [key for key in keys if key.split("/")[2] in gone]
+                # A result that was still being written when its job was deleted: results/OWNER/JOB/TASK. Counted from
+                # the end: the name of an owner may hold a slash.
+                jobs = {key: key.split("/")[-2] for key in keys}
+                gone = await self._parts.upkeep.gone(list(set(jobs.values())))
+                unknown = [key for key, job in jobs.items() if job in gone]
             elif prefix == QUEUE_BODIES:
                 ids = [key.removeprefix(prefix) for key in keys]
                 wanted = await Releases(self._parts.jobs).wanted([one for one in ids if "/" in one])
