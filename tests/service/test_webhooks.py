@@ -335,3 +335,34 @@ async def test_what_a_killed_service_had_claimed_is_sent_by_another(postgres_url
                 await asyncio.sleep(0.05)
         (delivery,) = (await webhooks.deliveries("ann", "wh_None")).items
         assert (delivery.state, delivery.attempts, len(receiver.got)) == ("delivered", 1, 1)
+
+
+async def test_an_owner_whose_endpoint_never_answers_holds_up_no_other(db: Database) -> None:
+    hanging, connected = asyncio.Event(), 0
+
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        await hanging.wait()
+        writer.close()
+
+    store, webhooks = JobStore(db), Webhooks(db)
+    silent = await asyncio.start_server(never, "127.0.0.1", 0)
+    async with silent, receiving(204) as receiver:
+        bad = NewWebhook("wh_bad", "bob", f"http://localhost:{silent.sockets[0].getsockname()[1]}/", new_secret(), 1.0)
+        await webhooks.add(bad)
+        await webhooks.add(hook(receiver.url))
+        for i in range(60):
+            await ended(store, f"bob{i}", owner="bob")
+        await ended(store, "job1")
+        sender = WebhookSender(allow_private=True, timeout_s=120)
+        running = asyncio.create_task(Courier(webhooks, sender).run())
+        try:
+            async with asyncio.timeout(30):
+                while not receiver.got:  # noqa: ASYNC110 -- a server counts
+                    await asyncio.sleep(0.01)
+            assert 0 < connected <= 15, "an owner has its share of attempts, and no more"
+        finally:
+            hanging.set()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

@@ -56,6 +56,7 @@ class Claimed:
     """A delivery that this process makes now; ``claim`` proves it."""
 
     id: str
+    owner: str
     claim: str
     url: str
     secret: str
@@ -147,21 +148,26 @@ class Webhooks:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, claim_s: float) -> Sequence[Claimed]:
-        """Up to ``limit`` deliveries that are due, for ``claim_s``: then they are due again, for anybody."""
+    async def claim(self, limit: int, claim_s: float, without: Sequence[str] = ()) -> Sequence[Claimed]:
+        """Up to ``limit`` deliveries that are due, for ``claim_s``: then they are due again, for anybody.
+
+        ``without``: owners whose turn it is not.
+        """
         token = secrets.token_hex(8)
         mine = (
-            select(deliveries.c.id, deliveries.c.body, deliveries.c.attempts, webhooks.c.url, webhooks.c.secret)
+            select(
+                *(deliveries.c[name] for name in ("id", "owner", "body", "attempts")), webhooks.c.url, webhooks.c.secret
+            )
             .select_from(deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook))
             .where(deliveries.c.claim == token, deliveries.c.state == WAITING)
             .order_by(deliveries.c.seq)
         )
-        if await self._db.read(lambda c: c.execute(_due(time_of(c, self._clock)).limit(1)).first()) is None:
+        if await self._db.read(lambda c: c.execute(_due(time_of(c, self._clock), without).limit(1)).first()) is None:
             return []  # the usual case costs no write
 
         def run(connection: Connection) -> Sequence[RowMapping]:
             now = time_of(connection, self._clock)
-            due = _due(now).order_by(deliveries.c.due).limit(limit).with_for_update(skip_locked=True)
+            due = _due(now, without).order_by(deliveries.c.due).limit(limit).with_for_update(skip_locked=True)
             take = update(deliveries).where(deliveries.c.seq.in_(due))
             connection.execute(take.values(due=now + claim_s, claim=token))
             return connection.execute(mine).mappings().all()
@@ -208,8 +214,9 @@ class Webhooks:
         return await self._db.write(run)
 
 
-def _due(now: float) -> Select[tuple[int]]:
-    return select(deliveries.c.seq).where(deliveries.c.state == WAITING, deliveries.c.due <= now)
+def _due(now: float, without: Sequence[str]) -> Select[tuple[int]]:
+    due = select(deliveries.c.seq).where(deliveries.c.state == WAITING, deliveries.c.due <= now)
+    return due.where(deliveries.c.owner.not_in(without)) if without else due
 
 
 def _webhook(row: RowMapping) -> Webhook:
