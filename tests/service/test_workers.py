@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from buckets import s3_bucket
 from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
@@ -70,6 +72,38 @@ async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: i
 
 async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictures: list[bytes]) -> None:
     await killed_at_random(hub, pictures, 240, 3)
+
+
+async def test_workers_whose_images_lie_in_a_bucket_are_killed_and_lose_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, pictures: list[bytes], moto_server: Moto
+) -> None:
+    bucket = s3_bucket(moto_server)
+    hub = Hub(
+        tmp_path / "data",
+        database_url=request.getfixturevalue("postgres_url"),
+        store=bucket.uri,
+        store_options=dict(bucket.options),
+    )
+    await hub.service.start()
+    try:
+        job = await submit(hub, pictures, 120)
+        victim = hub.start_worker()
+        await hub.until(job, 30)
+        victim.send_signal(signal.SIGKILL)
+        hub.start_worker()
+        ended = await hub.until(job, 120)
+        assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=120))
+        store = hub.service._parts.store
+        stored = {found.key.rpartition("/")[2]: found.key async for found in store.list(f"results/ann/{job.id}/")}
+        tasks = (await hub.service.tasks("ann", job.id, limit=200)).items
+        assert sorted(stored) == sorted(name for task in tasks for name in (task.id, f"{task.id}.json"))
+        for task in tasks:
+            assert (await store.get(stored[task.id]))[:4] == b"\x89PNG"
+            assert json.loads(await store.get(stored[f"{task.id}.json"]))["state"] == "succeeded"
+        assert not (hub.data / "objects").exists(), "nothing fell back to the folder"
+    finally:
+        hub.end()
+        await hub.service.stop()
 
 
 @pytest.mark.slow

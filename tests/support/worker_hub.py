@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ class Hub:
     def start_worker(self, *program: str) -> subprocess.Popen[bytes]:
         """`pixelmill worker`, or another program that takes its arguments."""
         names = {"data": self.data, "lease": self.lease, "workers": 2, "drain": 10, **self.settings}
-        flags = [word for name, value in names.items() for word in ("--set", f"{name}={value}")]
+        texts = {name: json.dumps(value) if isinstance(value, Mapping) else value for name, value in names.items()}
+        flags = [word for name, text in texts.items() for word in ("--set", f"{name}={text}")]
         with (self.data.parent / "workers.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *(program or ("-m", "pixelmill")), "worker", *flags], stdout=log, stderr=log

@@ -299,6 +299,8 @@ class LeasedEngine:
                 await self._queue.extend([held.lease for held in self._held.values()], self._visibility_s)
             except PixelmillError as error:
                 log.warning("leases could not be extended: %s", error)
+            except Exception:
+                log.exception("leases could not be extended")  # a defect; without this loop every lease would end
 
     async def _look(self) -> None:
         """Find out which of the running tasks another process has cancelled, and stop them."""

@@ -187,6 +187,8 @@ class RabbitQueue:
             raise
         except self._amqp.exceptions.PreconditionFailed as error:
             self._drop()
+            if "inequivalent arg" not in str(error.reply_text):  # an acknowledgment that came too late, say
+                raise StorageUnavailable(f"RabbitMQ ended the channel: {error.reply_text}.") from error
             raise ConfigError(
                 f"RabbitMQ has a queue {self.address.prefix}-… of another kind ({error.reply_text}). Delete it, or use "
                 "another prefix: amqp://HOST/VHOST?prefix=NAME.",

@@ -131,6 +131,7 @@ _FETCH_JOBS = select(
     jobs.c.succeeded,
     jobs.c.failed,
     jobs.c.cancelled_tasks,
+    jobs.c.created,
     jobs.c.started,
     jobs.c.ended,
     jobs.c.expires,
@@ -232,7 +233,8 @@ def _record_jobs(
             started = min(begun) if begun else None
         if state.is_final and ended is None:
             ended = max(times)
-            expires = ended + retention_s if retention_s is not None else expires
+            # A worker whose clock is far behind must not make it expire at once.
+            expires = max(ended, row["created"]) + retention_s if retention_s is not None else expires
         rows.append(
             (
                 row["id"],
