@@ -16,7 +16,7 @@ from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.jobs.model import Counts, Job, State
-from servers import Postgres
+from servers import Moto, Postgres
 
 pytestmark = pytest.mark.anyio
 SUPPORT = Path(__file__).parent.parent / "support"
