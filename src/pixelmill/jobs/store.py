@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Text, delete, select
+from sqlalchemy import Connection, Text, delete, func, select
 
 from pixelmill.errors import IllegalTransition
 from pixelmill.jobs import bulk
@@ -183,6 +183,11 @@ class JobStore:
         query = jobs_query(Wanted(owner, state, search), limit=limit, cursor=cursor)
         found = await self.db.read(lambda c: [job_from(row) for row in c.execute(query).mappings()])
         return page_of(found, limit, lambda last: cursor_of(float(last.created), last.id))
+
+    async def count(self, state: State) -> int:
+        """How many jobs of all owners are in that state; quick where they are few."""
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == state.value)
+        return await self.db.read(lambda connection: int(connection.execute(query).scalar() or 0))
 
     async def owner_of_job(self, job_id: str) -> str | None:
         """Whose it is; None where there is no such job."""

@@ -121,7 +121,7 @@ class Wiring:
             self._stack.push_async_callback(source.close)
             self._background(source.run(), "events")
         self._background(self._reconcile.forever(self._lost), "reconcile")
-        self._background(shared.announce(self.nodes), "registry")
+        self._background(shared.announce(lambda: self.nodes(history=False)), "registry")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -139,7 +139,7 @@ class Wiring:
         logs.event("service.stopped", pid=os.getpid())
 
     def node(self) -> dict[str, Any]:
-        """This machine: its load now and in the last hour, its targets and what waits for them."""
+        """This machine: its load now, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
             "kind": "here",
@@ -149,19 +149,21 @@ class Wiring:
             "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
-            "history": self.parts.load.snapshot(),
         }
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """This machine, and every node that has joined, each with its slots and its gate."""
-        here = self.node()
+    def nodes(self, *, history: bool = True) -> list[dict[str, Any]]:
+        """This machine, and every node that has joined, each with its slots and its gate; and its last hour."""
+        here = self.node() | ({"history": self.parts.load.snapshot()} if history else {})
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
-        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+        return [
+            here,
+            *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe(history=history)),
+        ]
 
-    async def fleet(self) -> list[dict[str, Any]]:
+    async def fleet(self, *, history: bool = True) -> list[dict[str, Any]]:
         """Our nodes, and those of the other services; of theirs without the history."""
-        return await self.parts.shared.fleet(self.nodes())
+        return await self.parts.shared.fleet(self.nodes(history=history))
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence.
