@@ -23,7 +23,7 @@ def mark() -> bytes:
 
 def corner(image: bytes) -> tuple[int, ...]:
     """The pixel (BGR) a little inside the lower right corner."""
-    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR))
     return tuple(int(value) for value in pixels[-10, -10])
 
 
