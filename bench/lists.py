@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python bench/lists.py [--jobs N] [--tasks N] [--rounds N] [--url URL]
 
-Jobs of `--tasks` tasks each of three owners, in a new SQLite file (or in the empty database of `--url`); 50 jobs a page.
+Jobs of `--tasks` tasks each, of three owners, in a new SQLite file (or the empty database of `--url`); 50 jobs a page.
 """
 
 from __future__ import annotations
