@@ -52,7 +52,7 @@ class Member:
     def describe(self, *, history: bool = True) -> dict[str, Any]:
         """What is known of the node, as plain values; the last hour of it takes some milliseconds to tell."""
         hello, link = self.node.hello, self.node.link
-        return {
+        known = {
             "name": self.node.name,
             "kind": "joined",
             "version": hello.version,
@@ -64,8 +64,8 @@ class Member:
             "draining": self.node.draining,
             "latency_ms": None if link.latency_s is None else round(1000 * link.latency_s, 1),
             "now": self.history.last(),
-            **({"history": self.history.snapshot()} if history else {}),
         }
+        return known | ({"history": self.history.snapshot()} if history else {})
 
 
 class Nodes:

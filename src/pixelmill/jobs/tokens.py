@@ -108,14 +108,14 @@ class Tokens:
             # A full disk must not lock out who comes to delete something.
             with suppress(CapacityError, StorageError):
                 await self._db.write(lambda connection: connection.execute(touch).rowcount)
-        return _token_from(row)
+        return token_from(row)
 
     async def list(self, owner: str | None = None) -> list[Token]:
         """Tokens (of an owner), oldest first, revoked ones included."""
         query = select(tokens).order_by(tokens.c.created, tokens.c.id)
         if owner is not None:
             query = query.where(tokens.c.owner == owner)
-        return await self._db.read(lambda c: [_token_from(row) for row in c.execute(query).mappings()])
+        return await self._db.read(lambda c: [token_from(row) for row in c.execute(query).mappings()])
 
     async def revoke(self, token_id: str, owner: str | None = None) -> None:
         """End a token (of an owner); raises :class:`NotFound`. Revoking twice is no error."""
@@ -133,7 +133,8 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-def _token_from(row: RowMapping) -> Token:
+def token_from(row: RowMapping) -> Token:
+    """A token from a row of ``tokens``."""
     return Token(
         id=row["id"],
         owner=row["owner"],

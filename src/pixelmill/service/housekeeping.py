@@ -92,6 +92,7 @@ class Housekeeping:
         await parts.event_log.prune()
         await parts.upkeep.prune()
         await parts.webhooks.prune()
+        await parts.sessions.prune()
         while await self._collect():
             pass
 

@@ -67,6 +67,21 @@ class Overflow:
         for target in self.targets:
             await target.stop()
 
+    def budget(self) -> dict[str, dict[str, float | None]] | None:
+        """By ``hour`` and ``day``: limit (None: there is none), spent, reserved, left; None where nothing overflows."""
+        if not self.targets:
+            return None
+        return {period: self._budget(period) for period in PERIODS}
+
+    def _budget(self, period: str) -> dict[str, float | None]:
+        spend, left = self._ledger.spend(period), self._ledger.left(period)
+        return {
+            "limit": None if left is None else (left + spend.used) / UNIT,
+            "spent": spend.spent / UNIT,
+            "reserved": spend.reserved / UNIT,
+            "left": None if left is None else left / UNIT,
+        }
+
     async def _ages(self) -> Mapping[Priority, float]:
         """How long the head of the queue has waited, by class; urgent jobs take slots of the class ``normal``."""
         depth = await self._queue.depth()

@@ -24,9 +24,10 @@ from pixelmill.fleet.samplers import sampler_for
 from pixelmill.metrics import Metrics
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
+from pixelmill.service.caller import Caller
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.service.verbs import Caller, new_id
+from pixelmill.service.verbs import new_id
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.target import RunRequest, RunResult
 
@@ -119,6 +120,11 @@ class Stateless:
         if self._token is None or not hmac.compare_digest(_digest(token), self._token):
             raise Unauthenticated("The token is not the one that this node was started with (PIXELMILL_TOKEN).")
         return Caller("local", frozenset({"process"}))
+
+    async def authenticate_session(self, secret: str) -> Caller:
+        """A node keeps no sessions."""
+        del secret
+        raise Unauthenticated("This node keeps no sessions: send its token with each request.")
 
     async def has_tokens(self) -> bool:
         """Whether it was started with one."""

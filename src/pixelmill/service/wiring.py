@@ -72,6 +72,7 @@ class Wiring:
         await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        stack.push_async_callback(self.parts.thumbnails.stop)
         stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
         await self.parts.overflow.start()
         stack.push_async_callback(self.parts.overflow.stop)
@@ -167,8 +168,8 @@ class Wiring:
         await self._stack.aclose()
         logs.event("service.stopped", pid=os.getpid())
 
-    def node(self, *, history: bool = True) -> dict[str, Any]:
-        """This machine: its load now and in the last hour, its targets and what waits for them."""
+    def node(self) -> dict[str, Any]:
+        """This machine: its load now, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
             "kind": "here",
@@ -178,12 +179,11 @@ class Wiring:
             "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
-            **({"history": self.parts.load.snapshot()} if history else {}),
         }
 
     def nodes(self, *, history: bool = True) -> list[dict[str, Any]]:
-        """This machine, and every node that has joined, each with its slots and its gate."""
-        here = self.node(history=history)
+        """This machine, and every node that has joined, each with its slots and its gate; and its last hour."""
+        here = self.node() | ({"history": self.parts.load.snapshot()} if history else {})
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
         return [
@@ -191,9 +191,9 @@ class Wiring:
             *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe(history=history)),
         ]
 
-    async def fleet(self) -> list[dict[str, Any]]:
+    async def fleet(self, *, history: bool = True) -> list[dict[str, Any]]:
         """Our nodes, and those of the other services; of theirs without the history."""
-        return await self.parts.shared.fleet(self.nodes())
+        return await self.parts.shared.fleet(self.nodes(history=history))
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence.
