@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pixelmill.engines.executor import Execution, Slot
+from pixelmill.engines.executor import Execution, ReasonedSlot, Slot
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
@@ -57,6 +57,19 @@ class Dispatcher(Protocol):
         ...
 
 
+class Door(Protocol):
+    """What says which queued work may be taken here; without one all may (see ``fleet/spill.py``)."""
+
+    @property
+    def most(self) -> int:
+        """The least urgent priority that may be taken, below 0 for nothing."""
+        ...
+
+    def why(self, priority: int) -> str:
+        """Why a message of that priority may be taken; empty where it may not."""
+        ...
+
+
 @dataclass(eq=False, slots=True)
 class _Held:
     """A message that this process holds, from receipt until its lease is settled."""
@@ -74,7 +87,10 @@ class _Held:
 
 
 class LeasedEngine:
-    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop."""
+    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop.
+
+    With a ``door`` tasks are taken, one by one, only while it lets them through, for the reason that it gives.
+    """
 
     def __init__(
         self,
@@ -88,12 +104,14 @@ class LeasedEngine:
         poll_s: float = POLL_S,
         linger_s: float = LINGER_S,
         now: Callable[[], float] = time.time,
+        door: Door | None = None,
     ) -> None:
         self._queue = queue
+        self._door = door
         self._dispatcher = dispatcher
         self._executor = executor
         self._visibility_s = visibility_s
-        self._prefetch = prefetch
+        self._prefetch = prefetch if door is None else 0
         self._poll_s = poll_s
         self._now = now
         self._reporter = Reporter(queue, emit, self._settled, linger_s=linger_s)
@@ -221,8 +239,13 @@ class LeasedEngine:
 
     async def _receive(self) -> None:
         """Fetch and keep what is there; what can't be read is set aside."""
+        if self._door is not None and self._door.most < 0:
+            return
         unreadable = []
         for lease in await self._queue.receive(1 + self._prefetch, self._visibility_s):
+            if self._door is not None and not self._door.why(lease.message.priority):
+                await self._queue.release([lease], begun=False)
+                continue
             try:
                 held = _Held(lease, TaskMessage.from_json(lease.message.body))
             except JobError as error:
@@ -235,6 +258,8 @@ class LeasedEngine:
             await self._queue.dead_letter(lease, reason)
 
     def _begin(self, held: _Held, slot: Slot) -> None:
+        if self._door is not None and (reason := self._door.why(held.lease.message.priority)):
+            slot = ReasonedSlot(slot, reason)
         held.running = asyncio.create_task(self._run(held, slot))
         self._running.add(held.running)
         held.running.add_done_callback(lambda running: self._ended(held, slot, running))
