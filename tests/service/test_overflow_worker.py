@@ -86,9 +86,9 @@ def log_of(hub: Hub) -> str:
     return (hub.data.parent / "workers.log").read_text()
 
 
-async def until_logged(hub: Hub, text: str) -> None:
+async def until_logged(hub: Hub, text: str, times: int = 1) -> None:
     async with asyncio.timeout(BOUND_S):
-        while text not in log_of(hub):  # noqa: ASYNC110 -- another process does it
+        while log_of(hub).count(text) < times:  # noqa: ASYNC110 -- another process does it
             await asyncio.sleep(0.05)
 
 
@@ -137,7 +137,7 @@ async def test_while_own_workers_are_paused_the_cloud_works_and_says_where_why_a
         assert task.attempts == 1
     spend = await spend_of(hub)
     assert (spend.calls, spend.spent) == (12, 0.12 * UNIT)
-    assert log_of(hub).count("overflow.opened") + log_of(hub).count("Work goes to overflow") >= 1
+    assert "overflow.opened" in log_of(hub)
 
 
 async def test_while_an_own_worker_takes_tasks_the_cloud_gets_none(
@@ -145,10 +145,10 @@ async def test_while_an_own_worker_takes_tasks_the_cloud_gets_none(
 ) -> None:
     hub.start_worker()
     hub.start_worker(options=overflow(hub, container))
-    await until_logged(hub, "worker.started")
-    job = await submit(hub, pictures, 120)
-    await hub.until(job, 120)
-    await ended_once(hub, job, 120)
+    await until_logged(hub, "worker.started", 2)
+    job = await submit(hub, pictures, 60, SLOW)  # more than own workers fetch ahead
+    await hub.until(job, 60)
+    await ended_once(hub, job, 60)
     assert {task.target for task in await tasks_of(hub, job)} == {"local"}
     assert (await spend_of(hub)).calls == 0
 
@@ -219,14 +219,13 @@ async def test_killing_overflow_workers_loses_and_doubles_nothing(
     """There is no own worker: what costs nothing may do all of it, and needs no database on RabbitMQ."""
     options = overflow(hub, container, "overflow_after_normal=0.2s", budget=None)
     worker = hub.start_worker(options=options)
-    job = await submit(hub, pictures, 40, SLOW)
-    for done in (4, 14):
-        await hub.until(job, done)
-        assert worker.poll() is None, log_of(hub)[-3000:]
-        worker.send_signal(signal.SIGKILL)
-        worker = hub.start_worker(options=options)
-    await hub.until(job, 40)
-    await ended_once(hub, job, 40)
+    job = await submit(hub, pictures, 24, SLOW)
+    await hub.until(job, 6)
+    assert worker.poll() is None, log_of(hub)[-3000:]
+    worker.send_signal(signal.SIGKILL)
+    hub.start_worker(options=options)
+    await hub.until(job, 24)
+    await ended_once(hub, job, 24)
     assert {task.target for task in await tasks_of(hub, job)} == {"cloud"}
 
 
