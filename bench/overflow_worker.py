@@ -2,9 +2,10 @@
 
     PYTHONPATH=src python bench/overflow_worker.py [--rounds 20]
 
-The engines are those of `pixelmill worker` and `pixelmill worker --overflow`, each in its process, on a broker that this
-script starts; tasks last 50 ms and do nothing. A signal shuts the worker's gate (a sample of the load not counted); time
-is taken until the overflow worker begins a task. Then the gate opens, and the next round begins when overflow rests.
+The engines are those of `pixelmill worker` and `pixelmill worker --overflow`, each in its process, on a broker that
+this script starts; tasks last 50 ms and do nothing. A signal shuts the worker's gate (a sample of the load not
+counted); time is taken until the overflow worker begins a task. Then the gate opens, and the
+next round begins when overflow rests.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from celery_cost import Nothing, fill
-
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.executor import Slot
 from pixelmill.engines.rabbit import Address, RabbitQueue

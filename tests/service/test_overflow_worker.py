@@ -198,7 +198,7 @@ def target(**more: Any) -> OverflowConfig:
 
 def test_a_price_needs_the_database_unless_the_queue_is_in_it(tmp_path: Path) -> None:
     paid = target(price=Price(per_second=0.1))
-    with pytest.raises(ConfigError, match=r"'cloud' costs money.* needs database_url"):
+    with pytest.raises(ConfigError, match=r"'cloud' costs money\..* needs database_url"):
         OverflowPlace(ServiceConfig(tmp_path, queue_url="amqp://h/", overflow=paid))
     OverflowPlace(ServiceConfig(tmp_path, queue_url="amqp://h/", overflow=paid, database_url="postgresql://h/d"))
     OverflowPlace(ServiceConfig(tmp_path, queue_url="amqp://h/", overflow=target()))

@@ -24,7 +24,7 @@ from pixelmill.fleet.spill import Backlog, Spill
 
 log = logging.getLogger(__name__)
 
-LINGER_S = 0.005
+LINGER_S = 0.01
 """How long an event waits for others: unacknowledged messages hold back new ones, so less than in other engines."""
 GATE_S = 0.3
 """How often the gate is looked at; the broker is asked only while it is shut, or for an overflow worker."""

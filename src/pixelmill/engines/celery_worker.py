@@ -10,7 +10,6 @@ Celery keeps its state in globals: one such worker in a process, at a time.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import secrets
@@ -133,7 +132,6 @@ class CeleryWorker:
         self._consumer: Any = None
         self._stopping = False
         self._hello = ""
-        self._open: dict[int, None] = {}  # tags that wait for their acknowledgment, in the order they came
         self._arrived: deque[tuple[Any, bool]] = deque()
         self._told = False
         self._actions: deque[Callable[[], object]] = deque()
@@ -151,11 +149,11 @@ class CeleryWorker:
 
     def ack(self, messages: Sequence[Any]) -> None:
         """They are done with."""
-        self._soon(lambda: self._acknowledge(messages))
+        self._soon(lambda: self._settle(messages, "basic_ack"))
 
     def reject(self, messages: Sequence[Any]) -> None:
         """The broker shall deliver them again, and count it."""
-        self._soon(lambda: self._reject(messages))
+        self._soon(lambda: self._settle(messages, "basic_reject", requeue=True))
 
     @property
     def paused(self) -> bool:
@@ -252,7 +250,6 @@ class CeleryWorker:
 
     def receive(self, message: Any) -> None:
         """A message came (called by the consumer)."""
-        self._open[message.delivery_tag] = None
         lost = message.delivery_info.get("routing_key") == self._address.queue(LOST)
         self._arrived.append((message, lost))
         if not self._told:
@@ -273,7 +270,6 @@ class CeleryWorker:
     def connected(self, consumer: Any) -> None:
         """A connection stands (called by the step below): read what was cancelled, from the beginning."""
         self._consumer = consumer
-        self._open.clear()
         self._hello = secrets.token_hex(8)
         stream = self._address.queue(CANCELLED)
         channel = consumer.connection.channel()
@@ -299,23 +295,10 @@ class CeleryWorker:
         if record.get("hello") == self._hello:
             self._tell(self._inbox.caught_up)
 
-    def _acknowledge(self, messages: Sequence[Any]) -> None:
-        """In one frame what came before everything that is still open, the rest one by one."""
-        alive = {message.delivery_tag: message for message in messages if is_alive(message)}
-        first = list(itertools.takewhile(alive.__contains__, self._open))
-        if first:
-            last = first[-1]
-            alive[last].channel.basic_ack(last, multiple=True)
-        for tag, message in alive.items():
-            if not first or tag > first[-1]:
-                message.channel.basic_ack(tag)
-            self._open.pop(tag, None)
-
-    def _reject(self, messages: Sequence[Any]) -> None:
+    def _settle(self, messages: Sequence[Any], how: str, **options: Any) -> None:
         for message in messages:
             if is_alive(message):
-                message.channel.basic_reject(message.delivery_tag, requeue=True)
-                self._open.pop(message.delivery_tag, None)
+                getattr(message.channel, how)(message.delivery_tag, **options)
 
     def _consume_or_not(self) -> None:
         consumer = self._consumer and self._consumer.task_consumer
