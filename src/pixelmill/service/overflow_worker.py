@@ -41,9 +41,9 @@ class OverflowPlace:
         paid = next((one.name for one in targets if one.price.per_call or one.price.per_second), None)
         if paid is not None and config.queue_url != "sql:" and not config.database_url:
             raise ConfigError(
-                f"The overflow target {paid!r} costs money. Each call is reserved in the database before it is made, so "
-                "that the budget holds for all workers together: an overflow worker needs database_url, the service's "
-                "own (PIXELMILL_DATABASE_URL). Workers without --overflow need none.",
+                f"The overflow target {paid!r} costs money. Each call is reserved in the database before it is made, "
+                "so that the budget holds for all workers together: an overflow worker needs database_url, the "
+                "service's own (PIXELMILL_DATABASE_URL). Workers without --overflow need none.",
                 setting="database_url",
             )
 
