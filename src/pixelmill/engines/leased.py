@@ -76,6 +76,7 @@ class _Held:
 
     lease: Lease
     message: TaskMessage
+    reason: str = ""  # the door's
     running: asyncio.Task[None] | None = None
     unwanted: bool = False  # cancelled by its owner: nothing more is said of it
     back_in_s: float | None = None  # given back: it is visible again so long after that
@@ -243,11 +244,12 @@ class LeasedEngine:
             return
         unreadable = []
         for lease in await self._queue.receive(1 + self._prefetch, self._visibility_s):
-            if self._door is not None and not self._door.why(lease.message.priority):
+            reason = "" if self._door is None else self._door.why(lease.message.priority)
+            if self._door is not None and not reason:
                 await self._queue.release([lease], begun=False)
                 continue
             try:
-                held = _Held(lease, TaskMessage.from_json(lease.message.body))
+                held = _Held(lease, TaskMessage.from_json(lease.message.body), reason)
             except JobError as error:
                 unreadable.append((lease, str(error)))
                 continue
@@ -258,8 +260,8 @@ class LeasedEngine:
             await self._queue.dead_letter(lease, reason)
 
     def _begin(self, held: _Held, slot: Slot) -> None:
-        if self._door is not None and (reason := self._door.why(held.lease.message.priority)):
-            slot = ReasonedSlot(slot, reason)
+        if held.reason:
+            slot = ReasonedSlot(slot, held.reason)
         held.running = asyncio.create_task(self._run(held, slot))
         self._running.add(held.running)
         held.running.add_done_callback(lambda running: self._ended(held, slot, running))
