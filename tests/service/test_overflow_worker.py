@@ -144,11 +144,11 @@ async def test_while_an_own_worker_takes_tasks_the_cloud_gets_none(
     hub: Hub, container: str, pictures: list[bytes]
 ) -> None:
     hub.start_worker()
-    hub.start_worker(options=overflow(hub, container))
+    hub.start_worker(options=overflow(hub, container, "overflow_after_normal=1h"))
     await until_logged(hub, "worker.started", 2)
-    job = await submit(hub, pictures, 60, SLOW)  # more than own workers fetch ahead
-    await hub.until(job, 60)
-    await ended_once(hub, job, 60)
+    job = await submit(hub, pictures, 30, SLOW)  # more than own workers fetch ahead
+    await hub.until(job, 30)
+    await ended_once(hub, job, 30)
     assert {task.target for task in await tasks_of(hub, job)} == {"local"}
     assert (await spend_of(hub)).calls == 0
 

@@ -58,9 +58,13 @@ def worker(
 
     from pixelmill import logs
     from pixelmill.cli.settings import service_config
-    from pixelmill.service.overflow_worker import OverflowPlace
-    from pixelmill.service.worker import run_worker
+    from pixelmill.service.worker import Place, run_worker
 
     logs.configure(settings["log_level"], settings["log_format"])
     config = service_config(settings)
-    asyncio.run(run_worker(config, OverflowPlace(config) if overflow else None))
+    place: Place | None = None
+    if overflow:
+        from pixelmill.service.overflow_worker import OverflowPlace
+
+        place = OverflowPlace(config)
+    asyncio.run(run_worker(config, place))
