@@ -19,7 +19,7 @@ from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.model import Counts, State
 from pixelmill.jobs.schema import meta
-from pixelmill.jobs.store import JobStore
+from pixelmill.jobs.store import JobStore, tasks_after
 from pixelmill.testing.job_store import event_of, job_of, tally, tasks_of
 from servers import Postgres, free_port
 
@@ -46,6 +46,25 @@ async def test_two_recorders_lose_no_count(pair: tuple[Database, Database]) -> N
     job = await stores[0].job("ann", "job")
     assert (job.state, job.counts) == (State.SUCCEEDED, Counts(succeeded=200))
     assert await tally(stores[1], "job") == job.counts
+
+
+@pytest.mark.parametrize("state", [None, State.QUEUED])
+async def test_a_page_of_a_large_job_that_just_came_is_read_from_the_index(
+    pair: tuple[Database, Database], state: State | None
+) -> None:
+    store = JobStore(pair[0])
+    await store.create_job(job_of("large"), tasks_of("large", 10_000))
+    page = await store.list_tasks("ann", "large", limit=3, state=state)
+    assert [task.seq for task in page.items] == [0, 1, 2]
+
+    def plan(connection: Connection) -> str:
+        query = tasks_after(connection, "large", -1, state).limit(101)
+        compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
+        return "\n".join(connection.execute(text(f"EXPLAIN {compiled}")).scalars())
+
+    steps = await pair[0].read(plan)
+    assert "Index Scan" in steps, steps
+    assert "Sort" not in steps, steps
 
 
 async def test_a_reader_of_the_event_log_misses_nothing_that_others_write(pair: tuple[Database, Database]) -> None:

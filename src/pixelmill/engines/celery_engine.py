@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Sequence
 
+from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.celery_feed import CeleryFeed
 from pixelmill.engines.celery_worker import CeleryWorker
 from pixelmill.engines.executor import Execution
@@ -54,6 +55,7 @@ class CeleryEngine:
         gate: GatePolicy | None = None,
         spill: Spill | None = None,
         gate_s: float = GATE_S,
+        cancels: Cancels | None = None,
     ) -> None:
         self._broker, self._gate, self._spill, self._gate_s = broker, gate, spill, gate_s
         self._backlog = Backlog()
@@ -67,6 +69,7 @@ class CeleryEngine:
             visibility_s=VISIBILITY_S,
             linger_s=LINGER_S,
             door=spill,
+            cancels=cancels,
         )
         if spill is None:
             self._worker = CeleryWorker(broker.address, self._feed, prefetch=prefetch)

@@ -115,6 +115,7 @@ class PaidTarget:
     ) -> None:
         self._target, self.price, self._ledger = target, price, ledger
         self.name = target.name
+        self._most_s = timeout_s
         self.worst = price.of(timeout_s)
         self._observer, self._now = observer, now
         self.circuit = circuit or Circuit()
@@ -154,7 +155,7 @@ class PaidTarget:
         reservation = await self._reserve(self.worst)
         started, cost, ended = self._now(), self.worst, "failed"
         try:
-            result = await self._target.run(request)
+            result = await self._within(request)
             took_s = self._now() - started
             cost, ended = min(self.price.of(took_s), self.worst), "ok"
             self.mean_s += _SMOOTHING * (took_s - self.mean_s)
@@ -174,6 +175,18 @@ class PaidTarget:
             raise
         finally:
             self._settle(reservation, cost, ended)
+
+    async def _within(self, request: RunRequest) -> RunResult:
+        """Run it for as long as was reserved: a task may bring a longer limit, of before the settings were changed."""
+        try:
+            async with asyncio.timeout(self._most_s):
+                return await self._target.run(request)
+        except TimeoutError:
+            raise TargetUnavailable(
+                f"{self.name} had not answered after {self._most_s:g} s, the longest call that is paid for.",
+                billed="worst",
+                begun=True,
+            ) from None
 
     async def warm(self, count: int) -> None:
         """So many calls without a task at once, within the budget; failures are logged."""

@@ -12,7 +12,7 @@ from pixelmill.jobs.eventlog import EventRow, job_event, log
 from pixelmill.jobs.model import Counts, State, TaskEvent, job_state
 from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_from
-from pixelmill.jobs.rows import dumps, encode, table_of
+from pixelmill.jobs.rows import clean, dumps, encode, table_of
 from pixelmill.jobs.schema import attempts, jobs, tasks
 from pixelmill.jobs.transitions import LostAttempt, TaskFacts, advance, is_dead, is_legal, moved
 
@@ -263,9 +263,9 @@ def _task_row(entry: _Entry) -> tuple[Any, ...]:
         now.ended,
         None if now.outcome is None else dumps(now.outcome),
         None if now.error is None else dumps(now.error),
-        now.target,
-        now.worker,
-        now.why,
+        _name(now.target),
+        _name(now.worker),
+        _name(now.why),
         now.cost,
         is_dead(now),
         now.state.is_final,
@@ -282,9 +282,14 @@ def _lost_row(row: RowMapping, attempt: LostAttempt) -> tuple[Any, ...]:
         attempt.started,
         attempt.ended,
         None if attempt.error is None else dumps(attempt.error),
-        attempt.target,
-        attempt.worker,
+        _name(attempt.target),
+        _name(attempt.worker),
     )
+
+
+def _name(text: str | None) -> str | None:
+    """What a database stores: one event that it refuses would hold up those of everybody else."""
+    return None if text is None else clean(text)
 
 
 def _event_row(entry: _Entry) -> EventRow:

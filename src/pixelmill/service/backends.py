@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixelmill.engines.azure import AzureTransport
+from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.cloud import CloudLeaseQueue, Transport
 from pixelmill.engines.engine import Engine
@@ -85,13 +86,25 @@ def make_engine(
     prefetch: int = PREFETCH,
     gate: GatePolicy | None = None,
     spill: Spill | None = None,
+    cancels: Cancels | None = None,
 ) -> Engine:
     """Celery's for RabbitMQ; for every other queue the leased one. ``spill``: of an overflow worker."""
     if queues is not None and isinstance(queues.tasks, RabbitQueue):
         # Overflow fetches nothing ahead: a worker of our own may come free first.
         held = slots + max(slots, 4) if spill is None else slots
-        return CeleryEngine(queues.tasks, dispatcher, executor, emit, prefetch=held, gate=gate, spill=spill)
-    return LeasedEngine(queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch, door=spill)
+        return CeleryEngine(
+            queues.tasks, dispatcher, executor, emit, prefetch=held, gate=gate, spill=spill, cancels=cancels
+        )
+    return LeasedEngine(
+        queue,
+        dispatcher,
+        executor,
+        emit,
+        visibility_s=config.lease_s,
+        prefetch=prefetch,
+        door=spill,
+        cancels=cancels,
+    )
 
 
 def make_executor(config: ServiceConfig, store: ObjectStore, sources: SourceStores) -> Executor:

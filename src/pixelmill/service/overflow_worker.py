@@ -31,6 +31,7 @@ class OverflowPlace:
     """See :class:`pixelmill.service.worker.Place`. Raises :class:`ConfigError` where settings are missing."""
 
     def __init__(self, config: ServiceConfig) -> None:
+        self._overflow: Overflow | None = None
         targets = config.overflow.targets
         if not targets:
             raise ConfigError(
@@ -73,7 +74,9 @@ class OverflowPlace:
             post.emit,
             slots=overflow.capacity,
             spill=spill,
+            cancels=post.cancels,
         )
+        self._overflow = overflow
         await overflow.start()
         stack.push_async_callback(overflow.stop)
         loops = [overflow.watch.run()]
@@ -82,6 +85,11 @@ class OverflowPlace:
         for loop in loops:
             stack.callback(asyncio.create_task(loop, name="overflow").cancel)
         return engine
+
+    def busy(self) -> tuple[int, frozenset[str]]:
+        """See ``Place``."""
+        targets = [] if self._overflow is None else self._overflow.targets
+        return sum(target.load().running for target in targets), frozenset(target.name for target in targets)
 
     async def _database(self, post: Post, stack: AsyncExitStack) -> Database | None:
         """The one that the queue is in, or the one that is named; None where nothing costs anything."""

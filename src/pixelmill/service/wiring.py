@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import time
@@ -14,9 +15,11 @@ from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
+from pixelmill.service.fleet_history import FleetHistory
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
@@ -100,15 +103,17 @@ class Wiring:
         """A row of the history each second."""
         while True:
             await asyncio.sleep(1.0)
-            targets = self.parts.dispatcher.snapshot()["targets"]
             depth = self.housekeeping.depth
+            running, overflow = self._busy()
             self.parts.history.tick(
-                time.time(),
-                waiting=depth.waiting,
-                oldest_s=depth.oldest_s,
-                running=sum(target["running"] for target in targets),
-                overflow=frozenset(target["name"] for target in targets if target["overflow"]),
+                time.time(), waiting=depth.waiting, oldest_s=depth.oldest_s, running=running, overflow=overflow
             )
+
+    def _busy(self) -> tuple[int, frozenset[str]]:
+        """Busy slots, and the names of overflow targets."""
+        targets = self.parts.dispatcher.snapshot()["targets"]
+        overflow = frozenset(target["name"] for target in targets if target["overflow"])
+        return sum(target["running"] for target in targets), overflow
 
     async def _join_fleet(self) -> None:
         """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
@@ -120,7 +125,11 @@ class Wiring:
             self._stack.push_async_callback(source.close)
             self._background(source.run(), "events")
         self._background(self._reconcile.forever(self._lost), "reconcile")
-        self._background(shared.announce(self.nodes), "registry")
+        self._background(shared.announce(functools.partial(self.nodes, history=False)), "registry")
+        if shared.news is not None:
+            fleet = FleetHistory(parts.history, shared.news, shared.replica)
+            self._background(fleet.tell(self._busy), "history told")
+            self._background(fleet.hear(), "history heard")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -137,26 +146,29 @@ class Wiring:
         await self._stack.aclose()
         logs.event("service.stopped", pid=os.getpid())
 
-    def node(self) -> dict[str, Any]:
+    def node(self, *, history: bool = True) -> dict[str, Any]:
         """This machine: its load now and in the last hour, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
             "kind": "here",
             "version": __version__,
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "extras": list(installed_extras()),
             "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
-            "history": self.parts.load.snapshot(),
+            **({"history": self.parts.load.snapshot()} if history else {}),
         }
 
-    def nodes(self) -> list[dict[str, Any]]:
+    def nodes(self, *, history: bool = True) -> list[dict[str, Any]]:
         """This machine, and every node that has joined, each with its slots and its gate."""
-        here = self.node()
+        here = self.node(history=history)
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
-        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+        return [
+            here,
+            *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe(history=history)),
+        ]
 
     async def fleet(self) -> list[dict[str, Any]]:
         """Our nodes, and those of the other services; of theirs without the history."""

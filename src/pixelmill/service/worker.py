@@ -17,15 +17,19 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pixelmill import __version__, logs
+from pixelmill.engines.cancels import CancelMarks, Cancels
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.event_queue import EventSink, QueueSink
 from pixelmill.engines.executor import Executor
 from pixelmill.engines.queue import LeaseQueue
+from pixelmill.engines.rabbit import RabbitQueue
 from pixelmill.engines.reporter import Emit
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
+from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSink
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
@@ -38,7 +42,10 @@ from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
 from pixelmill.service.about import new_holder
 from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
+from pixelmill.service.cancelling import Cancelled, hear_cancels
 from pixelmill.service.exporter import Exporter
+from pixelmill.service.fleet_history import FleetHistory
+from pixelmill.service.history import History
 from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
@@ -58,6 +65,10 @@ class Place(Protocol):
         """Start what runs tasks (``stack`` ends it), and make the engine that takes them."""
         ...
 
+    def busy(self) -> tuple[int, frozenset[str]]:
+        """Tasks that run now, and the names of targets that cost money."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Post:
@@ -73,6 +84,7 @@ class Post:
     emit: Emit
     metrics: Metrics
     database: Database | None
+    cancels: Cancels
 
     def executor(self) -> Executor:
         """What runs a task on a slot and keeps what came out."""
@@ -84,7 +96,7 @@ class LocalPlace:
 
     def __init__(self, config: ServiceConfig) -> None:
         self.pool = LocalPool(
-            workers=config.workers or os.cpu_count() or 1,
+            workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
         )
@@ -112,7 +124,12 @@ class LocalPlace:
             slots=pool.load().capacity,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
             gate=gate,
+            cancels=post.cancels,
         )
+
+    def busy(self) -> tuple[int, frozenset[str]]:
+        """See :class:`Place`."""
+        return self.pool.load().running, frozenset()
 
     def _set_slots(self, metrics: Metrics) -> None:
         load = self.pool.load()
@@ -128,6 +145,7 @@ class Worker:
         self.metrics = Metrics(__version__)
         self._database: Database | None = None
         self._stack = AsyncExitStack()
+        self._history = History()
 
     async def start(self) -> None:
         """From the ground up: store, queue, pool, consumer."""
@@ -143,19 +161,27 @@ class Worker:
         stack.callback(close_store, store)
         await store.check()
         queues = make_queues(config, store)
-        queue, sink = await self._queue(queues)
-        post = Post(config, store, queue, queues, sink.emit, self.metrics, self._database)
+        queue, sink, cancels = await self._queue(queues, store)
+        post = Post(config, store, queue, queues, sink.emit, self.metrics, self._database, cancels)
         engine = await self._place.engine(post, stack)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
+        if config.redis_url and (queues is None or not isinstance(queues.tasks, RabbitQueue)):
+            news = RedisNews(config.redis_url)
+            stack.push_async_callback(news.close)
+            fleet = FleetHistory(self._history, news, self.name)
+            # With a database it records ends itself, and no service counts them; without, it can't see what ended.
+            work = fleet.tell(self._place.busy) if queues is None else hear_cancels(news, engine.cancel)
+            exchange = asyncio.create_task(work, name="news")
+            stack.callback(exchange.cancel)
         if config.metrics_port:
             exporter = Exporter(self.metrics, config.metrics_port)
             await exporter.start()
             stack.push_async_callback(exporter.stop)
         logs.event("worker.started", version=__version__, worker=self.name, pid=os.getpid())
 
-    async def _queue(self, queues: CloudQueues | None) -> tuple[LeaseQueue, EventSink]:
-        """The queue, open, and where events go."""
+    async def _queue(self, queues: CloudQueues | None, store: ObjectStore) -> tuple[LeaseQueue, EventSink, Cancels]:
+        """The queue, open; where events go; who knows what was cancelled."""
         config = self.config
         if queues is None:
             self._database = database = make_database(config)
@@ -167,16 +193,21 @@ class Worker:
                 retention_s=config.retention_s,
             )
             # Its subscribers are in the services, which follow the event log.
-            recorder = Recorder(jobs, InProcessBus(), self.metrics)
+            cancelled = Cancelled(database, store)
+            recorder = Recorder(
+                jobs, InProcessBus(), self.metrics, history=self._history, came_late=cancelled.came_late
+            )
             await EventLog(database).last_id()
-            return SqlLeaseQueue(database, holder=self.name), recorder
+            return SqlLeaseQueue(database, holder=self.name), recorder, cancelled
         for queue in (queues.tasks, queues.events):
             await queue.open()
             self._stack.push_async_callback(queue.close)
         sink = make_sink(config, queues.events)
         if isinstance(sink, RedisEventSink):
             self._stack.push_async_callback(sink.close)
-        return queues.tasks, sink
+        # Through RabbitMQ workers are told; elsewhere they look when they extend their leases.
+        told = isinstance(queues.tasks, RabbitQueue)
+        return queues.tasks, sink, CancelMarks(store, None if told else config.lease_s / 3)
 
     async def stop(self) -> None:
         """Drain: take nothing more, let running tasks end within ``drain_s``, give the rest back."""
