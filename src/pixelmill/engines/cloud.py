@@ -356,6 +356,7 @@ class CloudLeaseQueue:
             leased=sum(count.hidden for count in counts),
             dead=dead.visible + dead.hidden,
             oldest_s=max(count.oldest_s for count in counts),
+            counts={priority: count.visible for priority, count in enumerate(counts)},
         )
 
 

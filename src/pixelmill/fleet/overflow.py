@@ -19,7 +19,7 @@ from pixelmill import logs
 from pixelmill.errors import Cancelled, NodeLost, PixelmillError, ShuttingDown, TargetUnavailable
 from pixelmill.fleet.circuit import Circuit, CircuitState
 from pixelmill.fleet.gates import Gate
-from pixelmill.jobs.ledger import PERIODS, UNIT, Ledger, Reservation
+from pixelmill.jobs.ledger import PERIODS, UNIT, Reservation, Spend
 from pixelmill.targets.remote import GRACE_S, WARM_S, RemoteTarget
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 
@@ -59,6 +59,42 @@ class Observer(Protocol):
         ...
 
 
+class Books(Protocol):
+    """The books: ``jobs.ledger.Ledger``, or ``jobs.free_ledger.FreeLedger`` where nothing costs anything."""
+
+    async def reserve(self, target: str, amount: int) -> Reservation:
+        """Set an amount aside, or raise :class:`TargetUnavailable`."""
+        ...
+
+    async def settle(self, reservation: Reservation, actual: int, *, failed: bool = False) -> None:
+        """Replace a reservation by what the call has cost."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read the sums."""
+        ...
+
+    async def prune(self) -> None:
+        """Forget old windows."""
+        ...
+
+    def spend(self, period: str, target: str = ...) -> Spend:
+        """Sums of this window."""
+        ...
+
+    def left(self, period: str) -> int | None:
+        """What the budget has left."""
+        ...
+
+    def room(self, amount: int, most: int) -> int:
+        """How many calls fit."""
+        ...
+
+    def refusal(self, amount: int) -> str:
+        """Why a call does not fit, or an empty text."""
+        ...
+
+
 class PaidTarget:
     """A target whose calls are paid for. Implements ``targets.target.Target``.
 
@@ -69,7 +105,7 @@ class PaidTarget:
         self,
         target: RemoteTarget,
         price: Price,
-        ledger: Ledger,
+        ledger: Books,
         *,
         timeout_s: float,
         order: Order = "price",
@@ -225,7 +261,7 @@ class PaidTarget:
 class OverflowGate:
     """Open while the circuit lets calls through and the next worst case fits the budgets."""
 
-    def __init__(self, target: PaidTarget, ledger: Ledger, order: Order) -> None:
+    def __init__(self, target: PaidTarget, ledger: Books, order: Order) -> None:
         self._target, self._ledger, self._order = target, ledger, order
 
     def verdict(self) -> Gate:
