@@ -27,9 +27,9 @@ from playwright.sync_api import Browser, Page
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from browser import chromium, visit
-from server import PrivateService
 
 from pixelmill.api.pages import FOLDER
+from server import PrivateService
 
 PAGES = {"Studio": "/", "Jobs": "/jobs", "Dashboard": "/dashboard"}
 READY = """
