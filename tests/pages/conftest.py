@@ -13,7 +13,6 @@ import pytest
 from playwright.sync_api import Browser
 from service_process import ServiceProcess, pictures
 
-
 __all__ = ["pictures"]
 
 

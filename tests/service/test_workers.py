@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from redis import Redis as RedisClient
-from worker_hub import BOUND_S, Hub, submit
+from buckets import s3_bucket
+from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.jobs.model import Counts, Job, State
-from servers import Azurite, Moto, Postgres, Redis
+from servers import Moto, Postgres
 
 pytestmark = pytest.mark.anyio
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -33,33 +32,7 @@ SUPPORT = Path(__file__).parent.parent / "support"
     ]
 )
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
-    settings: dict[str, Any] = {}
-    prefix = f"t{secrets.token_hex(4)}"
-    if request.param == "postgresql":
-        settings["database_url"] = request.getfixturevalue("postgres_url")
-    if request.param == "azure":
-        azurite: Azurite = request.getfixturevalue("azurite_server")
-        settings |= {"queue_url": f"azure:{prefix}", "azure_connection": azurite.connection_string}
-    if request.param.startswith("sqs"):
-        moto: Moto = request.getfixturevalue("moto_server")
-        for name, value in {
-            "AWS_ENDPOINT_URL_SQS": moto.url,
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }.items():
-            monkeypatch.setenv(name, value)
-        settings["queue_url"] = f"sqs:{prefix}"
-    if request.param.startswith("rabbitmq"):
-        settings["queue_url"] = request.getfixturevalue("rabbitmq_url")
-    if request.param.endswith("redis"):
-        server: Redis = request.getfixturevalue("redis_server")
-        number = 7  # a database of its own: the stream has one name
-        with RedisClient.from_url(f"{server.url[:-1]}{number}") as client:
-            client.flushdb()
-        settings["redis_url"] = f"{server.url[:-1]}{number}"
-    hub = Hub(tmp_path / "data", **settings)
+    hub = Hub(tmp_path / "data", **queue_settings(request.param, request, monkeypatch))
     await hub.service.start()
     try:
         yield hub
@@ -99,6 +72,38 @@ async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: i
 
 async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictures: list[bytes]) -> None:
     await killed_at_random(hub, pictures, 240, 3)
+
+
+async def test_workers_whose_images_lie_in_a_bucket_are_killed_and_lose_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, pictures: list[bytes], moto_server: Moto
+) -> None:
+    bucket = s3_bucket(moto_server)
+    hub = Hub(
+        tmp_path / "data",
+        database_url=request.getfixturevalue("postgres_url"),
+        store=bucket.uri,
+        store_options=dict(bucket.options),
+    )
+    await hub.service.start()
+    try:
+        job = await submit(hub, pictures, 120)
+        victim = hub.start_worker()
+        await hub.until(job, 30)
+        victim.send_signal(signal.SIGKILL)
+        hub.start_worker()
+        ended = await hub.until(job, 120)
+        assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=120))
+        store = hub.service._parts.store
+        stored = {found.key.rpartition("/")[2]: found.key async for found in store.list(f"results/ann/{job.id}/")}
+        tasks = (await hub.service.tasks("ann", job.id, limit=200)).items
+        assert sorted(stored) == sorted(name for task in tasks for name in (task.id, f"{task.id}.json"))
+        for task in tasks:
+            assert (await store.get(stored[task.id]))[:4] == b"\x89PNG"
+            assert json.loads(await store.get(stored[f"{task.id}.json"]))["state"] == "succeeded"
+        assert not (hub.data / "objects").exists(), "nothing fell back to the folder"
+    finally:
+        hub.end()
+        await hub.service.stop()
 
 
 @pytest.mark.slow

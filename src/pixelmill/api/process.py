@@ -159,8 +159,7 @@ async def _by_document(call: Call) -> Response:
     """A task as a document (``targets/invocation.py``), whose bytes may lie behind links of a store that both know."""
     settings = call.edge.settings
     with call.edge.budget.share() as take:
-        event = await read_json(call.request, settings.max_json, settings.idle_s, call.edge.budget)
-        asked = read_document(event)
+        asked = read_document(await read_json(call.request, settings.max_json, settings.idle_s, call.edge.budget))
         if asked.kind != "image":
             raise RequestError("Contact sheets are made of jobs: POST /v1/jobs/ID/montage.", field="kind")
         pipeline = call.pipeline(asked.pipeline)

@@ -221,6 +221,13 @@ class ProcessedBody(Answer):
     image: str | None
 
 
+class LackBody(Answer):
+    """Something that is needed and not here, and the command that brings it (null: there is none)."""
+
+    what: Annotated[str, Field(examples=["writing jxl needs the extra jxl"])]
+    command: Annotated[str | None, Field(examples=["pip install 'pixelmill[jxl]'"])]
+
+
 class OperationBody(Answer):
     """One operation: its parameters as JSON Schema, and what a planner knows of it."""
 
@@ -230,6 +237,10 @@ class OperationBody(Answer):
     description: str
     kind: str
     tier: str
+    output: Annotated[
+        Literal["image", "data", "both"], Field(description="`both` may depend on parameters; `data` changes no pixels")
+    ]
+    missing: Annotated[list[LackBody], Field(description="What it needs and this service lacks", examples=[[]])]
     parameters: dict[str, Any]
     positional: Annotated[
         int, Field(description="How many of the parameters, the first ones, the text form writes without their names")
@@ -262,13 +273,6 @@ class FormatList(Answer):
 
     items: list[FormatBody]
     next: None
-
-
-class LackBody(Answer):
-    """Something that is needed and not here, and the command that brings it (null: there is none)."""
-
-    what: Annotated[str, Field(examples=["writing jxl needs the extra jxl"])]
-    command: Annotated[str | None, Field(examples=["pip install 'pixelmill[jxl]'"])]
 
 
 class PresetBody(Answer):

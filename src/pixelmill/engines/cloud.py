@@ -22,7 +22,7 @@ from typing import Protocol, Self, TypeVar
 
 from pixelmill.engines.envelope import Bodies, Envelope
 from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, QueueTraits
-from pixelmill.errors import JobError
+from pixelmill.errors import JobError, StorageError
 from pixelmill.storage.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ MAX_SCAN = 10_000
 """Dead letters looked at by one call."""
 SCAN_S = 60.0
 """How long dead letters are hidden from others that look at them."""
+GONE = "queue-gone"
+"""The ``cause`` of an error that says that a queue is not there (any more)."""
 MAX_HELD = 10_000
 """Leases remembered, before those that were lost are forgotten."""
 
@@ -62,6 +64,8 @@ class Count:
 
 class Transport(Protocol):
     """One queue service. All methods block, and raise :class:`StorageError` and its children.
+
+    An error whose cause is :data:`GONE` says that the queue is not there.
 
     ``max_text``: bytes of ASCII that a message may have. ``max_batch``: messages that ``receive`` gives at most.
     """
@@ -131,11 +135,13 @@ class CloudLeaseQueue:
         self._bodies = Bodies(store, transport.max_text)
         self._now = now
         self._held: dict[str, _Held] = {}  # by our receipt
+        # Extending may change handles, and a service takes only the last one: nothing is settled meanwhile.
+        self._settling = asyncio.Lock()
         self._threads = ThreadPoolExecutor(CALLS, thread_name_prefix="pixelmill-queue")
 
     async def open(self) -> None:
         """Make the queues that aren't there."""
-        await self._call(lambda: self._transport.open([*self._queues, self._dead]))
+        await self._call(partial(self._transport.open, [*self._queues, self._dead]))
 
     async def close(self) -> None:
         """End connections; leases end by themselves."""
@@ -152,7 +158,16 @@ class CloudLeaseQueue:
         await self.close()
 
     async def _call(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """Call the transport; a queue that somebody deleted is made anew, and its tasks are found by ``missing.py``."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, function)
+        except StorageError as error:
+            if error.context.get("cause") != GONE:
+                raise
+            log.error("a queue is gone, and is made anew: %s", error)  # noqa: TRY400 -- expected, and the sentence says it all
+        await loop.run_in_executor(self._threads, self._transport.open, [*self._queues, self._dead])
+        return await loop.run_in_executor(self._threads, function)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -227,10 +242,10 @@ class CloudLeaseQueue:
 
     async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
         """Start the visibility time anew."""
-        begun = time.monotonic()
-        kept = await self._hide(self._mine(leases), visibility_s, least=1)
-        for held in kept:
-            held.until = begun + visibility_s
+        async with self._settling:
+            begun = time.monotonic()
+            for held in await self._hide(self._mine(leases), visibility_s, least=1):
+                held.until = begun + visibility_s
 
     async def _hide(self, mine: Sequence[tuple[Lease, _Held]], visibility_s: float, *, least: int) -> list[_Held]:
         """Hide for so long; returns those that we hold, with their new handles."""
@@ -250,8 +265,8 @@ class CloudLeaseQueue:
 
     async def delete(self, leases: Sequence[Lease]) -> None:
         """Acknowledge."""
-        mine = self._mine(leases)
-        await self._delete(mine)
+        async with self._settling:
+            await self._delete(self._mine(leases))
 
     async def _delete(self, mine: Sequence[tuple[Lease, _Held]]) -> None:
         for queue, held_here in _by_queue(mine).items():
@@ -262,26 +277,30 @@ class CloudLeaseQueue:
 
     async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
         """Give messages back."""
-        mine = self._mine(leases)
-        if begun:
-            await self._hide(mine, after_s, least=0)
-            for lease, _ in mine:
-                self._held.pop(lease.receipt, None)
-        elif mine:
-            # The service counts every delivery: a new message takes its place, that begins where this one was.
-            await self._send([Envelope(lease.message, base=held.deliveries - 1) for lease, held in mine])
-            await self._delete(mine)
+        async with self._settling:
+            mine = self._mine(leases)
+            if begun:
+                await self._hide(mine, after_s, least=0)
+                for lease, _ in mine:
+                    self._held.pop(lease.receipt, None)
+            elif mine:
+                # The service counts every delivery: a new message takes its place, that begins where this one was.
+                await self._send([Envelope(lease.message, base=held.deliveries - 1) for lease, held in mine])
+                await self._delete(mine)
 
     # -- dead letters ----------------------------------------------------------------------------
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:
         """Move a message to the dead-letter queue; a crash in the middle leaves it in both."""
-        mine = self._mine([lease])
-        if mine:
-            letter = Envelope(lease.message, reason=reason or "unknown", deliveries=lease.deliveries, at=self._now())
-            text = await self._bodies.fold(letter)
-            await self._call(lambda: self._transport.send(self._dead, [text]))
-            await self._delete(mine)
+        async with self._settling:
+            mine = self._mine([lease])
+            if mine:
+                letter = Envelope(
+                    lease.message, reason=reason or "unknown", deliveries=lease.deliveries, at=self._now()
+                )
+                text = await self._bodies.fold(letter)
+                await self._call(lambda: self._transport.send(self._dead, [text]))
+                await self._delete(mine)
 
     async def dead(self, limit: int) -> list[DeadLetter]:
         """Dead letters; while one process looks at them they are hidden from others."""
@@ -337,6 +356,7 @@ class CloudLeaseQueue:
             leased=sum(count.hidden for count in counts),
             dead=dead.visible + dead.hidden,
             oldest_s=max(count.oldest_s for count in counts),
+            counts={priority: count.visible for priority, count in enumerate(counts)},
         )
 
 

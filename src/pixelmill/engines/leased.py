@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pixelmill.engines.executor import Execution, Slot
+from pixelmill.engines.cancels import Cancels
+from pixelmill.engines.executor import Execution, ReasonedSlot, Slot
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
@@ -57,12 +58,26 @@ class Dispatcher(Protocol):
         ...
 
 
+class Door(Protocol):
+    """What says which queued work may be taken here; without one all may (see ``fleet/spill.py``)."""
+
+    @property
+    def most(self) -> int:
+        """The least urgent priority that may be taken, below 0 for nothing."""
+        ...
+
+    def why(self, priority: int) -> str:
+        """Why a message of that priority may be taken; empty where it may not."""
+        ...
+
+
 @dataclass(eq=False, slots=True)
 class _Held:
     """A message that this process holds, from receipt until its lease is settled."""
 
     lease: Lease
     message: TaskMessage
+    reason: str = ""  # the door's
     running: asyncio.Task[None] | None = None
     unwanted: bool = False  # cancelled by its owner: nothing more is said of it
     back_in_s: float | None = None  # given back: it is visible again so long after that
@@ -74,7 +89,11 @@ class _Held:
 
 
 class LeasedEngine:
-    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop."""
+    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop.
+
+    With a ``door`` tasks are taken, one by one, only while it lets them through, for the reason that it gives.
+    ``cancels`` tells of running tasks that another process has cancelled.
+    """
 
     def __init__(
         self,
@@ -88,14 +107,18 @@ class LeasedEngine:
         poll_s: float = POLL_S,
         linger_s: float = LINGER_S,
         now: Callable[[], float] = time.time,
+        door: Door | None = None,
+        cancels: Cancels | None = None,
     ) -> None:
         self._queue = queue
+        self._door = door
         self._dispatcher = dispatcher
         self._executor = executor
         self._visibility_s = visibility_s
-        self._prefetch = prefetch
+        self._prefetch = prefetch if door is None else 0
         self._poll_s = poll_s
         self._now = now
+        self._cancels = cancels
         self._reporter = Reporter(queue, emit, self._settled, linger_s=linger_s)
         self._wake = asyncio.Event()
         self._fetched: deque[_Held] = deque()
@@ -109,7 +132,12 @@ class LeasedEngine:
 
     async def start(self) -> None:
         """Begin to take tasks."""
-        loops = {"consume": self._consume, "report": self._reporter.run, "heartbeat": self._beat}
+        loops = {
+            "consume": self._consume,
+            "report": self._reporter.run,
+            "heartbeat": self._beat,
+            "cancels": self._look,
+        }
         self._loops = {name: asyncio.create_task(loop(), name=f"engine-{name}") for name, loop in loops.items()}
 
     def wake(self) -> None:
@@ -143,6 +171,15 @@ class LeasedEngine:
                 self._reporter.end(held.lease, None)
         if ending:
             await asyncio.wait(ending, timeout=CANCEL_S)
+            await self._discard([held.message for held in mine if held.running is not None])
+
+    async def _discard(self, messages: Sequence[TaskMessage]) -> None:
+        """Some were perhaps being stored when they were stopped."""
+        if self._cancels is not None:
+            try:
+                await self._cancels.discard(messages)
+            except PixelmillError as error:
+                log.warning("what cancelled tasks have stored could not be removed: %s", error)
 
     async def stop(self, drain_s: float) -> None:
         """Take no more tasks, let running ones end within ``drain_s``, give the rest back."""
@@ -162,8 +199,8 @@ class LeasedEngine:
                 await self._reporter.flush()
         except TimeoutError:
             log.warning("%d leases could not be settled; they will end by themselves", len(self._held))
-        await _end(self._loops["report"])
-        await _end(self._loops["heartbeat"])
+        for name in ("report", "heartbeat", "cancels"):
+            await _end(self._loops[name])
 
     # -- taking tasks ----------------------------------------------------------------------------
 
@@ -221,10 +258,16 @@ class LeasedEngine:
 
     async def _receive(self) -> None:
         """Fetch and keep what is there; what can't be read is set aside."""
+        if self._door is not None and self._door.most < 0:
+            return
         unreadable = []
         for lease in await self._queue.receive(1 + self._prefetch, self._visibility_s):
+            reason = "" if self._door is None else self._door.why(lease.message.priority)
+            if self._door is not None and not reason:
+                await self._queue.release([lease], begun=False)
+                continue
             try:
-                held = _Held(lease, TaskMessage.from_json(lease.message.body))
+                held = _Held(lease, TaskMessage.from_json(lease.message.body), reason)
             except JobError as error:
                 unreadable.append((lease, str(error)))
                 continue
@@ -235,6 +278,8 @@ class LeasedEngine:
             await self._queue.dead_letter(lease, reason)
 
     def _begin(self, held: _Held, slot: Slot) -> None:
+        if held.reason:
+            slot = ReasonedSlot(slot, held.reason)
         held.running = asyncio.create_task(self._run(held, slot))
         self._running.add(held.running)
         held.running.add_done_callback(lambda running: self._ended(held, slot, running))
@@ -279,6 +324,28 @@ class LeasedEngine:
                 await self._queue.extend([held.lease for held in self._held.values()], self._visibility_s)
             except PixelmillError as error:
                 log.warning("leases could not be extended: %s", error)
+            except Exception:
+                log.exception("leases could not be extended")  # a defect; without this loop every lease would end
+
+    async def _look(self) -> None:
+        """Find out which of the running tasks another process has cancelled, and stop them."""
+        cancels = self._cancels
+        while cancels is not None and cancels.every_s is not None:
+            await asyncio.sleep(cancels.every_s)
+            running = [
+                held.message
+                for held in self._held.values()
+                if held.running is not None and not held.running.done() and not held.unwanted
+            ]
+            try:
+                unwanted = await cancels.unwanted(running) if running else frozenset()
+            except PixelmillError as error:
+                log.warning("it is not known whether tasks were cancelled: %s", error)
+            except Exception:
+                # A defect; but without these rounds cancelled tasks would keep their slots, and nobody would notice.
+                log.exception("it is not known whether tasks were cancelled")
+            else:
+                await self.cancel(list(unwanted))
 
     # -- running one -----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Text, delete, select
+from sqlalchemy import Connection, Select, Text, delete, func, select, text
 
 from pixelmill.errors import IllegalTransition
 from pixelmill.jobs import bulk
@@ -184,6 +184,11 @@ class JobStore:
         found = await self.db.read(lambda c: [job_from(row) for row in c.execute(query).mappings()])
         return page_of(found, limit, lambda last: cursor_of(float(last.created), last.id))
 
+    async def count(self, state: State) -> int:
+        """How many jobs of all owners are in that state; quick where they are few."""
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == state.value)
+        return await self.db.read(lambda connection: int(connection.execute(query).scalar() or 0))
+
     async def owner_of_job(self, job_id: str) -> str | None:
         """Whose it is; None where there is no such job."""
         query = select(jobs.c.owner).where(jobs.c.id == job_id)
@@ -205,13 +210,11 @@ class JobStore:
     ) -> Page:
         """Tasks of a job, in the order they were submitted."""
         after = -1 if cursor is None else position_of(cursor, int)[0]
-        query = select(tasks).where(tasks.c.job == job_id, tasks.c.seq > after)
-        if state is not None:
-            query = query.where(tasks.c.state == state.value)
-        query = query.order_by(tasks.c.seq).limit(check_limit(limit) + 1)
+        count = check_limit(limit) + 1
 
         def run(connection: Connection) -> list[Task]:
             bulk.get_job(connection, owner, job_id)
+            query = tasks_after(connection, job_id, after, state).limit(count)
             return [task_from(row) for row in connection.execute(query).mappings()]
 
         return page_of(await self.db.read(run), limit, lambda last: cursor_of(last.seq))
@@ -273,3 +276,17 @@ def _get_task(connection: Connection, owner: str, task_id: str) -> Task:
     if row is None:
         raise no_task(task_id)
     return task_from(row)
+
+
+def tasks_after(connection: Connection, job_id: str, after: int, state: State | None) -> Select[Any]:
+    """Tasks of a job behind a place, in order, which ``connection`` will read from the index as far as is asked for.
+
+    PostgreSQL knows nothing yet of a job that has just come, takes it for a small one, and would read and sort all of
+    its tasks for each page until it is analyzed. For the transaction it is told to sort nothing that it need not.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL enable_sort = off"))
+    query = select(tasks).where(tasks.c.job == job_id, tasks.c.seq > after)
+    if state is not None:
+        query = query.where(tasks.c.state == state.value)
+    return query.order_by(tasks.c.seq)

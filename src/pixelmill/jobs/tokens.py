@@ -13,12 +13,15 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from pixelmill.errors import CapacityError, NotFound, StorageError, Unauthenticated
+from pixelmill.errors import CapacityError, ConfigError, InvalidURI, NotFound, StorageError, Unauthenticated
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.rows import clean, dumps
 from pixelmill.jobs.schema import tokens
+from pixelmill.storage.keys import check_key
 
 PREFIX = "pm_"
+MAX_OWNER = 200
+"""Bytes of an owner's name: it is a part of the keys of objects."""
 USED_EVERY_S = 60.0
 """``last_used`` is written at most so often, so that requests cost no write."""
 
@@ -37,6 +40,21 @@ class Token:
     revoked: float | None = None
 
 
+def check_owner(owner: str) -> str:
+    """The owner, if objects may lie below this name; raises :class:`ConfigError`."""
+    try:
+        check_key(owner)
+        good = "/" not in owner and len(owner.encode()) <= MAX_OWNER
+    except InvalidURI:
+        good = False
+    if not good:
+        raise ConfigError(
+            f"The owner {owner[:60]!r} can't be used: it has 1 to {MAX_OWNER} bytes, is not '.' or '..', and holds no "
+            "slash, backslash or control character. Choose another name, such as 'ann' or 'ann@example.org'."
+        )
+    return owner
+
+
 class Tokens:
     """Tokens of all owners."""
 
@@ -47,7 +65,11 @@ class Tokens:
     async def create(
         self, owner: str, name: str, scopes: Iterable[str], expires: float | None = None
     ) -> tuple[Token, str]:
-        """A new token and its secret (``pm_`` and 256 random bits), which can't be had again."""
+        """A new token and its secret (``pm_`` and 256 random bits), which can't be had again.
+
+        Raises :class:`ConfigError` for an owner that can't be part of the key of an object.
+        """
+        check_owner(owner)
         secret = PREFIX + secrets.token_urlsafe(32)
         token = Token(
             id=secrets.token_hex(8),

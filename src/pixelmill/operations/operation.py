@@ -88,6 +88,12 @@ class Operation(BaseModel):
     The planner then estimates the sizes of later steps, and the executor checks them against the limits.
     """
 
+    output: ClassVar[Literal["image", "data", "both"]] = "image"
+    """What it gives: an image, data alone (the image passes unchanged), or an image with data beside it.
+
+    ``both`` may depend on parameters: with some there is data alone, or no data.
+    """
+
     of_file: ClassVar[bool] = False
     """True: the executor adds to its data what metadata the source's file holds, as ``metadata``."""
 

@@ -17,6 +17,7 @@ from pixelmill import logs
 from pixelmill.errors import PixelmillError
 from pixelmill.events.bus import EventBus, InProcessBus
 from pixelmill.events.redis_bus import RedisBus
+from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSource
 from pixelmill.fleet.registry import InProcessRegistry, NodeRegistry, RedisRegistry
 from pixelmill.jobs.model import TaskEvent
@@ -34,6 +35,7 @@ class Shared:
         self.replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._redis_bus = RedisBus(url) if url else None
         self.bus: EventBus = self._redis_bus or InProcessBus()
+        self.news = RedisNews(url) if url else None
         self.registry: NodeRegistry = RedisRegistry(url) if url else InProcessRegistry()
         self._well = True
         self._announced: str | None = None
@@ -49,6 +51,8 @@ class Shared:
         with suppress(PixelmillError):
             await self.registry.remove(self.replica)
         await self.registry.close()
+        if self.news is not None:
+            await self.news.close()
         if self._redis_bus is not None:
             await asyncio.to_thread(self._redis_bus.stop)
 
@@ -67,10 +71,10 @@ class Shared:
         return {"ok": failed == "", "detail": said}
 
     async def announce(self, nodes: Callable[[], Sequence[dict[str, Any]]]) -> None:
-        """Write our nodes each second, until cancelled."""
+        """Write our nodes (which come without their last hour) each second, until cancelled."""
         while True:
             try:
-                await self.registry.write(self.replica, [_short(node) for node in nodes()])
+                await self.registry.write(self.replica, [_seen(node) for node in nodes()])
                 self._well, self._announced = True, ""
             except PixelmillError as error:
                 self._announced = str(error)
@@ -94,6 +98,6 @@ class Shared:
             logs.event("registry.failed", detail=str(error) or type(error).__name__)
 
 
-def _short(node: dict[str, Any]) -> dict[str, Any]:
-    """Without its samples of the last hour; ``seen`` by this machine's clock, for people."""
-    return {name: value for name, value in node.items() if name != "history"} | {"seen": time.time()}
+def _seen(node: dict[str, Any]) -> dict[str, Any]:
+    """With ``seen`` by this machine's clock, for people."""
+    return node | {"seen": time.time()}

@@ -16,6 +16,7 @@ from typing import Any
 
 from pixelmill import __version__, logs
 from pixelmill.errors import RequestError, ShuttingDown, Unauthenticated
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor, LoadSample
@@ -39,7 +40,7 @@ class Stateless:
         self.metrics = Metrics(__version__)
         self._token = _digest(token) if token else None
         self._pool = LocalPool(
-            workers=config.workers or os.cpu_count() or 1,
+            workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
         )

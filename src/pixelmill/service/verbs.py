@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from pixelmill.service.about import load_now
 from pixelmill.service.caller import Caller
 from pixelmill.service.dead_letters import DeadLetterVerbs
 from pixelmill.service.links import Links
+from pixelmill.service.live import Live, Sampler
 from pixelmill.service.parts import Parts
 from pixelmill.service.sessions import SessionVerbs
 from pixelmill.service.settings import ServiceConfig
@@ -80,6 +81,7 @@ class Service:
         self._parts = Parts(config)
         self._wiring = Wiring(self._parts)
         self._draining = False
+        self._live = Live(Sampler(self._parts, self._wiring).take)
         self.links = Links(self._parts, new_id)
         self.webhooks = WebhookVerbs(self._parts, new_id)
         self.sessions = SessionVerbs(self._parts)
@@ -98,6 +100,7 @@ class Service:
     async def stop(self) -> None:
         """Drain: take no new work, let running tasks end within ``drain_s``, end event streams, close."""
         self._draining = True
+        await self._live.stop()
         await self._wiring.stop()
 
     def drain(self) -> None:
@@ -315,9 +318,9 @@ class Service:
         return await self._parts.jobs.attempts(owner, task_id)
 
     async def cancel(self, owner: str, job_id: str) -> Job:
-        """Cancel what has not ended; running tasks are stopped."""
+        """Cancel what has not ended; running tasks are stopped, those of other processes soon after."""
         job, held = await self._parts.jobs.cancel(owner, job_id)
-        await self._parts.engine.cancel(held)
+        await self._parts.stop_tasks(held)
         self._parts.bus.publish(owner, job_id)
         return job
 
@@ -331,7 +334,7 @@ class Service:
 
     async def delete(self, owner: str, job_id: str) -> None:
         """Cancel, then remove the job, its results, and its inputs that no other job uses."""
-        await self._parts.engine.cancel(await self._parts.jobs.delete(owner, job_id))
+        await self._parts.stop_tasks(await self._parts.jobs.delete(owner, job_id))
         self._wiring.housekeeping.collect_soon()
         self._parts.bus.publish(owner, job_id)
 
@@ -448,6 +451,10 @@ class Service:
         """What the own pool does now, and whether its gate is open."""
         parts = self._parts
         return load_now(parts.pool, parts.dispatcher, parts.load, draining=self._draining)
+
+    def live(self) -> AsyncGenerator[bytes | None]:
+        """What the service does, as JSON, once a second; see :meth:`Sampler.sample`. None is a heartbeat."""
+        return self._live.follow()
 
     def history(self, span: str) -> Mapping[str, Any]:
         """Metrics of the last ``hour`` by second, or ``day`` by minute: columns, oldest first."""

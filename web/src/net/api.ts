@@ -1,7 +1,6 @@
 // The service's routes as functions. Types come from its OpenAPI document.
 
 import type { components } from "../../generated/api";
-import type { PipelineCheck, SavedPipeline, Session } from "./shapes";
 import { address, ask, askJson, send, type Query, type UploadWanted } from "./http";
 
 type Schemas = components["schemas"];
@@ -17,7 +16,9 @@ export type Preset = Schemas["PresetBody"];
 export type Upload = Schemas["UploadBody"];
 export type Node = Schemas["NodeList"]["items"][number];
 export type History = Schemas["HistoryBody"];
-export type { PipelineCheck, SavedPipeline, Session } from "./shapes";
+export type Session = Schemas["SessionBody"];
+export type SavedPipeline = Schemas["SavedPipelineBody"];
+export type PipelineCheck = Schemas["CheckedBody"];
 export type JobState = Job["state"];
 export type TaskState = Task["state"];
 
@@ -40,7 +41,7 @@ export const presets = () => askJson<Schemas["PresetList"]>("GET", "/v1/presets"
 
 export const checkPipeline = (pipeline: string, signal?: AbortSignal) =>
   askJson<PipelineCheck>("POST", "/v1/pipelines/check", { json: { pipeline }, ...(signal ? { signal } : {}) });
-export const savedPipelines = () => askJson<{ items: SavedPipeline[]; next: null }>("GET", "/v1/pipelines");
+export const savedPipelines = () => askJson<Schemas["SavedPipelineList"]>("GET", "/v1/pipelines");
 export const savePipeline = (name: string, pipeline: string) =>
   askJson<SavedPipeline>("PUT", `/v1/pipelines/${part(name)}`, { json: { pipeline } });
 export const deletePipeline = (name: string) => ask("DELETE", `/v1/pipelines/${part(name)}`);
