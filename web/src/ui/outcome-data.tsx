@@ -36,6 +36,7 @@ function Value({ name, value }: { name: string; value: unknown }): ComponentChil
   if (typeof value === "string") return <span class={/hash/.test(name) ? "mono wrap" : "wrap"}>{value}</span>;
   if (Array.isArray(value)) return <Many name={name} items={value as unknown[]} />;
   const record = value as Item;
+  if (Object.keys(record).length === 0) return <span class="soft">none</span>;
   if (name === "counts" && Object.values(record).every(isNumbers)) return <Histogram channels={record as Record<string, number[]>} />;
   return (
     <dl class="pairs">
@@ -132,7 +133,7 @@ function outline(counts: readonly number[], most: number): string {
 }
 
 const isRecord = (value: unknown): value is Item => value !== null && typeof value === "object" && !Array.isArray(value);
-const isPlain = (value: unknown): boolean => value === null || typeof value !== "object" || (isNumbers(value) && value.length <= 4);
+const isPlain = (value: unknown): boolean => value === null || typeof value !== "object" || Object.keys(value).length === 0 || (isNumbers(value) && value.length <= 4);
 const isNumbers = (value: unknown): value is number[] => Array.isArray(value) && value.every((one) => typeof one === "number");
 const rounded = (value: number): string => (Number.isInteger(value) ? count(value) : String(Number(value.toPrecision(5))));
 const words = (key: string): string => key.replaceAll("_", " ");

@@ -1,11 +1,13 @@
 // A color: the browser's picker, its hex digits, and how opaque it is where that may be said.
 
 import type { FieldProps } from "./fields";
+import { useTyped } from "./typed";
 
 const HEX = /^(?:[0-9a-f]{6}|[0-9a-f]{8})$/;
 
 export function ColorField({ parameter, value, onChange, id, describedBy }: FieldProps) {
   const shown = String(value ?? parameter.fallback ?? "");
+  const typed = useTyped(shown);
   const known = HEX.test(shown);
   const rgb = known ? shown.slice(0, 6) : "000000";
   const alpha = known && shown.length === 8 ? Number.parseInt(shown.slice(6), 16) : 255;
@@ -21,11 +23,13 @@ export function ColorField({ parameter, value, onChange, id, describedBy }: Fiel
         maxLength={9}
         spellcheck={false}
         placeholder={parameter.nullable ? "none" : "RRGGBB"}
-        value={shown}
+        value={typed.value}
         onInput={(event) => {
-          const typed = event.currentTarget.value.replace("#", "").toLowerCase();
-          onChange(typed === "" ? undefined : typed);
+          typed.type(event.currentTarget.value);
+          const digits = event.currentTarget.value.replace("#", "").trim().toLowerCase();
+          onChange(digits === "" ? undefined : digits);
         }}
+        onBlur={typed.leave}
       />
       {parameter.alpha && (
         <label class="alpha">

@@ -9,6 +9,7 @@ import { PLACES, placeOf, scaleOf, valueAt } from "../../../pipeline/scale";
 import { Button } from "../../../ui/basics";
 import { ColorField } from "./color-field";
 import { ImageField } from "./image-field";
+import { useTyped } from "./typed";
 
 export interface FieldProps {
   parameter: Parameter;
@@ -36,7 +37,7 @@ function OneField({ parameter, value, onChange }: Omit<FieldProps, "id" | "descr
   const given = value !== undefined && !isDefault(value, parameter);
   const inside = { parameter, value, onChange, id, describedBy: hint };
   return (
-    <div class={`field parameter ${parameter.kind}`}>
+    <div class={`field parameter kind-${parameter.kind}`}>
       <div class="parameter-head">
         {parameter.kind === "choices" ? (
           <span class="field-label" id={id}>
@@ -91,6 +92,7 @@ function NumberField({ parameter, value, onChange, id, describedBy }: FieldProps
   const shown = value ?? parameter.fallback;
   const number = typeof shown === "number" ? shown : undefined;
   const scale = scaleOf(parameter, number);
+  const typed = useTyped(number === undefined ? "" : String(number));
   const bad = typeof value === "string" || (number !== undefined && outside(number, parameter));
   return (
     <div class="number-field">
@@ -116,8 +118,12 @@ function NumberField({ parameter, value, onChange, id, describedBy }: FieldProps
         max={parameter.maximum}
         step={parameter.kind === "integer" ? 1 : "any"}
         placeholder={parameter.nullable ? "auto" : ""}
-        value={number ?? ""}
-        onInput={(event) => onChange(numberIn(event.currentTarget))}
+        value={typed.value}
+        onInput={(event) => {
+          typed.type(event.currentTarget.value);
+          onChange(numberIn(event.currentTarget));
+        }}
+        onBlur={typed.leave}
       />
     </div>
   );
@@ -208,13 +214,17 @@ function numbersIn(text: string): (number | string)[] {
 }
 
 function TextField({ parameter, value, onChange, id, describedBy }: FieldProps) {
-  const shown = typeof value === "string" ? value : String(parameter.fallback ?? "");
+  const typed = useTyped(typeof value === "string" ? value : String(parameter.fallback ?? ""));
   const common = {
     id,
     "aria-describedby": describedBy,
     maxLength: parameter.maxLength,
-    value: shown,
-    onInput: (event: { currentTarget: { value: string } }) => onChange(event.currentTarget.value === "" ? undefined : event.currentTarget.value),
+    value: typed.value,
+    onInput: (event: { currentTarget: { value: string } }) => {
+      typed.type(event.currentTarget.value);
+      onChange(event.currentTarget.value === "" ? undefined : event.currentTarget.value);
+    },
+    onBlur: typed.leave,
   };
   return parameter.unit.includes("new lines") ? <textarea rows={2} {...common} /> : <input type="text" {...common} />;
 }

@@ -1,6 +1,5 @@
 // The pipeline as text: written by hand, with faults where they are, and copied as something to run elsewhere.
 
-import { useState } from "preact/hooks";
 import { useId } from "preact/hooks";
 
 import { copied, LANGUAGES, type Language } from "../../../pipeline/copy";
@@ -17,6 +16,7 @@ export function TextForm() {
   const text = pipelineText.value;
   const { error, needs } = pipelineState.value;
   // A fault of a step is told at the step, unless the text itself is being written.
+  const tells = error !== undefined && (written.value !== null || error.step === null);
   return (
     <section class="text-form" aria-label="Text of the pipeline">
       <div class="parameter-head">
@@ -29,7 +29,7 @@ export function TextForm() {
       {error && (
         <div class="text-error" id={`${id}-error`} role={written.value === null ? undefined : "alert"}>
           {error.position !== null && <Place text={text} position={error.position} />}
-          <p class="hint bad">{error.detail}</p>
+          {tells && <p class="hint bad">{error.detail}</p>}
         </div>
       )}
       {needs.map((need) => (
@@ -74,8 +74,9 @@ function Rows({ id, text, wrong }: { id: string; text: string; wrong: boolean })
 /** Some characters around the fault, with the fault marked. */
 function Place({ text, position }: { text: string; position: number }) {
   const from = Math.max(0, position - 18);
-  const end = text.slice(position).search(/[/,]/);
-  const to = end > 0 ? position + end : position + 1;
+  // To the end of the step; of a character that may not stand there, that alone.
+  const end = text.indexOf("/", position);
+  const to = Math.max(position + 1, end < 0 ? text.length : end);
   return (
     <p class="place mono" aria-hidden="true">
       {from > 0 ? "…" : ""}
@@ -88,7 +89,6 @@ function Place({ text, position }: { text: string; position: number }) {
 }
 
 function CopyAs() {
-  const [shown, setShown] = useState(false);
   const context = { origin: location.origin, tokens: session.value?.tokens_needed === true, nameOf };
   const result = copied(language.value, pipelineText.value, context);
   return (
@@ -96,10 +96,7 @@ function CopyAs() {
       <select
         aria-label="Copy as"
         value={language.value}
-        onChange={(event) => {
-          language.value = event.currentTarget.value as Language;
-          setShown(language.value !== "text");
-        }}
+        onChange={(event) => (language.value = event.currentTarget.value as Language)}
       >
         {LANGUAGES.map((one) => (
           <option key={one.name} value={one.name}>
@@ -108,7 +105,7 @@ function CopyAs() {
         ))}
       </select>
       <CopyButton text={() => result}>Copy</CopyButton>
-      {shown && language.value !== "text" && (
+      {language.value !== "text" && (
         <pre class="copy-shown" tabIndex={0} aria-label="What is copied">
           {result}
         </pre>

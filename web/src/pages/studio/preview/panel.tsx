@@ -143,13 +143,13 @@ export function PreviewPanel({ image }: { image: PreviewImage }) {
   const now = source.value;
   return (
     <section class="preview" aria-label="Preview">
+      {now && <Shown name={chosen.name} source={now} result={result.value} busy={busy.value} />}
       {fault && (
         <div class="notice bad preview-error" role="alert">
           <p>{fault}</p>
           {error.value !== undefined && <Button icon="retry" onClick={() => (again.value += 1)}>Try again</Button>}
         </div>
       )}
-      {now && <Shown name={chosen.name} source={now} result={result.value} busy={busy.value} />}
       {!now && !fault && <p class="soft preview-wait">Preparing {chosen.name}…</p>}
     </section>
   );
