@@ -1,7 +1,7 @@
 // A virtual grid that is one stop of the tab key: arrows move within it, Enter opens, Delete removes.
 
 import type { ComponentChildren } from "preact";
-import { useCallback, useRef, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import { Virtual } from "./virtual";
 
@@ -15,11 +15,13 @@ interface PickGridProps<T> {
   active: number;
   onActive: (index: number) => void;
   onDelete?: (item: T, index: number) => void;
+  /** Gives this item the focus whenever another object is given. */
+  focus?: { index: number } | undefined;
   /** The cell; its main button has the class `pick` and this `tabIndex`. */
   render: (item: T, index: number, tabIndex: 0 | -1) => ComponentChildren;
 }
 
-export function PickGrid<T>({ items, keyOf, rowHeight, cellWidth, label, active, onActive, onDelete, render }: PickGridProps<T>) {
+export function PickGrid<T>({ items, keyOf, rowHeight, cellWidth, label, active, onActive, onDelete, focus, render }: PickGridProps<T>) {
   const columns = useRef(1);
   const wanted = useRef<number | null>(null);
   const [reveal, setReveal] = useState<{ index: number } | undefined>();
@@ -31,6 +33,11 @@ export function PickGrid<T>({ items, keyOf, rowHeight, cellWidth, label, active,
     wanted.current = null;
     cell.focus({ preventScroll: true });
   }, []);
+  useLayoutEffect(() => {
+    if (!focus) return;
+    wanted.current = focus.index;
+    setReveal({ index: focus.index });
+  }, [focus]);
   const goTo = (index: number) => {
     wanted.current = index;
     onActive(index);

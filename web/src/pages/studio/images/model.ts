@@ -118,7 +118,8 @@ export function setUpload(picture: Picture, next: UploadState): void {
   count(picture, next, 1);
   picture.upload.value = next;
   telling ??= setTimeout(tellNow, TELL_MS);
-  if (before.state !== next.state && running.waiting + running.sending === 0) tellNow();
+  // Who waits until all have settled must not see them settled for a moment longer.
+  if ((running.waiting + running.sending === 0) !== settled.peek()) tellNow();
 }
 
 function count(picture: Picture, upload: UploadState, by: 1 | -1): void {

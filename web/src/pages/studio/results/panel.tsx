@@ -48,6 +48,7 @@ function Shown({ shown }: { shown: LiveJob }) {
   const rows = filtered ? all.filter((row) => row.state === "failed") : all;
   const [active, setActive] = useState(0);
   const [open, setOpen] = useState<string | null>(null);
+  const [focus, setFocus] = useState<{ index: number } | undefined>();
   const at = open === null ? -1 : rows.findIndex((row) => row.id === open);
   const job = shown.job.value;
   return (
@@ -78,6 +79,7 @@ function Shown({ shown }: { shown: LiveJob }) {
           label="Results"
           active={Math.min(active, Math.max(0, rows.length - 1))}
           onActive={setActive}
+          focus={focus}
           render={(row, index, tabIndex) => (
             <Result
               row={row}
@@ -99,7 +101,11 @@ function Shown({ shown }: { shown: LiveJob }) {
             setActive(next);
             setOpen(rows[next]?.id ?? null);
           }}
-          onClose={() => setOpen(null)}
+          onClose={() => {
+            setOpen(null);
+            // The one that was looked at last, not the one that was opened.
+            setFocus({ index: at });
+          }}
         />
       )}
     </>
