@@ -29,7 +29,9 @@ def photographs(count: int, width: int = 320, height: int = 240) -> dict[str, by
     made = {}
     for index in range(count):
         random = np.random.default_rng(index)
-        pixels = cv2.resize(random.integers(0, 256, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+        pixels = cv2.resize(
+            random.integers(0, 256, (6, 8, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+        )
         noise = random.integers(0, 24, pixels.shape, np.uint8)
         made[f"photo-{index:03}.jpg"] = bytes(cv2.imencode(".jpg", cv2.add(pixels, noise))[1])
     return made
