@@ -153,7 +153,7 @@ async def test_poisonous_tasks_end_as_dead_letters_and_run_again_when_the_cause_
     job = await submit(hub, [*poison, *pictures[2:]], 24)
     other = await submit(hub, pictures[2:], 10)
     for _ in range(2):
-        hub.start_worker(str(SUPPORT / "poisoned_worker.py"))
+        hub.start_worker(str(SUPPORT / "poisoned.py"))
     ended = await hub.until(job, 24)
     assert (ended.state, ended.counts) == (State.FAILED, Counts(succeeded=18, failed=6))
     assert (await hub.until(other, 10)).counts == Counts(succeeded=10)
