@@ -31,6 +31,7 @@ BLOWS = {
     "a node dies": 2,
     "the hub dies": 3,
     "redis dies": 2,
+    "redis is wiped": 1,
     "the network is cut": 1,
 }
 FULL = Size(tasks=2000, opening=500, page=30, poison=6, bad=12, blows=BLOWS)

@@ -16,8 +16,10 @@ from redis import Redis as RedisClient
 from worker_hub import BOUND_S, Hub, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
+from pixelmill.engines.patience import when_there
+from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs.model import Counts, Job, State
-from servers import Azurite, Moto, Postgres, Redis
+from servers import Azurite, Moto, Postgres, Redis, free_port
 
 pytestmark = pytest.mark.anyio
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -212,3 +214,57 @@ async def test_postgresql_restarted_in_the_middle_of_a_batch_loses_and_doubles_n
         hub.end()
         await hub.service.stop()
         server.close()
+
+
+async def waits_for_its_database(hub: Hub) -> None:
+    log = hub.data.parent / "workers.log"
+    async with asyncio.timeout(BOUND_S):
+        while "the database is not there" not in log.read_text():  # noqa: ASYNC110 -- another process writes it
+            await asyncio.sleep(0.02)
+
+
+async def test_what_starts_before_its_database_waits_for_it(tmp_path: Path, pictures: list[bytes]) -> None:
+    missing = Postgres.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    server = Postgres(tmp_path / "postgres").start()
+    server.stop()
+    hub = Hub(tmp_path / "data", database_url=server.url())
+    try:
+        starting = asyncio.create_task(hub.service.start())
+        worker = hub.start_worker()
+        await waits_for_its_database(hub)
+        assert not starting.done()
+        await asyncio.to_thread(server.start)
+        await starting
+        job = await submit(hub, pictures, 4)
+        assert (await hub.until(job, 4)).counts == Counts(succeeded=4)
+        assert worker.poll() is None
+    finally:
+        hub.end()
+        await hub.service.stop()
+        server.close()
+
+
+async def test_a_worker_that_waits_for_its_database_can_be_asked_to_end(tmp_path: Path) -> None:
+    hub = Hub(tmp_path / "data", database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    worker = hub.start_worker()
+    try:
+        await waits_for_its_database(hub)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 20) == 0
+    finally:
+        hub.end()
+
+
+async def test_the_wait_has_an_end() -> None:
+    asked = 0
+
+    async def away() -> None:
+        nonlocal asked
+        asked += 1
+        raise StorageUnavailable("It is away.")
+
+    with pytest.raises(StorageUnavailable, match="It is away"):
+        await when_there(away, "the queue", patience_s=0.9)
+    assert asked == 2

@@ -24,6 +24,7 @@ import httpx
 import psutil
 from cable import Cable
 from node_tools import NodeProcess
+from redis import Redis as RedisClient
 from service_process import ServiceProcess
 
 from pixelmill.engines.queue import LeaseQueue
@@ -120,7 +121,7 @@ class Siege:
         self.sent = 0
         self.struck: list[tuple[str, int, int]] = []  # the blow, and how many tasks had ended and were open
         self._open: dict[str, int] = {}  # tasks in all, of jobs that have not ended
-        self._pending: dict[str, tuple[float, Callable[[], object]]] = {}
+        self.pending: dict[str, tuple[float, Callable[[], object]]] = {}
         self._moved = (0, time.monotonic())
         self.client = httpx.Client(base_url=self.hub.url, timeout=60.0, trust_env=False)
 
@@ -192,9 +193,9 @@ class Siege:
 
     def look(self) -> None:
         """See how far the batch is, put right what is due, and fail if nothing moves any more."""
-        for name, (due, action) in list(self._pending.items()):
+        for name, (due, action) in list(self.pending.items()):
             if time.monotonic() >= due:
-                del self._pending[name]
+                del self.pending[name]
                 action()
         for job, count in list(self._open.items()):
             with suppress(httpx.HTTPError):  # the service may be away for a moment
@@ -229,13 +230,13 @@ class Siege:
             spare = len(self.files) - self.done - left * 2 * self.size.page
             goal = self.done + self.chance.randrange(1, max(2, 2 * spare // (left + 1)))
             self.until(
-                lambda: self.done >= goal and name not in self._pending,  # noqa: B023 -- called before the next round
+                lambda: self.done >= goal and name not in self.pending,  # noqa: B023 -- called before the next round
                 f"{goal} tasks have ended before {name!r}",
                 keep_open=self.size.page,
             )
             self.struck.append((name, self.done, self.sent - self.done))
             BLOWS[name](self)
-        self.until(lambda: not self._pending, "all is put right", keep_open=self.size.page)
+        self.until(lambda: not self.pending, "all is put right", keep_open=self.size.page)
         self.until(lambda: self.joined() == set(self.nodes), "the nodes are back", keep_open=self.size.page)
         while self.sent < len(self.files):
             self.submit(100)
@@ -243,7 +244,7 @@ class Siege:
 
     def later(self, name: str, seconds: float, action: Callable[[], object]) -> None:
         """Put something right after so many seconds, while the batch and other blows go on."""
-        self._pending[name] = (time.monotonic() + seconds, action)
+        self.pending[name] = (time.monotonic() + seconds, action)
 
     def story(self) -> str:
         """What was done to it, for people."""
@@ -318,6 +319,13 @@ def kill_redis(siege: Siege) -> None:
     siege.later("redis dies", siege.chance.random() * 3, redis.start)
 
 
+def wipe_redis(siege: Siege) -> None:
+    """Events that were not recorded yet are gone, and the list of nodes."""
+    siege.until(lambda: "redis dies" not in siege.pending, "Redis is there", keep_open=siege.size.page)
+    with RedisClient.from_url(str(settings_of(siege.server(Redis))["redis_url"])) as client:
+        client.flushall()
+
+
 def cut_the_network(siege: Siege) -> None:
     assert siege.cable is not None
     siege.cable.cut()
@@ -355,6 +363,7 @@ BLOWS: Mapping[str, Callable[[Siege], None]] = {
     "a node dies": kill_a_node,
     "the hub dies": kill_the_hub,
     "redis dies": kill_redis,
+    "redis is wiped": wipe_redis,
     "the network is cut": cut_the_network,
     "delivered twice": deliver_twice,
     "postgresql restarts": restart(Postgres),

@@ -116,6 +116,8 @@ def nothing_is_left(siege: Siege) -> None:
 def judge(siege: Siege, expected: Mapping[str, bytes]) -> None:
     """All of it: after the siege, when late messages have come too, and when poison has been run again."""
     ends = {"good": ["succeeded"], "bad": ["failed"], "poison": ["failed"]}
+    living = [*siege.workers, *(node.process for node in siege.nodes.values())]
+    assert [process.poll() for process in living] == [None] * len(living), "only those ended that were killed"
     nothing_is_left(siege)
     tasks = tasks_of(siege)
     ended_once(siege, tasks, ends)
