@@ -18,13 +18,14 @@ import pytest
 from cable import Cable
 from misbehaving import POISON
 from siege import ENGINES, PIPELINE, Siege, Size, surroundings
+from siege_blows import BLOWS
 from siege_verdict import judge, judge_redriven, kind
 
 from pixelmill.pipelines.spec import Pipeline
 from servers import Redis, Server
 
 SEED = int(os.environ.get("PIXELMILL_TEST_SEED", "1"))
-BLOWS = {
+TIMES = {
     "a pool process dies": 3,
     "a worker dies": 3,
     "a worker stalls": 1,
@@ -34,7 +35,7 @@ BLOWS = {
     "redis is wiped": 1,
     "the network is cut": 1,
 }
-FULL = Size(tasks=2000, opening=500, page=30, poison=6, bad=12, blows=BLOWS)
+FULL = Size(tasks=2000, opening=500, page=30, poison=6, bad=12, blows=TIMES)
 SHORT = Size(
     tasks=200,
     opening=60,
@@ -104,7 +105,7 @@ def besiege(
         siege.files = batch(size, pictures, siege.chance)
         expected = images_of(siege.files)
         siege.start()
-        siege.run()
+        siege.run(BLOWS)
         assert all(still_open for _, _, still_open in siege.struck), "each blow fell while tasks were open"
         judge(siege, expected)
         cause.unlink()
@@ -126,7 +127,7 @@ def test_nothing_of_200_is_lost(
 def test_nothing_of_2000_is_lost(
     engine: str, tmp_path: Path, pictures: list[bytes], cable: Cable | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blows = {**BLOWS, **dict.fromkeys(ENGINES[engine].blows, 1)}
+    blows = {**TIMES, **dict.fromkeys(ENGINES[engine].blows, 1)}
     if cable is None:
         del blows["the network is cut"]
     besiege(engine, replace(FULL, blows=blows), tmp_path, pictures, cable, monkeypatch)

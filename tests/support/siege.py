@@ -1,21 +1,20 @@
-"""A batch under siege: what is attacked, with which blows, and when. The verdict is in ``siege_verdict.py``.
+"""A batch under siege: what is attacked, and when. ``siege_blows.py`` has the blows, ``siege_verdict.py`` the verdict.
 
-All engines share it: an engine is a record of the servers that it needs, a blow a function in a table. Blows come at
+All engines share it: an engine is a record of the servers that it needs, a blow a function by its name. Blows come at
 random moments of the batch's progress; so do new jobs, so that there is always work that a blow can hit.
 """
 
 from __future__ import annotations
 
-import asyncio
+import io
 import random
 import secrets
-import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ import httpx
 import psutil
 from cable import Cable
 from node_tools import NodeProcess
-from redis import Redis as RedisClient
 from service_process import ServiceProcess
 
 from pixelmill.engines.queue import LeaseQueue
@@ -41,7 +39,6 @@ PIPELINE = "median:9/resize:64,64,fit=fill/format:png"
 LEASE_S = 4.0
 ATTEMPTS = 8
 """More than blows can take from one task, however unlucky it is."""
-CUT_S = 10.0
 STALL_S = 180.0
 """So long without one more task that ended is a defect, however slow the machine is."""
 WORKERS = 2
@@ -101,6 +98,18 @@ class Size:
     poison: int
     bad: int
     blows: Mapping[str, int]
+
+
+class Tripwire(io.BytesIO):
+    """A file that says when it is read."""
+
+    def __init__(self, body: bytes, read: threading.Event) -> None:
+        super().__init__(body)
+        self._read = read
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._read.set()
+        return super().read(size)
 
 
 class Siege:
@@ -168,10 +177,15 @@ class Siege:
 
     # -- the batch -------------------------------------------------------------------------------------------------
 
-    def submit(self, count: int) -> None:
-        """A job of the next tasks; sent again until it is accepted, as clients of ours do."""
+    def submit(self, count: int, begun: threading.Event | None = None) -> None:
+        """A job of the next tasks; sent again until it is accepted. ``begun`` is set when some of it is on its way."""
         number = len(self.jobs)
-        parts = [("files", (name, body, "image/jpeg")) for name, body in self.files[self.sent : self.sent + count]]
+        bodies: list[tuple[str, bytes | Tripwire]] = [*self.files[self.sent : self.sent + count]]
+        if begun is not None:
+            index = self.chance.randrange(len(bodies))
+            name, body = self.files[self.sent + index]
+            bodies[index] = (name, Tripwire(body, begun))
+        parts = [("files", (name, body, "image/jpeg")) for name, body in bodies]
         deadline = time.monotonic() + STALL_S
         while True:
             with suppress(httpx.HTTPError):
@@ -224,7 +238,7 @@ class Siege:
                 raise AssertionError(f"nothing moved for {STALL_S:g} s: {what}; {self.story()}")
             time.sleep(0.02)  # between two looks; the bound is above
 
-    def run(self) -> None:
+    def run(self, blows: Mapping[str, Callable[[Siege], None]]) -> None:
         """The whole batch, with all blows."""
         self.submit(self.size.opening)
         plan = [name for name, times in self.size.blows.items() for _ in range(times)]
@@ -239,7 +253,7 @@ class Siege:
                 keep_open=self.size.page,
             )
             self.struck.append((name, self.done, self.sent - self.done))
-            BLOWS[name](self)
+            blows[name](self)
         self.until(lambda: not self.pending, "all is put right", keep_open=self.size.page)
         self.until(lambda: self.joined() == set(self.nodes), "the nodes are back", keep_open=self.size.page)
         while self.sent < len(self.files):
@@ -276,106 +290,3 @@ class Siege:
             yield SqlLeaseQueue(database, holder="siege")
         finally:
             await database.close()
-
-
-# -- blows -----------------------------------------------------------------------------------------------------------
-
-
-def kill_a_pool_process(siege: Siege) -> None:
-    """Of the hub, a worker or a node."""
-    parents = [siege.hub.pid, *(w.pid for w in siege.workers), *(n.process.pid for n in siege.nodes.values())]
-    with suppress(psutil.NoSuchProcess):
-        family = psutil.Process(siege.chance.choice(parents)).children(recursive=True)
-        leaves = [child for child in family if not child.children()]
-        if leaves:
-            siege.chance.choice(leaves).kill()
-
-
-def kill_a_worker(siege: Siege) -> None:
-    victim = siege.workers.pop(siege.chance.randrange(len(siege.workers)))
-    assert victim.poll() is None, f"a worker ended by itself: {siege.folder / 'workers.log'}"
-    victim.kill()
-    victim.wait(20)
-    siege.start_worker()
-
-
-def stall_a_worker(siege: Siege) -> None:
-    """Its leases end meanwhile, so that others run its tasks; then it goes on with them."""
-    victim = siege.chance.choice(siege.workers)
-    victim.send_signal(signal.SIGSTOP)
-    siege.later("a worker stalls", 2 * LEASE_S, lambda: victim.send_signal(signal.SIGCONT))
-
-
-def kill_a_node(siege: Siege) -> None:
-    name = siege.chance.choice(sorted(siege.nodes))
-    siege.nodes[name].kill()
-    siege.start_node(name)
-
-
-def kill_the_hub(siege: Siege) -> None:
-    """While a job is on its way to it, which is sent again until it answers."""
-    with ThreadPoolExecutor(1) as threads:
-        sending = threads.submit(siege.submit, siege.size.page) if siege.sent < len(siege.files) else None
-        siege.hub.kill()
-        siege.hub.start()
-        if sending is not None:
-            sending.result()
-
-
-def kill_redis(siege: Siege) -> None:
-    redis = siege.server(Redis)
-    redis.kill()
-    siege.later("redis dies", siege.chance.random() * 3, redis.start)
-
-
-def wipe_redis(siege: Siege) -> None:
-    """Events that were not recorded yet are gone, and the list of nodes."""
-    siege.until(lambda: "redis dies" not in siege.pending, "Redis is there", keep_open=siege.size.page)
-    with RedisClient.from_url(siege.server(Redis).url) as client:
-        client.flushall()
-
-
-def cut_the_network(siege: Siege) -> None:
-    assert siege.cable is not None
-    siege.cable.cut()
-    siege.later("the network is cut", CUT_S, siege.cable.mend)
-
-
-def deliver_twice(siege: Siege) -> None:
-    """Messages are taken, sent once more, and not settled: as if their worker had died."""
-
-    async def some() -> int:
-        async with siege.queue() as queue:
-            leases = await queue.receive(4, LEASE_S)
-            await queue.send([lease.message for lease in leases])
-            return len(leases)
-
-    siege.until(lambda: asyncio.run(some()) > 0, "a message is taken", keep_open=siege.size.page)
-
-
-def restart(kind: type[Server]) -> Callable[[Siege], None]:
-    return lambda siege: siege.server(kind).restart()
-
-
-def die(kind: type[Server]) -> Callable[[Siege], None]:
-    def strike(siege: Siege) -> None:
-        siege.server(kind).kill()
-        siege.server(kind).start()
-
-    return strike
-
-
-BLOWS: Mapping[str, Callable[[Siege], None]] = {
-    "a pool process dies": kill_a_pool_process,
-    "a worker dies": kill_a_worker,
-    "a worker stalls": stall_a_worker,
-    "a node dies": kill_a_node,
-    "the hub dies": kill_the_hub,
-    "redis dies": kill_redis,
-    "redis is wiped": wipe_redis,
-    "the network is cut": cut_the_network,
-    "delivered twice": deliver_twice,
-    "postgresql restarts": restart(Postgres),
-    "postgresql dies": die(Postgres),
-    "rabbitmq restarts": restart(RabbitMQ),
-}
