@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
@@ -112,3 +113,21 @@ async def test_a_connection_string_of_the_wrong_form_is_refused_and_not_shown() 
     with pytest.raises(ConfigError) as caught:
         AzureTransport("AccountKey=secret")
     assert "secret" not in str(caught.value)
+
+
+async def test_what_is_settled_while_its_lease_is_extended_does_not_come_back(queue: CloudLeaseQueue) -> None:
+    """Azure gives a new receipt for each extension, and takes only the last one."""
+    await queue.send([message(f"t{number}") for number in range(24)])
+    leases = await queue.receive(24, 30.0)
+    assert len(leases) == 24
+    await asyncio.gather(
+        queue.extend(leases, 30.0),
+        queue.delete(leases[:8]),
+        queue.release(leases[8:16]),
+        *(queue.dead_letter(lease, "why") for lease in leases[16:]),
+    )
+    again = await queue.receive(24, 30.0)
+    assert {lease.message.id for lease in again} == {lease.message.id for lease in leases[8:16]}
+    await queue.delete(again)
+    depth = await queue.depth()
+    assert (depth.waiting + depth.leased, depth.dead) == (0, 8)

@@ -186,5 +186,11 @@ async def test_two_services_on_postgresql_tell_each_others_readers(
         job = first.post("/v1/jobs", data={"pipeline": "grayscale"}, files=files).json()["id"]
         with second.stream("GET", f"/v1/jobs/{job}/events", params={"after": 0}) as stream:
             lines = list(stream.iter_lines())  # it ends with the job
-        ended = [line for line in lines if line.startswith("data:") and '"state":"succeeded","name"' in line]
-        assert len(ended) == len(pictures), "each task ended once"
+        finals = [line for line in lines if line.startswith("data:") and '"state":"succeeded","name"' in line]
+        assert len(finals) == len(pictures), "each task ended once"
+
+        def counted(client: httpx.Client) -> bool:
+            table = client.get("/v1/metrics/history").json()
+            return bool(sum(table["columns"]["succeeded"]) == len(pictures))
+
+        await until(lambda: counted(first) and counted(second), "both have the history of both")

@@ -178,3 +178,42 @@ def test_an_exhausted_budget_keeps_overflow_shut_and_work_at_home(start: Start) 
             assert not place(client, "cloud")["gate"]["open"]
             assert place(client, "cloud")["gate"]["day"]["cost"] == pytest.approx(0.05)
         assert again.stop() == 0
+
+
+async def test_a_cancelled_call_gives_its_room_back_and_its_late_answer_is_nobodys(start: Start) -> None:
+    """The place goes on, for nobody can stop it there; the hub hangs up."""
+    let_go = asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await let_go.wait()
+        await odd_server.GOOD(writer)
+
+    async with odd_server.odd_server(late) as server:
+        targets = [table(server.url, concurrency=1)]
+        hub = start(gate=SHUT, overflow={"targets": targets, "budgets": {"hour": 10.0}})
+
+        def begun(client: httpx.Client) -> dict[str, Any]:
+            shut(client)
+            upload = client.put("/v1/uploads/a.jpg", content=jpeg()).raise_for_status().json()["id"]
+            wanted = {"pipeline": "resize:10/format:png", "uploads": [upload]}
+            job: dict[str, Any] = client.post("/v1/jobs", json=wanted).raise_for_status().json()
+            until(lambda: server.posts == 1 and place(client, "cloud")["running"] == 1)
+            return job
+
+        def cancelled(client: httpx.Client, job: dict[str, Any]) -> None:
+            answer = client.post(f"/v1/jobs/{job['id']}/cancel").raise_for_status().json()
+            assert answer["counts"]["cancelled"] == 1
+            until(lambda: place(client, "cloud")["running"] == 0)
+
+        with hub.client() as client:
+            job = await asyncio.to_thread(begun, client)
+            await asyncio.to_thread(cancelled, client, job)
+            let_go.set()
+            other, tasks = await asyncio.to_thread(run_job, client, 2)  # in the room that it had
+            assert other["state"] == "succeeded"
+            assert {task["target"] for task in tasks} == {"cloud"}
+            now = client.get(f"/v1/jobs/{job['id']}").json()
+            assert (now["state"], now["counts"]["cancelled"]) == ("cancelled", 1)
+            assert not list((hub.data / "objects" / "results").glob(f"*/{job['id']}/*"))
+            assert place(client, "cloud")["gate"]["circuit"] == "closed"
+    assert hub.stop() == 0

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from redis import Redis as RedisClient
-from worker_hub import BOUND_S, Hub, submit
+from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.patience import when_there
 from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs.model import Counts, Job, State
-from servers import Azurite, Moto, Postgres, Redis, free_port
+from servers import Postgres, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # what bounds them is progress: see `Hub.until`
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -35,33 +32,7 @@ SUPPORT = Path(__file__).parent.parent / "support"
     ]
 )
 async def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
-    settings: dict[str, Any] = {}
-    prefix = f"t{secrets.token_hex(4)}"
-    if request.param == "postgresql":
-        settings["database_url"] = request.getfixturevalue("postgres_url")
-    if request.param == "azure":
-        azurite: Azurite = request.getfixturevalue("azurite_server")
-        settings |= {"queue_url": f"azure:{prefix}", "azure_connection": azurite.connection_string}
-    if request.param.startswith("sqs"):
-        moto: Moto = request.getfixturevalue("moto_server")
-        for name, value in {
-            "AWS_ENDPOINT_URL_SQS": moto.url,
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-        }.items():
-            monkeypatch.setenv(name, value)
-        settings["queue_url"] = f"sqs:{prefix}"
-    if request.param.startswith("rabbitmq"):
-        settings["queue_url"] = request.getfixturevalue("rabbitmq_url")
-    if request.param.endswith("redis"):
-        server: Redis = request.getfixturevalue("redis_server")
-        number = 7  # a database of its own: the stream has one name
-        with RedisClient.from_url(f"{server.url[:-1]}{number}") as client:
-            client.flushdb()
-        settings["redis_url"] = f"{server.url[:-1]}{number}"
-    hub = Hub(tmp_path / "data", **settings)
+    hub = Hub(tmp_path / "data", **queue_settings(request.param, request, monkeypatch))
     await hub.service.start()
     try:
         yield hub

@@ -133,8 +133,15 @@ POISON = b"poison"
 """A source with these bytes crashes its process, for as long as the file of ``PIXELMILL_TEST_POISON`` is there."""
 
 
+STUCK = b"stuck"
+"""A source with these bytes keeps its process for ever, which names itself in the folder ``PIXELMILL_TEST_STUCK``."""
+
+
 def poisoned(request: RunRequest) -> Outcome:
     """Real work, but for a poisonous source: an entry of its own (``misbehaving:poisoned``)."""
+    if STUCK in read(request):
+        (Path(os.environ["PIXELMILL_TEST_STUCK"]) / str(os.getpid())).touch()
+        time.sleep(3600)
     if POISON in read(request) and Path(os.environ["PIXELMILL_TEST_POISON"]).exists():
         segfault(request)
     return run_request(request)

@@ -10,15 +10,19 @@ from pixelmill.client.sync import Client, Job
 from pixelmill.client.values import (
     Counts,
     DeadLetter,
+    Delivery,
     Download,
     Event,
     JobStatus,
+    Link,
     Processed,
     Progress,
     Result,
     Sheet,
     TaskStatus,
     Upload,
+    UploadLink,
+    Webhook,
 )
 
 __all__ = [
@@ -27,10 +31,12 @@ __all__ = [
     "Client",
     "Counts",
     "DeadLetter",
+    "Delivery",
     "Download",
     "Event",
     "Job",
     "JobStatus",
+    "Link",
     "Processed",
     "Progress",
     "Result",
@@ -38,4 +44,6 @@ __all__ = [
     "Sheet",
     "TaskStatus",
     "Upload",
+    "UploadLink",
+    "Webhook",
 ]

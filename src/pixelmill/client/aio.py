@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -11,6 +12,7 @@ import anyio
 import httpx
 
 from pixelmill.client import flows
+from pixelmill.client.aio_service import AsyncServiceVerbs
 from pixelmill.client.effects import Call, Clock, Effect, Flow, Parallel, Save, Sleep, Write
 from pixelmill.client.http import (
     CHUNK,
@@ -44,7 +46,7 @@ from pixelmill.errors import ConnectionFailed
 T = TypeVar("T")
 
 
-class AsyncClient:
+class AsyncClient(AsyncServiceVerbs):
     """The asynchronous counterpart of :class:`pixelmill.client.Client`: same verbs, same values, same errors."""
 
     def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, retry: RetryPolicy | None = None) -> None:
@@ -78,11 +80,22 @@ class AsyncClient:
         name: str = "",
         priority: str = "normal",
         tags: Mapping[str, str] | None = None,
+        webhook: str = "",
         on_progress: Callable[[Progress], None] | None = None,
     ) -> AsyncJob:
-        """Upload files and bytes, four at a time, and make one job of them and of the addresses among ``sources``."""
+        """Upload files and bytes, four at a time, and make one job of them and of the addresses among ``sources``.
+
+        ``webhook``: an address that is told when the job ends; the secret of its signatures is in ``status.webhook``.
+        """
         flow = flows.submit(
-            sources, pipeline, self._policy, name=name, priority=priority, tags=tags, on_progress=on_progress
+            sources,
+            pipeline,
+            self._policy,
+            name=name,
+            priority=priority,
+            tags=tags,
+            webhook=webhook,
+            on_progress=on_progress,
         )
         return AsyncJob(self, await self._drive(flow))
 
@@ -114,14 +127,6 @@ class AsyncClient:
         ``labels``, ``font_size``, ``failed``, ``limit``, and ``format`` (``"jpeg,quality=90"``).
         """
         return await self._drive(flows.montage(job_id, Path(path), self._policy, options))
-
-    async def operations(self) -> list[Mapping[str, Any]]:
-        """What can be done to an image: name, summary and the JSON schema of the parameters."""
-        return [record async for record in self._list("/v1/operations")]
-
-    async def nodes(self) -> list[Mapping[str, Any]]:
-        """The machines, their load now and in their last hour."""
-        return [record async for record in self._list("/v1/nodes")]
 
     def events(self, *, after: str | None = None) -> AsyncIterator[Event]:
         """Events of all jobs, without end; resumes by itself after a broken connection."""
@@ -337,5 +342,6 @@ class AsyncJob:
         return await self._client._drive(flow)  # noqa: SLF001 -- see __init__
 
     async def _keep(self, flow: Flow[JobStatus]) -> JobStatus:
-        self.status = await self._drive(flow)
+        now = await self._drive(flow)
+        self.status = replace(now, webhook=self.status.webhook)  # told once, when the job was made
         return self.status

@@ -62,6 +62,7 @@ def submit(
     name: str = "",
     priority: str = "normal",
     tags: Mapping[str, str] | None = None,
+    webhook: str = "",
     on_progress: OnProgress | None = None,
 ) -> Flow[JobStatus]:
     """Upload what is local and make one job of all; beyond ``PAGE`` sources it grows by pages and is then sealed."""
@@ -73,10 +74,12 @@ def submit(
         members = yield from _upload_page(page, policy, sent)
         if job is None:
             body = {"pipeline": _pipeline_json(pipeline), "name": name, "priority": priority, "tags": dict(tags or {})}
+            body |= {"webhook": webhook} if webhook else {}
             request = post_json("/v1/jobs", {**body, **members, "sealed": last}, headers={"idempotency-key": key})
             job = JobStatus.read((yield from send(request, policy)).json())
         else:
-            job = yield from _extend(job, {**members, "seal": last}, len(page), policy)
+            made = job.webhook  # told in the first answer only
+            job = replace((yield from _extend(job, {**members, "seal": last}, len(page), policy)), webhook=made)
     assert job is not None, "pages() gives at least one page"
     return job
 

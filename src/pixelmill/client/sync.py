@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,6 +30,7 @@ from pixelmill.client.http import (
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Source
 from pixelmill.client.sse import EventStream
+from pixelmill.client.sync_service import ServiceVerbs
 from pixelmill.client.values import (
     DeadLetter,
     Download,
@@ -46,7 +48,7 @@ from pixelmill.errors import ConnectionFailed
 T = TypeVar("T")
 
 
-class Client:
+class Client(ServiceVerbs):
     """A connection to a Pixelmill service; a context manager, and safe to share between threads.
 
     Raises the errors of :mod:`pixelmill.errors`: the service's own, or :class:`ConnectionFailed` after the attempts of
@@ -84,11 +86,22 @@ class Client:
         name: str = "",
         priority: str = "normal",
         tags: Mapping[str, str] | None = None,
+        webhook: str = "",
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Job:
-        """Upload files and bytes, four at a time, and make one job of them and of the addresses among ``sources``."""
+        """Upload files and bytes, four at a time, and make one job of them and of the addresses among ``sources``.
+
+        ``webhook``: an address that is told when the job ends; the secret of its signatures is in ``status.webhook``.
+        """
         flow = flows.submit(
-            sources, pipeline, self._policy, name=name, priority=priority, tags=tags, on_progress=on_progress
+            sources,
+            pipeline,
+            self._policy,
+            name=name,
+            priority=priority,
+            tags=tags,
+            webhook=webhook,
+            on_progress=on_progress,
         )
         return Job(self, self._drive(flow))
 
@@ -118,14 +131,6 @@ class Client:
         ``labels``, ``font_size``, ``failed``, ``limit``, and ``format`` (``"jpeg,quality=90"``).
         """
         return self._drive(flows.montage(job_id, Path(path), self._policy, options))
-
-    def operations(self) -> list[Mapping[str, Any]]:
-        """What can be done to an image: name, summary and the JSON schema of the parameters."""
-        return list(self._list("/v1/operations"))
-
-    def nodes(self) -> list[Mapping[str, Any]]:
-        """The machines, their load now and in their last hour."""
-        return list(self._list("/v1/nodes"))
 
     def events(self, *, after: str | None = None) -> Iterator[Event]:
         """Events of all jobs, without end; resumes by itself after a broken connection."""
@@ -323,5 +328,6 @@ class Job:
         return self._client._drive(flow)  # noqa: SLF001 -- see __init__
 
     def _keep(self, flow: Flow[JobStatus]) -> JobStatus:
-        self.status = self._drive(flow)
+        now = self._drive(flow)
+        self.status = replace(now, webhook=self.status.webhook)  # told once, when the job was made
         return self.status

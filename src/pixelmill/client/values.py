@@ -42,7 +42,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job as it was when it was asked for. Times are ISO 8601 text in UTC, or None."""
+    """A job as it was when it was asked for. Times are ISO 8601 text in UTC, or None.
+
+    ``webhook``: the one that was made with the job, with its secret; only in the answer to its submission.
+    """
 
     id: str
     state: str
@@ -54,6 +57,7 @@ class JobStatus:
     started: str | None = None
     ended: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
     @property
     def is_final(self) -> bool:
@@ -74,6 +78,7 @@ class JobStatus:
             started=record.get("started"),
             ended=record.get("ended"),
             tags=record.get("tags") or {},
+            webhook=Webhook.read(record["webhook"]) if record.get("webhook") else None,
         )
 
 
@@ -228,3 +233,60 @@ class Sheet:
         """From the data that come beside the image."""
         names = ("cells", "columns", "rows", "marked", "left_out", "unfinished")
         return cls(path, **{name: int(record.get(name, 0)) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address that works without a token until it ``expires``; send it ``method`` with all of ``headers``."""
+
+    url: str
+    method: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expires: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLink:
+    """A link to put the bytes of a new upload by, ``max_bytes`` at most; then complete the upload by its ``id``."""
+
+    id: str
+    link: Link
+    max_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An endpoint that is told when jobs end; ``secret`` is known only from the answer that made it."""
+
+    id: str
+    url: str
+    job: str | None = None
+    created: str | None = None
+    secret: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Webhook:
+        """From a webhook's JSON."""
+        return cls(**{name: record[name] for name in cls.__slots__ if name in record})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to a webhook: ``state`` (waiting, delivered, failed), attempts, status or error of the last one."""
+
+    id: str
+    webhook: str
+    job: str
+    state: str
+    type: str = "job.ended"
+    attempts: int = 0
+    next_attempt: str | None = None
+    status: int | None = None
+    error: str | None = None
+    created: str | None = None
+    ended: str | None = None
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Delivery:
+        """From a delivery's JSON."""
+        return cls(**{name: record[name] for name in cls.__slots__ if name in record})

@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Sequence
 
+from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.celery_feed import CeleryFeed
 from pixelmill.engines.celery_worker import CeleryWorker
 from pixelmill.engines.executor import Execution
@@ -50,11 +51,19 @@ class CeleryEngine:
         gate: GatePolicy | None = None,
         consumer_priority: int = 0,
         gate_s: float = GATE_S,
+        cancels: Cancels | None = None,
     ) -> None:
         self._broker, self._gate, self._gate_s = broker, gate, gate_s
         self._feed = CeleryFeed(broker, self.wake, self._unwanted)
         self._loop = LeasedEngine(
-            self._feed, dispatcher, executor, emit, prefetch=0, visibility_s=VISIBILITY_S, linger_s=LINGER_S
+            self._feed,
+            dispatcher,
+            executor,
+            emit,
+            prefetch=0,
+            visibility_s=VISIBILITY_S,
+            linger_s=LINGER_S,
+            cancels=cancels,
         )
         self._worker = CeleryWorker(broker.address, self._feed, prefetch=prefetch, consumer_priority=consumer_priority)
         self._feed.acks = self._worker

@@ -131,6 +131,8 @@ class CloudLeaseQueue:
         self._bodies = Bodies(store, transport.max_text)
         self._now = now
         self._held: dict[str, _Held] = {}  # by our receipt
+        # Extending may change handles, and a service takes only the last one: nothing is settled meanwhile.
+        self._settling = asyncio.Lock()
         self._threads = ThreadPoolExecutor(CALLS, thread_name_prefix="pixelmill-queue")
 
     async def open(self) -> None:
@@ -227,10 +229,10 @@ class CloudLeaseQueue:
 
     async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
         """Start the visibility time anew."""
-        begun = time.monotonic()
-        kept = await self._hide(self._mine(leases), visibility_s, least=1)
-        for held in kept:
-            held.until = begun + visibility_s
+        async with self._settling:
+            begun = time.monotonic()
+            for held in await self._hide(self._mine(leases), visibility_s, least=1):
+                held.until = begun + visibility_s
 
     async def _hide(self, mine: Sequence[tuple[Lease, _Held]], visibility_s: float, *, least: int) -> list[_Held]:
         """Hide for so long; returns those that we hold, with their new handles."""
@@ -250,8 +252,8 @@ class CloudLeaseQueue:
 
     async def delete(self, leases: Sequence[Lease]) -> None:
         """Acknowledge."""
-        mine = self._mine(leases)
-        await self._delete(mine)
+        async with self._settling:
+            await self._delete(self._mine(leases))
 
     async def _delete(self, mine: Sequence[tuple[Lease, _Held]]) -> None:
         for queue, held_here in _by_queue(mine).items():
@@ -262,26 +264,30 @@ class CloudLeaseQueue:
 
     async def release(self, leases: Sequence[Lease], *, after_s: float = 0.0, begun: bool = True) -> None:
         """Give messages back."""
-        mine = self._mine(leases)
-        if begun:
-            await self._hide(mine, after_s, least=0)
-            for lease, _ in mine:
-                self._held.pop(lease.receipt, None)
-        elif mine:
-            # The service counts every delivery: a new message takes its place, that begins where this one was.
-            await self._send([Envelope(lease.message, base=held.deliveries - 1) for lease, held in mine])
-            await self._delete(mine)
+        async with self._settling:
+            mine = self._mine(leases)
+            if begun:
+                await self._hide(mine, after_s, least=0)
+                for lease, _ in mine:
+                    self._held.pop(lease.receipt, None)
+            elif mine:
+                # The service counts every delivery: a new message takes its place, that begins where this one was.
+                await self._send([Envelope(lease.message, base=held.deliveries - 1) for lease, held in mine])
+                await self._delete(mine)
 
     # -- dead letters ----------------------------------------------------------------------------
 
     async def dead_letter(self, lease: Lease, reason: str) -> None:
         """Move a message to the dead-letter queue; a crash in the middle leaves it in both."""
-        mine = self._mine([lease])
-        if mine:
-            letter = Envelope(lease.message, reason=reason or "unknown", deliveries=lease.deliveries, at=self._now())
-            text = await self._bodies.fold(letter)
-            await self._call(lambda: self._transport.send(self._dead, [text]))
-            await self._delete(mine)
+        async with self._settling:
+            mine = self._mine([lease])
+            if mine:
+                letter = Envelope(
+                    lease.message, reason=reason or "unknown", deliveries=lease.deliveries, at=self._now()
+                )
+                text = await self._bodies.fold(letter)
+                await self._call(lambda: self._transport.send(self._dead, [text]))
+                await self._delete(mine)
 
     async def dead(self, limit: int) -> list[DeadLetter]:
         """Dead letters; while one process looks at them they are hidden from others."""

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.executor import Execution, Slot
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
@@ -74,7 +75,10 @@ class _Held:
 
 
 class LeasedEngine:
-    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop."""
+    """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop.
+
+    ``cancels`` tells of running tasks that another process has cancelled.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class LeasedEngine:
         poll_s: float = POLL_S,
         linger_s: float = LINGER_S,
         now: Callable[[], float] = time.time,
+        cancels: Cancels | None = None,
     ) -> None:
         self._queue = queue
         self._dispatcher = dispatcher
@@ -96,6 +101,7 @@ class LeasedEngine:
         self._prefetch = prefetch
         self._poll_s = poll_s
         self._now = now
+        self._cancels = cancels
         self._reporter = Reporter(queue, emit, self._settled, linger_s=linger_s)
         self._wake = asyncio.Event()
         self._fetched: deque[_Held] = deque()
@@ -109,7 +115,12 @@ class LeasedEngine:
 
     async def start(self) -> None:
         """Begin to take tasks."""
-        loops = {"consume": self._consume, "report": self._reporter.run, "heartbeat": self._beat}
+        loops = {
+            "consume": self._consume,
+            "report": self._reporter.run,
+            "heartbeat": self._beat,
+            "cancels": self._look,
+        }
         self._loops = {name: asyncio.create_task(loop(), name=f"engine-{name}") for name, loop in loops.items()}
 
     def wake(self) -> None:
@@ -143,6 +154,15 @@ class LeasedEngine:
                 self._reporter.end(held.lease, None)
         if ending:
             await asyncio.wait(ending, timeout=CANCEL_S)
+            await self._discard([held.message for held in mine if held.running is not None])
+
+    async def _discard(self, messages: Sequence[TaskMessage]) -> None:
+        """Some were perhaps being stored when they were stopped."""
+        if self._cancels is not None:
+            try:
+                await self._cancels.discard(messages)
+            except PixelmillError as error:
+                log.warning("what cancelled tasks have stored could not be removed: %s", error)
 
     async def stop(self, drain_s: float) -> None:
         """Take no more tasks, let running ones end within ``drain_s``, give the rest back."""
@@ -162,8 +182,8 @@ class LeasedEngine:
                 await self._reporter.flush()
         except TimeoutError:
             log.warning("%d leases could not be settled; they will end by themselves", len(self._held))
-        await _end(self._loops["report"])
-        await _end(self._loops["heartbeat"])
+        for name in ("report", "heartbeat", "cancels"):
+            await _end(self._loops[name])
 
     # -- taking tasks ----------------------------------------------------------------------------
 
@@ -279,6 +299,26 @@ class LeasedEngine:
                 await self._queue.extend([held.lease for held in self._held.values()], self._visibility_s)
             except PixelmillError as error:
                 log.warning("leases could not be extended: %s", error)
+
+    async def _look(self) -> None:
+        """Find out which of the running tasks another process has cancelled, and stop them."""
+        cancels = self._cancels
+        while cancels is not None and cancels.every_s is not None:
+            await asyncio.sleep(cancels.every_s)
+            running = [
+                held.message
+                for held in self._held.values()
+                if held.running is not None and not held.running.done() and not held.unwanted
+            ]
+            try:
+                unwanted = await cancels.unwanted(running) if running else frozenset()
+            except PixelmillError as error:
+                log.warning("it is not known whether tasks were cancelled: %s", error)
+            except Exception:
+                # A defect; but without these rounds cancelled tasks would keep their slots, and nobody would notice.
+                log.exception("it is not known whether tasks were cancelled")
+            else:
+                await self.cancel(list(unwanted))
 
     # -- running one -----------------------------------------------------------------------------
 

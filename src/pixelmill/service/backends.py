@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixelmill.engines.azure import AzureTransport
+from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.cloud import CloudLeaseQueue, Transport
 from pixelmill.engines.engine import Engine
@@ -83,11 +84,16 @@ def make_engine(
     slots: int,
     prefetch: int = PREFETCH,
     gate: GatePolicy | None = None,
+    cancels: Cancels | None = None,
 ) -> Engine:
     """Celery's for RabbitMQ; for every other queue the leased one."""
     if queues is not None and isinstance(queues.tasks, RabbitQueue):
-        return CeleryEngine(queues.tasks, dispatcher, executor, emit, prefetch=slots + max(slots, 4), gate=gate)
-    return LeasedEngine(queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch)
+        return CeleryEngine(
+            queues.tasks, dispatcher, executor, emit, prefetch=slots + max(slots, 4), gate=gate, cancels=cancels
+        )
+    return LeasedEngine(
+        queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch, cancels=cancels
+    )
 
 
 def make_executor(config: ServiceConfig, store: ObjectStore, sources: SourceStores) -> Executor:

@@ -1,4 +1,6 @@
-"""Metrics of this process over time: an hour by second and a day by minute, in arrays that never grow.
+"""Metrics over time: an hour by second and a day by minute, in arrays that never grow.
+
+They are of this process and, where there is news of them (``fleet_history.py``), of the others of its fleet.
 
 Wait and run times are counted in buckets that are 10 % wide, so percentiles are exact to 5 % and cost no sorting.
 """
@@ -8,8 +10,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
 
 from pixelmill.errors import RequestError
 from pixelmill.jobs.model import State
@@ -24,6 +26,12 @@ TIMES = ("wait", "run")
 COLUMNS = ("at", *COUNTS, *GAUGES, *(f"{time}_{name}_s" for time in TIMES for name in QUANTILES))
 MAX_REASONS = 20
 """Error types that are told apart in one row; further ones count as ``other``."""
+
+FRESH_S = 3.0
+"""How long what another process said of itself counts as now."""
+MAX_OTHERS = 1_000
+MAX_COUNT = 10_000_000
+"""Most that a record of another process may say of anything."""
 
 LEAST_S = 0.001
 WIDTH = math.log(1.1)
@@ -40,8 +48,16 @@ class _Times:
 
     def add(self, seconds: float) -> None:
         place = 0 if seconds <= LEAST_S else min(BUCKETS - 1, 1 + int(math.log(seconds / LEAST_S) / WIDTH))
-        self.counts[place] += 1
-        self.total += 1
+        self.put(place, 1)
+
+    def put(self, place: int, count: int) -> None:
+        """So many durations in one bucket."""
+        self.counts[place] += count
+        self.total += count
+
+    def filled(self) -> dict[int, int]:
+        """Buckets that hold something."""
+        return {place: count for place, count in enumerate(self.counts) if count}
 
     def quantile(self, share: float) -> float:
         """Seconds that this share of durations does not pass; NaN where there are none."""
@@ -68,12 +84,56 @@ class _Row:
         target = change.event.target or "none"
         self.targets[target if target in self.targets or len(self.targets) < 1_000 else "other"] += 1
         if change.after is State.FAILED:
-            reason = str((change.event.error or {}).get("type", "unknown"))
-            known = reason in self.reasons or len(self.reasons) < MAX_REASONS
-            self.reasons[reason if known else "other"] += 1
+            self._reason(str((change.event.error or {}).get("type", "unknown")), 1)
         if change.started is not None:
             self.times["wait"].add(change.started - change.queued)
             self.times["run"].add(change.event.at - change.started)
+
+    def _reason(self, reason: str, count: int) -> None:
+        known = reason in self.reasons or len(self.reasons) < MAX_REASONS
+        self.reasons[reason if known else "other"] += count
+
+    def on(self, targets: Iterable[str]) -> int:
+        """Tasks that ran on these targets."""
+        return sum(self.targets[target] for target in targets)
+
+    def absorb(self, other: Self) -> None:
+        """Add what happened elsewhere; its targets have no meaning here."""
+        self.counts.update(other.counts)
+        for reason, count in other.reasons.items():
+            self._reason(reason, count)
+        for name, times in other.times.items():
+            for place, count in times.filled().items():
+                self.times[name].put(place, count)
+
+    def record(self, overflow: Iterable[str]) -> dict[str, Any]:
+        """As JSON; the inverse of :meth:`read`."""
+        return {
+            "counts": dict(self.counts) | {"overflow": self.on(overflow)},
+            "reasons": dict(self.reasons),
+            "times": {name: list(times.filled().items()) for name, times in self.times.items()},
+        }
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Self:
+        """From the JSON of another process; raises :class:`ValueError` and the like for what is none."""
+        row = cls()
+        for name in COUNTS:
+            row.counts[name] = _count(record["counts"].get(name, 0))
+        for reason, count in list(record["reasons"].items())[: MAX_REASONS + 1]:
+            row._reason(str(reason)[:100], _count(count))
+        for name, times in row.times.items():
+            for place, count in record["times"][name][:BUCKETS]:
+                if not 0 <= int(place) < BUCKETS:
+                    raise ValueError("no such bucket")
+                times.put(int(place), _count(count))
+        return row
+
+
+def _count(value: Any) -> int:
+    if not 0 <= int(value) <= MAX_COUNT:
+        raise ValueError("no count")
+    return int(value)
 
 
 class _Ring:
@@ -97,7 +157,7 @@ class _Ring:
         row, slot = self.row, self._count % self._size
         values = {"at": float(now * self.every_s), **gauges}
         values |= {state: float(row.counts[state]) for state in COUNTS}
-        values["overflow"] = float(sum(count for target, count in row.targets.items() if target in overflow))
+        values["overflow"] += float(row.on(overflow))
         for time, counted in row.times.items():
             values |= {f"{time}_{name}_s": counted.quantile(share) for name, share in QUANTILES.items()}
         for name, column in self._columns.items():
@@ -125,19 +185,36 @@ class History:
 
     def __init__(self) -> None:
         self._rings = {name: _Ring(*span) for name, span in SPANS.items()}
+        self._untold = _Row()
+        self._others: dict[str, tuple[float, int]] = {}  # when it was heard of, and its busy slots
 
     def task_ended(self, change: TaskChange) -> None:
         """A task of a job reached its final state, and this process recorded it."""
-        for ring in self._rings.values():
-            ring.row.add(change)
+        for row in (*(ring.row for ring in self._rings.values()), self._untold):
+            row.add(change)
 
     def tick(
         self, at: float, *, waiting: int, oldest_s: float, running: int, overflow: frozenset[str] = frozenset()
     ) -> None:
         """Called about once a second: the gauges now, and the names of overflow targets."""
+        self._others = {name: one for name, one in self._others.items() if at - one[0] < FRESH_S}
+        running += sum(busy for _, busy in self._others.values())
         gauges = {"waiting": float(waiting), "oldest_s": oldest_s, "running": float(running)}
         for ring in self._rings.values():
             ring.tick(at, gauges, overflow)
+
+    def take(self, running: int, overflow: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """What happened here since it was taken last, for the other processes, as JSON."""
+        row, self._untold = self._untold, _Row()
+        return {**row.record(overflow), "running": running}
+
+    def merge(self, at: float, replica: str, record: Mapping[str, Any]) -> None:
+        """What another process has taken, heard now; raises :class:`ValueError` and the like for what is none."""
+        row, running = _Row.read(record), _count(record["running"])
+        if replica in self._others or len(self._others) < MAX_OTHERS:
+            self._others[replica] = (at, running)
+        for ring in self._rings.values():
+            ring.row.absorb(row)
 
     def table(self, span: str) -> dict[str, Any]:
         """``hour`` or ``day``; raises :class:`RequestError` for another."""

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from pixelmill.engines.cancels import PREFIX as CANCELS
 from pixelmill.engines.envelope import PREFIX as QUEUE_BODIES
 from pixelmill.engines.queue import QueueDepth
 from pixelmill.errors import NotFound, PixelmillError
@@ -21,8 +22,8 @@ GAUGES_S = 2.0
 ROUND_S = 30.0
 SWEEP_S = 24 * 3600.0
 GARBAGE_BATCH = 500
-TRANSFER_S = 24 * 3600.0
-"""No call takes that long."""
+PASSING_S = 24 * 3600.0
+"""No call and no running task takes that long."""
 
 
 class Housekeeping:
@@ -87,7 +88,7 @@ class Housekeeping:
                 held = await parts.jobs.delete(owner, job)
             except NotFound:
                 continue  # its owner was quicker
-            await parts.engine.cancel(held)
+            await parts.stop_tasks(held)
             parts.bus.publish(owner, job)
         await parts.uploads.expire()
         await parts.event_log.prune()
@@ -125,12 +126,13 @@ class Housekeeping:
                     batch = []
             await self._sweep(prefix, batch)
 
-        await self._sweep_transfers()
+        await self._sweep_passing(TRANSFERS)
+        await self._sweep_passing(CANCELS)
 
-    async def _sweep_transfers(self) -> None:
-        """Remove what calls of processes that died had sent and stored."""
-        oldest = time.time() - TRANSFER_S
-        keys = [found.key async for found in self._parts.store.list(TRANSFERS) if found.modified < oldest]
+    async def _sweep_passing(self, prefix: str) -> None:
+        """Remove what calls of processes that died had sent and stored, and marks of tasks that were cancelled."""
+        oldest = time.time() - PASSING_S
+        keys = [found.key async for found in self._parts.store.list(prefix) if found.modified < oldest]
         for start in range(0, len(keys), GARBAGE_BATCH):
             await self._parts.store.delete(keys[start : start + GARBAGE_BATCH])
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from pixelmill import __version__
+from pixelmill.engines.cloud import CloudLeaseQueue
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
@@ -30,6 +31,7 @@ from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
 from pixelmill.service.about import new_holder
 from pixelmill.service.backends import make_database, make_engine, make_executor, make_queues
+from pixelmill.service.cancelling import Cancelled, Tell
 from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.lock import DataLock
@@ -115,7 +117,10 @@ class Parts:
         )
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
-        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge, self.history)
+        cancelled = Cancelled(self.database, self.store)
+        self.recorder = Recorder(
+            self.jobs, self.bus, self.metrics, self._nudge, self.history, came_late=cancelled.came_late
+        )
         self.engine = make_engine(
             config,
             self.queue,
@@ -124,7 +129,11 @@ class Parts:
             make_executor(config, self.store, self.sources),
             self.recorder.emit,
             slots=workers - INTERACTIVE_SLOTS,
+            cancels=cancelled,
         )
+        # Workers of the other queues have the database, or hear of it through the broker.
+        leased_elsewhere = self.cloud is not None and isinstance(self.cloud.tasks, CloudLeaseQueue)
+        self._tell_workers = Tell(self.store, self.shared.news) if leased_elsewhere else None
         self.parameters = ImageParameters(
             self.store,
             self.uploads,
@@ -148,6 +157,12 @@ class Parts:
         """Hold ``blobs``, in this process and in all others of the database."""
         async with self.blobs, self.database.hold("blobs"):
             yield
+
+    async def stop_tasks(self, messages: Sequence[str]) -> None:
+        """These tasks were cancelled (ids of their messages): stop them, wherever they run."""
+        await self.engine.cancel(messages)
+        if self._tell_workers is not None:
+            await self._tell_workers(messages)
 
     def wake(self) -> None:
         """Tasks were added."""

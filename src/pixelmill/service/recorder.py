@@ -6,7 +6,7 @@ with the load and nothing is buffered here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from pixelmill.events.bus import EventBus
 from pixelmill.jobs.model import TaskEvent
@@ -17,7 +17,10 @@ from pixelmill.service.history import History
 
 
 class Recorder:
-    """One per process. ``ended`` is called where tasks have ended: there is room for others."""
+    """One per process. ``ended`` is called where tasks have ended: there is room for others.
+
+    ``came_late`` is given the ends that changed nothing: told before, or of tasks that were cancelled.
+    """
 
     def __init__(
         self,
@@ -26,13 +29,21 @@ class Recorder:
         metrics: Metrics,
         ended: Callable[[], None] = lambda: None,
         history: History | None = None,
+        came_late: Callable[[Sequence[TaskEvent]], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._bus, self._metrics, self._ended = store, bus, metrics, ended
         self._history = history or History()
+        self._came_late = came_late
 
     async def emit(self, events: Sequence[TaskEvent]) -> None:
         """Record events; returns once they are durable, raises what the store raised."""
-        self._tell(await self._store.record(events))
+        recorded = await self._store.record(events)
+        self._tell(recorded)
+        if self._came_late is not None:
+            changed = {change.task for change in recorded.tasks}
+            late = [one for one in events if one.kind in {"succeeded", "failed"} and one.task not in changed]
+            if late:
+                await self._came_late(late)
 
     def _tell(self, recorded: Recorded) -> None:
         for change in recorded.tasks:

@@ -17,6 +17,7 @@ from pixelmill import logs
 from pixelmill.errors import PixelmillError
 from pixelmill.events.bus import EventBus, InProcessBus
 from pixelmill.events.redis_bus import RedisBus
+from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSource
 from pixelmill.fleet.registry import InProcessRegistry, NodeRegistry, RedisRegistry
 from pixelmill.jobs.model import TaskEvent
@@ -34,6 +35,7 @@ class Shared:
         self.replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._redis_bus = RedisBus(url) if url else None
         self.bus: EventBus = self._redis_bus or InProcessBus()
+        self.news = RedisNews(url) if url else None
         self.registry: NodeRegistry = RedisRegistry(url) if url else InProcessRegistry()
         self._well = True
         self._announced: str | None = None
@@ -49,6 +51,8 @@ class Shared:
         with suppress(PixelmillError):
             await self.registry.remove(self.replica)
         await self.registry.close()
+        if self.news is not None:
+            await self.news.close()
         if self._redis_bus is not None:
             await asyncio.to_thread(self._redis_bus.stop)
 

@@ -302,9 +302,9 @@ class Service:
         return await self._parts.jobs.attempts(owner, task_id)
 
     async def cancel(self, owner: str, job_id: str) -> Job:
-        """Cancel what has not ended; running tasks are stopped."""
+        """Cancel what has not ended; running tasks are stopped, those of other processes soon after."""
         job, held = await self._parts.jobs.cancel(owner, job_id)
-        await self._parts.engine.cancel(held)
+        await self._parts.stop_tasks(held)
         self._parts.bus.publish(owner, job_id)
         return job
 
@@ -318,7 +318,7 @@ class Service:
 
     async def delete(self, owner: str, job_id: str) -> None:
         """Cancel, then remove the job, its results, and its inputs that no other job uses."""
-        await self._parts.engine.cancel(await self._parts.jobs.delete(owner, job_id))
+        await self._parts.stop_tasks(await self._parts.jobs.delete(owner, job_id))
         self._wiring.housekeeping.collect_soon()
         self._parts.bus.publish(owner, job_id)
 

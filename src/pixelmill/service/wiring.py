@@ -18,6 +18,7 @@ from pixelmill.events.webhooks import WebhookSender
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.service.about import installed_extras, library_versions
+from pixelmill.service.fleet_history import FleetHistory
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.loops import Follower
 from pixelmill.service.parts import Parts
@@ -101,15 +102,17 @@ class Wiring:
         """A row of the history each second."""
         while True:
             await asyncio.sleep(1.0)
-            targets = self.parts.dispatcher.snapshot()["targets"]
             depth = self.housekeeping.depth
+            running, overflow = self._busy()
             self.parts.history.tick(
-                time.time(),
-                waiting=depth.waiting,
-                oldest_s=depth.oldest_s,
-                running=sum(target["running"] for target in targets),
-                overflow=frozenset(target["name"] for target in targets if target["overflow"]),
+                time.time(), waiting=depth.waiting, oldest_s=depth.oldest_s, running=running, overflow=overflow
             )
+
+    def _busy(self) -> tuple[int, frozenset[str]]:
+        """Busy slots, and the names of overflow targets."""
+        targets = self.parts.dispatcher.snapshot()["targets"]
+        overflow = frozenset(target["name"] for target in targets if target["overflow"])
+        return sum(target["running"] for target in targets), overflow
 
     async def _join_fleet(self) -> None:
         """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
@@ -122,6 +125,10 @@ class Wiring:
             self._background(source.run(), "events")
         self._background(self._reconcile.forever(self._lost), "reconcile")
         self._background(shared.announce(self.nodes), "registry")
+        if shared.news is not None:
+            fleet = FleetHistory(parts.history, shared.news, shared.replica)
+            self._background(fleet.tell(self._busy), "history told")
+            self._background(fleet.hear(), "history heard")
 
     def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

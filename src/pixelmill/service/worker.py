@@ -14,12 +14,15 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from pixelmill import __version__, logs
+from pixelmill.engines.cancels import CancelMarks, Cancels
 from pixelmill.engines.event_queue import EventSink, QueueSink
 from pixelmill.engines.patience import when_there
 from pixelmill.engines.queue import LeaseQueue
+from pixelmill.engines.rabbit import RabbitQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
+from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSink
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
@@ -32,11 +35,15 @@ from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
 from pixelmill.service.about import new_holder
 from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
+from pixelmill.service.cancelling import Cancelled, hear_cancels
 from pixelmill.service.exporter import Exporter
+from pixelmill.service.fleet_history import FleetHistory
+from pixelmill.service.history import History
 from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.storage.opening import close_store
+from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
 
 PREFETCH_ELSEWHERE = 2
@@ -59,6 +66,10 @@ class Worker:
         self.pool.on_restart(self.metrics.pool_restarted)
         self.metrics.before_render(self._set_slots)
         self._stack = AsyncExitStack()
+        self._history = History()
+
+    def _busy(self) -> tuple[int, frozenset[str]]:
+        return self.pool.load().running, frozenset()
 
     def _set_slots(self) -> None:
         load = self.pool.load()
@@ -78,7 +89,7 @@ class Worker:
         stack.callback(close_store, store)
         await store.check()
         queues = make_queues(config, store)
-        queue, sink = await self._queue(queues)
+        queue, sink, cancels = await self._queue(queues, store)
         await self.pool.start()
         stack.push_async_callback(self.pool.stop)
         # Nobody waits here in person: no slot is kept free.
@@ -94,20 +105,29 @@ class Worker:
             slots=self.pool.load().capacity,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
             gate=gate,
+            cancels=cancels,
         )
         monitor = LoadMonitor(sampler_for(self.pool.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
         stack.callback(sampling.cancel)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
+        if config.redis_url and (queues is None or not isinstance(queues.tasks, RabbitQueue)):
+            news = RedisNews(config.redis_url)
+            stack.push_async_callback(news.close)
+            fleet = FleetHistory(self._history, news, self.name)
+            # With a database it records ends itself, and no service counts them; without, it can't see what ended.
+            work = fleet.tell(self._busy) if queues is None else hear_cancels(news, engine.cancel)
+            exchange = asyncio.create_task(work, name="news")
+            stack.callback(exchange.cancel)
         if config.metrics_port:
             exporter = Exporter(self.metrics, config.metrics_port)
             await exporter.start()
             stack.push_async_callback(exporter.stop)
         logs.event("worker.started", version=__version__, worker=self.name, pid=os.getpid())
 
-    async def _queue(self, queues: CloudQueues | None) -> tuple[LeaseQueue, EventSink]:
-        """The queue, open, and where events go."""
+    async def _queue(self, queues: CloudQueues | None, store: ObjectStore) -> tuple[LeaseQueue, EventSink, Cancels]:
+        """The queue, open; where events go; who knows what was cancelled."""
         config = self.config
         if queues is None:
             database = make_database(config)
@@ -119,16 +139,21 @@ class Worker:
                 retention_s=config.retention_s,
             )
             # Its subscribers are in the services, which follow the event log.
-            recorder = Recorder(jobs, InProcessBus(), self.metrics)
+            cancelled = Cancelled(database, store)
+            recorder = Recorder(
+                jobs, InProcessBus(), self.metrics, history=self._history, came_late=cancelled.came_late
+            )
             await EventLog(database).last_id()
-            return SqlLeaseQueue(database, holder=self.name), recorder
+            return SqlLeaseQueue(database, holder=self.name), recorder, cancelled
         for queue in (queues.tasks, queues.events):
             self._stack.push_async_callback(queue.close)
             await when_there(queue.open, "the queue")
         sink = make_sink(config, queues.events)
         if isinstance(sink, RedisEventSink):
             self._stack.push_async_callback(sink.close)
-        return queues.tasks, sink
+        # Through RabbitMQ workers are told; elsewhere they look when they extend their leases.
+        told = isinstance(queues.tasks, RabbitQueue)
+        return queues.tasks, sink, CancelMarks(store, None if told else config.lease_s / 3)
 
     async def stop(self) -> None:
         """Drain: take nothing more, let running tasks end within ``drain_s``, give the rest back."""

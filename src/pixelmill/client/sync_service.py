@@ -1,0 +1,125 @@
+"""Verbs of the blocking client beside jobs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pixelmill.client import flows, service_flows
+from pixelmill.client.effects import Flow
+from pixelmill.client.retry import RetryPolicy
+from pixelmill.client.sources import Source, local
+from pixelmill.client.values import Delivery, Link, Result, TaskStatus, Upload, UploadLink, Webhook
+from pixelmill.client.wire import segment
+
+T = TypeVar("T")
+
+
+class ServiceVerbs(ABC):
+    """What the client asks the service about itself, links, webhooks and single tasks."""
+
+    url: str
+    _policy: RetryPolicy
+
+    @abstractmethod
+    def _drive(self, flow: Flow[T]) -> T:
+        """Perform what a flow asks for; its value."""
+
+    @abstractmethod
+    def _list(self, path: str, **params: str | None) -> Iterator[Mapping[str, Any]]:
+        """All items of a list, page by page."""
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def operations(self) -> list[Mapping[str, Any]]:
+        """What can be done to an image: name, summary and the JSON schema of the parameters."""
+        return list(self._list("/v1/operations"))
+
+    def operation(self, name: str) -> Mapping[str, Any]:
+        """One operation by its name; raises :class:`NotFound`."""
+        found: Mapping[str, Any] = self._drive(flows.get_json(f"/v1/operations/{segment(name)}", self._policy))
+        return found
+
+    def formats(self) -> list[Mapping[str, Any]]:
+        """What is read and written, with the JSON schema of each encoder's options."""
+        return list(self._list("/v1/formats"))
+
+    def presets(self) -> list[Mapping[str, Any]]:
+        """What ``preset:NAME`` stands for at this service."""
+        return list(self._list("/v1/presets"))
+
+    # -- machines --------------------------------------------------------------------------------
+
+    def nodes(self) -> list[Mapping[str, Any]]:
+        """The machines, their load now and in their last hour."""
+        return list(self._list("/v1/nodes"))
+
+    def load(self) -> Mapping[str, Any]:
+        """What the process that answers does now: slots, what waits for them, CPU and RAM, its gate."""
+        found: Mapping[str, Any] = self._drive(flows.get_json("/v1/load", self._policy))
+        return found
+
+    def history(self, span: str = "hour") -> Mapping[str, Any]:
+        """Metrics of the last ``hour`` by second or ``day`` by minute, as columns; needs the scope ``admin``."""
+        asked = flows.get_json("/v1/metrics/history", self._policy, {"range": span})
+        found: Mapping[str, Any] = self._drive(asked)
+        return found
+
+    # -- single uploads and tasks ----------------------------------------------------------------
+
+    def upload(self, source: Source) -> Upload:
+        """A file or bytes, to be used by a job that is made in another way; ``submit`` uploads by itself."""
+        return self._drive(flows.upload(local(source), self._policy))
+
+    def task(self, task_id: str) -> TaskStatus:
+        """A task by its id; raises :class:`NotFound`."""
+        return self._drive(service_flows.task(task_id, self._policy))
+
+    def input(self, task_id: str) -> bytes:
+        """The bytes that a task was given."""
+        return self._drive(service_flows.task_input(task_id, self._policy))
+
+    def result(self, task_id: str) -> Result:
+        """A task with its image; raises :class:`IllegalTransition` where it has not succeeded."""
+        return self._drive(service_flows.task_result(task_id, self._policy))
+
+    # -- links -----------------------------------------------------------------------------------
+
+    def result_link(self, task_id: str, *, expires: int | None = None) -> Link:
+        """A link by which anybody can take a result without a token, for ``expires`` seconds (an hour)."""
+        return self._drive(service_flows.result_link(self.url, task_id, expires, self._policy))
+
+    def upload_link(self, *, expires: int | None = None) -> UploadLink:
+        """A link by which anybody can put the bytes of one upload, for ``expires`` seconds (an hour)."""
+        return self._drive(service_flows.upload_link(self.url, expires, self._policy))
+
+    def complete_upload(self, upload_id: str, name: str = "") -> Upload:
+        """Bytes were put by a link: the service checks and keeps them. A second call gives the same upload."""
+        return self._drive(service_flows.complete_upload(upload_id, name, self._policy))
+
+    # -- webhooks --------------------------------------------------------------------------------
+
+    def add_webhook(self, url: str) -> Webhook:
+        """From now on ``url`` is told when jobs end; the answer alone has the ``secret`` of the signatures."""
+        return self._drive(service_flows.add_webhook(url, self._policy))
+
+    def webhooks(self) -> list[Webhook]:
+        """Endpoints that are told of all jobs, oldest first."""
+        return [Webhook.read(record) for record in self._list("/v1/webhooks")]
+
+    def webhook(self, webhook_id: str) -> Webhook:
+        """One endpoint; raises :class:`NotFound`."""
+        return self._drive(service_flows.webhook(webhook_id, self._policy))
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        """Remove an endpoint; what waits is not sent."""
+        self._drive(service_flows.delete_webhook(webhook_id, self._policy))
+
+    def deliveries(self, webhook_id: str) -> Iterator[Delivery]:
+        """What was sent to an endpoint, newest first."""
+        return map(Delivery.read, self._list(f"/v1/webhooks/{segment(webhook_id)}/deliveries"))
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again; raises :class:`IllegalTransition` while it still waits."""
+        return self._drive(service_flows.redeliver(webhook_id, delivery_id, self._policy))
