@@ -251,6 +251,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("require_tokens", "boolean", False, "Ask for tokens on loopback too (behind a reverse proxy)."),
     Setting("allowed_hosts", "names", (), "Host names, besides loopback, that requests without a token may use."),
     Setting(
+        "trusted_proxies",
+        "names",
+        ("127.0.0.1", "::1"),
+        "Addresses of reverse proxies whose `X-Forwarded-Proto` and `X-Forwarded-For` are believed.",
+    ),
+    Setting(
         "log_level",
         "text",
         "info",

@@ -33,6 +33,7 @@ nothing of HTTP: ``api/problems.py`` maps types to status codes.
     ├── JobError
     │   ├── NotFound               no such job, task, upload or token, or not yours
     │   ├── IllegalTransition      the state it is in does not allow this
+    │   ├── NoImage                it gave data only
     │   └── IdempotencyConflict    the same key came with another request
     ├── CapacityError
     │   ├── Busy                   no slot came free in time (may be retried)
@@ -260,6 +261,13 @@ class IllegalTransition(JobError):
 
     type = "illegal-transition"
     title = "Not possible in this state"
+
+
+class NoImage(JobError):
+    """The task has succeeded, and gave data only."""
+
+    type = "no-image"
+    title = "The result is data only"
 
 
 class IdempotencyConflict(JobError):

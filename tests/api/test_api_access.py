@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,14 @@ ALL = ["process", "jobs:read", "jobs:write"]
 PIPELINE = "grayscale/format:png"
 
 
-class OneToken:
+class NoSessions:
+    """The half of an authenticator that these tests don't ask."""
+
+    async def authenticate_session(self, secret: str) -> Caller:
+        raise Unauthenticated("No.")
+
+
+class OneToken(NoSessions):
     """The smallest authenticator: one good token, and a count of how often it was asked."""
 
     def __init__(self) -> None:
@@ -59,7 +67,7 @@ def test_a_good_token_is_remembered_for_a_while_and_a_bad_one_never() -> None:
 
 
 def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Anybody:
+    class Anybody(NoSessions):
         async def authenticate(self, token: str) -> Caller:
             return Caller(token, frozenset())
 
@@ -201,22 +209,81 @@ def test_owners_see_only_what_is_theirs(guarded: LiveService, pictures: list[byt
     with guarded.client(reader) as client:
         assert [item["id"] for item in client.get("/v1/jobs").json()["items"]] == [job["id"]]
         assert client.get(f"/v1/tasks/{task['id']}/result").status_code == 200
+    reads = [
+        f"/v1/jobs/{job['id']}",
+        f"/v1/jobs/{job['id']}/tasks",
+        f"/v1/jobs/{job['id']}/events?after=0",
+        f"/v1/jobs/{job['id']}/archive",
+        f"/v1/jobs/{job['id']}/montage",
+        f"/v1/tasks/{task['id']}",
+        f"/v1/tasks/{task['id']}/result",
+        f"/v1/tasks/{task['id']}/result/link",
+        f"/v1/tasks/{task['id']}/input",
+    ]
+    with guarded.client(bob) as client:
+        assert client.get("/v1/jobs").json()["items"] == []
+        for path in reads:
+            assert_problem(client.get(path), 404, "not-found")
+        for verb in ("cancel", "retry", "seal"):
+            assert_problem(client.post(f"/v1/jobs/{job['id']}/{verb}"), 404, "not-found")
+        assert_problem(client.delete(f"/v1/jobs/{job['id']}"), 404, "not-found")
+        for path in ("/v1/jobs?all=1", "/v1/jobs?owner=alice", "/v1/events?all=1"):
+            assert_problem(client.get(path), 403, "forbidden")
+        assert client.get("/v1/jobs?owner=bob").json()["items"] == []
+    with guarded.client(admin) as client:
+        assert client.get("/v1/jobs").json()["items"] == []
+        for path in reads:
+            assert client.get(path).status_code == 200, path
+        assert_problem(client.post(f"/v1/jobs/{job['id']}/seal"), 404, "not-found")
     for stranger in (bob, admin):
         with guarded.client(stranger) as client:
-            assert client.get("/v1/jobs").json()["items"] == []
-            for path in (
-                f"/v1/jobs/{job['id']}",
-                f"/v1/jobs/{job['id']}/tasks",
-                f"/v1/jobs/{job['id']}/events",
-                f"/v1/jobs/{job['id']}/archive",
-                f"/v1/jobs/{job['id']}/montage",
-                f"/v1/tasks/{task['id']}",
-                f"/v1/tasks/{task['id']}/result",
-                f"/v1/tasks/{task['id']}/input",
-            ):
-                assert_problem(client.get(path), 404, "not-found")
-            for verb in ("cancel", "retry", "seal"):
-                assert_problem(client.post(f"/v1/jobs/{job['id']}/{verb}"), 404, "not-found")
-            assert_problem(client.delete(f"/v1/jobs/{job['id']}"), 404, "not-found")
             answer = client.post("/v1/jobs", json={"pipeline": PIPELINE, "uploads": [upload["id"]]})
             assert_problem(answer, 404, "not-found")
+
+
+def submit(client: httpx.Client, picture: bytes, name: str) -> str:
+    """A job of one picture that has ended."""
+    job = client.post(
+        "/v1/jobs", data={"pipeline": PIPELINE, "name": name}, files=[("files", ("a.jpg", picture))]
+    ).json()
+    assert job["owner"] in {"alice", "bob"}
+    with client.stream("GET", f"/v1/jobs/{job['id']}/events", params={"after": 0}) as stream:
+        list(stream.iter_lines())
+    return str(job["id"])
+
+
+def test_an_admin_lists_searches_and_manages_the_jobs_of_all(guarded: LiveService, pictures: list[bytes]) -> None:
+    alice, bob, _, admin = guarded.tokens
+    with guarded.client(alice) as client:
+        hers = submit(client, pictures[0], "Seaside")
+    with guarded.client(bob) as client:
+        his = submit(client, pictures[1], "seaside too")
+    with guarded.client(admin) as client:
+
+        def listed(**params: str) -> list[tuple[str, str]]:
+            items = client.get("/v1/jobs", params=params).json()["items"]
+            return [(item["id"], item["owner"]) for item in items]
+
+        assert listed(all="1", q="SEASIDE") == [(his, "bob"), (hers, "alice")]
+        assert listed(all="1", q="SEASIDE", owner="alice") == [(hers, "alice")]
+        assert listed(owner="bob", q=his.upper(), state="succeeded") == [(his, "bob")]
+        assert listed(all="1", q="SEASIDE", state="failed") == []
+        page = client.get("/v1/jobs", params={"all": "1", "q": "seaside", "limit": 1}).json()
+        rest = client.get("/v1/jobs", params={"all": "1", "q": "seaside", "limit": 1, "cursor": page["next"]}).json()
+        assert [item["id"] for item in (*page["items"], *rest["items"])] == [his, hers]
+        assert_problem(client.get("/v1/jobs", params={"q": "x" * 201}), 400, "invalid-request")
+        assert client.post(f"/v1/jobs/{his}/cancel").json()["state"] == "succeeded"
+        assert_problem(client.post(f"/v1/jobs/{his}/retry"), 409, "illegal-transition")
+        assert client.delete(f"/v1/jobs/{his}").status_code == 204
+        assert_problem(client.get(f"/v1/jobs/{his}"), 404, "not-found")
+        with client.stream("GET", "/v1/events", params={"all": "1", "after": 0}) as stream:
+            owners = set()
+            for line in stream.iter_lines():
+                if line.startswith("data: "):
+                    event = json.loads(line.removeprefix("data: "))
+                    owners.add(event["owner"])
+                    if (event["job"], event.get("id")) == (his, his) and "state" not in event:
+                        break
+        assert owners == {"alice", "bob"}
+    with guarded.client(bob) as client:
+        assert_problem(client.get(f"/v1/jobs/{his}"), 404, "not-found")

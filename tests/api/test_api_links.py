@@ -117,6 +117,18 @@ def test_a_link_to_more_than_the_limit_is_cut_off(start: Start) -> None:
         assert_problem(answer, 413, "limit-exceeded")
 
 
+def test_bytes_in_a_document_count_as_memory_for_as_long_as_the_request_lasts(start: Start) -> None:
+    service = start(api={"link_hosts": ["127.0.0.1"], "link_private": True, "max_body_memory": 1_000_000})
+    with shelf() as held, service.client() as client:
+        held.objects["/image"] = b"x" * 400_000
+        within = {"body": base64.b64encode(b"x" * 500_000).decode()}
+        beyond = {"body": base64.b64encode(b"x" * 700_000).decode()}
+        images = {"sha256:" + "ab" * 32: {"url": f"{held.url}/image"}}
+        assert client.post("/v1/process", json=document(source=within, images=images)).status_code == 415
+        assert_problem(client.post("/v1/process", json=document(source=beyond, images=images)), 429, "busy")
+        assert client.post("/v1/process", json=document(source=beyond)).status_code == 415
+
+
 @pytest.mark.parametrize(
     "body",
     [

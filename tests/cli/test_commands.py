@@ -322,6 +322,22 @@ def plenty(tmp_path: Path) -> Path:
     return folder
 
 
+def test_an_interrupt_while_text_runs_as_code_gives_the_exit_code_too(tmp_path: Path) -> None:
+    # As while a dataclass is made: CPython would end itself by SIGINT after all.
+    (tmp_path / "interrupted.py").write_text(
+        "from pixelmill import cli\n"
+        "def boom() -> None:\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "cli.COMMANDS = (cli.Row('boom', 'interrupted', 'boom', 'Is interrupted.'),)\n"
+        "if __name__ == '__main__':\n"
+        "    cli.main(['boom'])\n"
+    )
+    environment = clean_environment()
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), environment["PYTHONPATH"]])
+    done = subprocess.run([sys.executable, "-m", "interrupted"], env=environment, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
 def test_an_interrupted_demo_ends_its_service(plenty: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         command("demo", "--images", plenty),

@@ -27,10 +27,14 @@ def test_presets_are_listed_built_in_and_ones_own(cli: Cli, here: Path) -> None:
     assert [item["name"] for item in listed] == [*(preset.name for preset in BUILT_IN), "small", "tiny"]
     assert listed[-1] == {
         "name": "tiny",
+        "title": "tiny",
         "summary": "",
         "built_in": False,
         "form": "preset:small/resize:8",
         "pipeline": "resize:40/resize:8/format:png",
+        "images": [],
+        "available": True,
+        "missing": [],
     }
     assert cli("presets", "tiny", cwd=here).stdout.decode().strip() == listed[-1]["pipeline"]
     text = cli("presets", cwd=here).stdout.decode()

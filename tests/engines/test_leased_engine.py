@@ -330,3 +330,37 @@ async def test_a_defect_of_the_queue_does_not_end_the_engine(monkeypatch: pytest
         await rig.engine.start()
         await rig.submit([message_of("t")])
         await rig.ledger.until(lambda: rig.ledger.ended() == ["t"])
+
+
+async def test_a_defect_while_leases_are_settled_or_extended_ends_neither_loop() -> None:
+    class Defective(MemoryLeaseQueue):
+        deletes = extends = 0
+
+        async def delete(self, leases: Sequence[Lease]) -> None:
+            self.deletes += bool(leases)
+            if self.deletes == 1:
+                raise RuntimeError("a defect")
+            await super().delete(leases)
+
+        async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
+            self.extends += 1
+            if self.extends == 1:
+                raise RuntimeError("a defect")
+            await super().extend(leases, visibility_s)
+
+    queue, go = Defective(), asyncio.Event()
+
+    async def wait(message: TaskMessage, attempt: int) -> None:
+        await go.wait()
+
+    rig = LeasedRig(queue, Script({"long": wait}), Slots(1), visibility_s=0.15)
+    async with ending(rig):
+        await rig.engine.start()
+        await rig.submit([message_of("first")])
+        await rig.ledger.until(lambda: rig.ledger.ended() == ["first"])
+        await rig.submit([message_of("long")])
+        async with asyncio.timeout(30):
+            while queue.extends < 3:  # noqa: ASYNC110 -- another loop does it
+                await asyncio.sleep(0.01)
+        go.set()
+        await rig.ledger.until(lambda: "long" in rig.ledger.ended())

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,8 @@ import pytest
 from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.memory_queue import MemoryLeaseQueue
 from pixelmill.engines.outbox import CheckedQueue, Outbox
+from pixelmill.errors import StorageUnavailable
+from pixelmill.jobs import release
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import Counts, Priority
@@ -113,3 +115,36 @@ async def test_a_released_message_holds_what_the_one_in_the_table_would(store: J
     assert one.message == TaskMessage(
         "job-0", 0, "job", "ann", "photo 0.jpg", '{"steps":[]}', "key:uploads/job/0", {"sha256:1": "blobs/1"}
     )
+
+
+async def test_an_outage_of_the_job_store_costs_no_attempt(store: JobStore) -> None:
+    """A task that was received, and of which nobody can say whether it is wanted, was not given out."""
+
+    class Away(Releases):
+        away = True
+
+        async def wanted(self, message_ids: Sequence[str]) -> frozenset[str]:
+            if self.away:
+                raise StorageUnavailable("away")
+            return await super().wanted(message_ids)
+
+    queue, releases = MemoryLeaseQueue(), Away(store)
+    await store.create_job(job_of(), tasks_of("job", 2))
+    checked = CheckedQueue(queue, releases)
+    await Outbox(releases, checked).release()
+    for _ in range(5):
+        with pytest.raises(StorageUnavailable):
+            await checked.receive(10, 60.0)
+    releases.away = False
+    assert [lease.deliveries for lease in await checked.receive(10, 60.0)] == [1, 1]
+
+
+async def test_an_urgent_job_does_not_wait_for_the_oldest_ones_to_end(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "MAX_JOBS", 2)
+    for i in range(3):
+        await store.create_job(job_of(f"old{i}", created=float(i), priority=Priority.BATCH), tasks_of(f"old{i}", 5))
+    await store.create_job(job_of("fast", created=9.0, priority=Priority.INTERACTIVE), tasks_of("fast", 1))
+    waiting, _ = await Releases(store).waiting()
+    assert list(waiting) == ["fast", "old0"]

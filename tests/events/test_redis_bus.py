@@ -45,7 +45,7 @@ class FarBus:
     def publish(self, owner: str, job: str) -> None:
         self.here.publish(owner, job)
 
-    def subscribe(self, owner: str, job: str | None = None) -> AbstractAsyncContextManager[Subscription]:
+    def subscribe(self, owner: str | None, job: str | None = None) -> AbstractAsyncContextManager[Subscription]:
         return self.there.subscribe(owner, job)
 
     def close(self) -> None:

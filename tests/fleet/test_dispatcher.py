@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stub_target import StubTarget
 
-from pixelmill.errors import Busy, CorruptImage, QueueFull, ShuttingDown
+from pixelmill.errors import Busy, CorruptImage, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
 from pixelmill.fleet.dispatcher import ORDER, Dispatcher, Slot
 from pixelmill.fleet.gates import Gate
 from pixelmill.jobs.model import Priority
+from pixelmill.targets.needs import needs
 from pixelmill.targets.target import RunRequest, RunResult
 
 pytestmark = pytest.mark.anyio
@@ -223,6 +224,75 @@ async def test_overflow_takes_work_when_the_last_gate_shuts_and_gives_it_back_wh
     gate.open = bursts.open = True
     async with await dispatcher.acquire(wait_s=0) as own:
         assert own.target == "own"
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+class Without(StubTarget):
+    """A machine without the extra that HEIC files need."""
+
+    async def run(self, request: RunRequest) -> RunResult:
+        if "heic" in needs(request):
+            self.ids.append(request.id)
+            raise UnsupportedFormat("Reading heic files needs an extra.", format="heic", extra="heic")
+        return await super().run(request)
+
+
+async def test_a_task_goes_where_the_extra_is_that_its_formats_need() -> None:
+    bare, full = StubTarget("bare", 4), StubTarget("full", 1)
+    dispatcher = Dispatcher([], reserved=0)
+    dispatcher.add(bare, lacks=frozenset({"jxl"}))
+    photo = RunRequest("photo", "{}", b"\xff\xd8\xff\xe0")
+    written = RunRequest("written", '{"operations":[],"output":{"format":"jxl"}}', b"\xff\xd8\xff\xe0")
+    assert (await dispatcher.run(written)).target == "bare"  # it fails there, rightly: nobody can do it
+    dispatcher.add(full)
+    assert (await dispatcher.run(photo)).target == "bare"
+    async with await dispatcher.acquire(wait_s=0) as slot:
+        result = await slot.run(written)
+        assert (result.target, slot.target) == ("full", "full")
+        assert slot.reason == "its gate is open; bare lacks the extra jxl"
+        async with await dispatcher.acquire(wait_s=0) as other:
+            with pytest.raises(TargetUnavailable, match="bare lacks the extra jxl, and no machine that has it"):
+                await other.run(written)
+    assert dispatcher.running == 0
+    assert (bare.ids, full.ids) == (["written", "photo"], ["written"])
+
+
+async def test_a_machine_that_turns_out_to_lack_an_extra_is_remembered() -> None:
+    bare, full = Without("bare", 4), StubTarget("full", 4)
+    dispatcher = Dispatcher([bare], reserved=0)
+    with pytest.raises(UnsupportedFormat):  # there is no other machine
+        await dispatcher.run(RunRequest("1", "{}", HEIC))
+    dispatcher.add(full)
+    assert (await dispatcher.run(RunRequest("2", "{}", HEIC))).target == "full"
+    dispatcher.remove("bare")
+    dispatcher.add(again := Without("again", 4))
+    dispatcher.remove("full")
+    dispatcher.add(full)
+    assert (await dispatcher.run(RunRequest("3", "{}", HEIC))).target == "full"
+    assert (await dispatcher.run(RunRequest("4", "{}", HEIC))).target == "full"
+    assert (bare.ids, again.ids, full.ids) == (["1"], ["3"], ["2", "3", "4"])
+    assert dispatcher.running == 0
+
+
+async def test_work_that_must_stay_at_home_holds_up_nobody_who_may_overflow() -> None:
+    gate = Switch(open=False)
+    dispatcher = Dispatcher([StubTarget("own", 1)], gates={"own": gate}, reserved=0)
+    first = await dispatcher.acquire("interactive", 0, own=True)
+    dispatcher.add(StubTarget("cloud", 2), Switch(), overflow=True)
+    stays = [asyncio.create_task(dispatcher.acquire("interactive", own=True)) for _ in range(2)]
+    await settled()
+    others = [asyncio.create_task(dispatcher.acquire("interactive")) for _ in range(3)]
+    await settled()
+    assert [task.done() for task in (*stays, *others)] == [False, False, True, True, False]
+    assert {(await task).target for task in others[:2]} == {"cloud"}
+    first.release()  # those who stay are first at home, in turn
+    assert (await stays[0]).target == "own"
+    (await stays[0]).release()
+    assert (await stays[1]).target == "own"
+    (await others[0]).release()
+    assert (await others[2]).target == "cloud"
 
 
 async def test_overflow_helps_a_class_that_waits_too_long_by_its_own_measure() -> None:

@@ -172,6 +172,19 @@ async def test_a_cancelled_call_counts_at_its_worst(database: Database) -> None:
     assert ledger.spend("hour").spent == UNIT
 
 
+async def test_no_call_lasts_longer_than_was_reserved_for(database: Database) -> None:
+    ledger = Ledger(database, {"hour": UNIT})
+    cloud = Cloud()
+    cloud.go.clear()
+    paid = PaidTarget(cloud, Price(per_second=1.0), ledger, timeout_s=0.2)
+    await paid.start()
+    with pytest.raises(TargetUnavailable, match=r"not answered after 0\.2 s") as caught:
+        await asyncio.wait_for(paid.run(RunRequest("1", "[]", b"", timeout_s=600.0)), 20)
+    await paid.stop()
+    assert (caught.value.context["billed"], caught.value.context["begun"]) == ("worst", True)
+    assert (ledger.spend("hour").spent, ledger.spend("hour").reserved) == (UNIT // 5, 0)
+
+
 async def test_what_does_not_fit_is_not_called_and_the_gate_says_why(database: Database) -> None:
     cloud, ledger = Cloud(), Ledger(database, {"hour": 2 * UNIT})
     target = PaidTarget(cloud, Price(1.0), ledger, timeout_s=20)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from pixelmill.errors import ConfigError
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.gates import LowestCpuGate
 from pixelmill.fleet.samplers import CgroupSampler, ReplaySampler, read_trace
 
@@ -64,3 +66,25 @@ def test_the_recorded_load_of_two_machines_shuts_and_opens_gates(assets: Path) -
         gate.observe(sampler.sample())
         verdicts.append(gate.verdict().open)
     assert 0 < sum(verdicts) < len(verdicts)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("50000 100000", 1), ("100000 100000", 1), ("100001 100000", 2), ("9900000 100000", 99)]
+)
+def test_a_quota_is_so_many_cores_and_never_more_than_there_are(tmp_path: Path, quota: str, cores: int) -> None:
+    here = len(os.sched_getaffinity(0))
+    tmp_path.joinpath("cpu.max").write_text(f"{quota}\n")
+    assert usable_cores(tmp_path) == min(here, cores)
+
+
+@pytest.mark.parametrize("text", [None, "max 100000\n", "", "rubbish\n", "5 0\n"])
+def test_without_a_quota_all_cores_count_that_the_process_may_use(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        tmp_path.joinpath("cpu.max").write_text(text)
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert usable_cores(tmp_path) == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert usable_cores(tmp_path) == len(allowed)

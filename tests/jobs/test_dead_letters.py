@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from older_state import back_to
 
 from pixelmill.errors import ERROR_TYPES, LimitExceeded
 from pixelmill.jobs.database import Database
@@ -92,9 +93,7 @@ async def test_tasks_that_failed_before_the_upgrade_are_marked(tmp_path: Path) -
         await store.create_job(job_of(), tasks_of("job", 2))
         await store.record([failed("job-0", "worker-crashed", 5.0), failed("job-1", "corrupt-image", 5.0)])
     with sqlite3.connect(path) as raw:
-        raw.execute("DROP INDEX tasks_dead")
-        raw.execute("ALTER TABLE tasks DROP COLUMN dead")
-        raw.execute("UPDATE alembic_version SET version_num = '0004'")
+        back_to("0004", raw)
     raw.close()
     async with Database(f"sqlite:///{path}") as database:
         found = await DeadLetters(JobStore(database, now=Clock()), Clock()).list("ann")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -137,3 +138,57 @@ async def test_old_windows_are_forgotten_and_this_one_is_not(databases: tuple[Da
     clock.time -= 100 * 86_400
     await ledger.refresh()
     assert ledger.spend("day").used == 0
+
+
+SPENDS_FOR_EVER = """
+import asyncio, sys
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.ledger import Ledger
+
+async def lane(ledger, number):
+    while True:
+        reservation = await ledger.reserve("cloud", 5)
+        print("reserved", flush=True)
+        await asyncio.sleep(0.001 * number)  # the call
+        await ledger.settle(reservation, 2)
+
+async def main():
+    async with Database(sys.argv[1]) as database:
+        ledger = Ledger(database, {"hour": 10**9, "day": 10**9}, now=lambda: 86_400.0 * 365)
+        await asyncio.gather(*(lane(ledger, number) for number in range(8)))
+
+asyncio.run(main())
+"""
+LANES = 8
+
+
+@pytest.mark.parametrize("lines", [1, 40, 200])
+async def test_what_a_killed_process_had_reserved_stays_reserved_and_sums_agree(url: str, lines: int) -> None:
+    """Killed between reservation and call, in the call, or in the transaction of either."""
+    async with Database(url) as database:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SPENDS_FOR_EVER, url, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(60):
+                for _ in range(lines):
+                    assert await process.stdout.readline() == b"reserved\n"
+        finally:
+            process.kill()
+            await process.wait()
+        ledger = Ledger(database, {"hour": 10**9, "day": 10**9}, now=lambda: 86_400.0 * 365)
+        await ledger.refresh()
+        sums = {(period, target): ledger.spend(period, target) for period in PERIODS for target in ("", "cloud")}
+        assert len(set(sums.values())) == 1, "hour and day, one target and all of them"
+        (found,) = set(sums.values())
+        unsettled, rest = divmod(found.reserved, 5)
+        assert rest == 0
+        assert 0 <= unsettled <= LANES
+        assert found.spent == 2 * (found.calls - unsettled), "each call is settled or reserved, never both or neither"
+        assert found.calls >= lines
+        # A budget of exactly what is used up has no room, and one of a call more has room for one.
+        tight = Ledger(database, {"hour": found.used + 5}, now=lambda: 86_400.0 * 365)
+        await tight.reserve("cloud", 5)
+        with pytest.raises(TargetUnavailable):
+            await tight.reserve("cloud", 1)

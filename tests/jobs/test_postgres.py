@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, select, text
 
@@ -19,7 +20,7 @@ from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.model import Counts, State
 from pixelmill.jobs.schema import meta
-from pixelmill.jobs.store import JobStore
+from pixelmill.jobs.store import JobStore, tasks_after
 from pixelmill.testing.job_store import event_of, job_of, tally, tasks_of
 from servers import Postgres, free_port
 
@@ -46,6 +47,25 @@ async def test_two_recorders_lose_no_count(pair: tuple[Database, Database]) -> N
     job = await stores[0].job("ann", "job")
     assert (job.state, job.counts) == (State.SUCCEEDED, Counts(succeeded=200))
     assert await tally(stores[1], "job") == job.counts
+
+
+@pytest.mark.parametrize("state", [None, State.QUEUED])
+async def test_a_page_of_a_large_job_that_just_came_is_read_from_the_index(
+    pair: tuple[Database, Database], state: State | None
+) -> None:
+    store = JobStore(pair[0])
+    await store.create_job(job_of("large"), tasks_of("large", 10_000))
+    page = await store.list_tasks("ann", "large", limit=3, state=state)
+    assert [task.seq for task in page.items] == [0, 1, 2]
+
+    def plan(connection: Connection) -> str:
+        query = tasks_after(connection, "large", -1, state).limit(101)
+        compiled = query.compile(connection, compile_kwargs={"literal_binds": True})
+        return "\n".join(connection.execute(text(f"EXPLAIN {compiled}")).scalars())
+
+    steps = await pair[0].read(plan)
+    assert "Index Scan" in steps, steps
+    assert "Sort" not in steps, steps
 
 
 async def test_a_reader_of_the_event_log_misses_nothing_that_others_write(pair: tuple[Database, Database]) -> None:
@@ -163,3 +183,32 @@ async def test_without_the_driver_the_command_is_named(monkeypatch: pytest.Monke
         Database("postgresql://ann@host/x")
     async with Database(f"sqlite:///{tmp_path}/s.sqlite"):
         pass
+
+
+async def test_a_batch_on_a_table_without_statistics_reads_only_its_own_rows(postgres_url: str) -> None:
+    """A fresh server: nothing was analyzed yet, and plans that are made now stay until it is."""
+    async with Database(postgres_url) as db:
+        store, queue = JobStore(db), SqlLeaseQueue(db)
+        await store.create_job(job_of(), tasks_of("job", 4_000))
+        for _ in range(20):  # more than it takes until a statement is prepared and planned for good
+            leases = await queue.receive(9, 60.0)
+            names = [lease.message.id.split("/")[0] for lease in leases]
+            await store.record([event_of(kind, name) for name in names for kind in ("started", "succeeded")])
+            await queue.extend(leases, 60.0)
+            await queue.delete(leases)
+        counts = await asyncio.to_thread(_counts_of_reads, postgres_url)
+    for table, (read, looked_up) in counts.items():
+        assert looked_up >= 180, f"the statistics of {table} have arrived"
+        assert read < 4_000, f"{table} was read from end to end"
+
+
+def _counts_of_reads(url: str) -> dict[str, tuple[int, int]]:
+    """Rows read one after the other, and look-ups in indexes; connections report both within a second."""
+    query = "SELECT relname, seq_tup_read, idx_scan FROM pg_stat_user_tables WHERE relname IN ('tasks', 'queue')"
+    deadline = time.monotonic() + 30
+    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), autocommit=True) as connection:
+        while True:
+            found = {name: (read, looked) for name, read, looked in connection.execute(query).fetchall()}
+            if time.monotonic() > deadline or all(looked >= 180 for _, looked in found.values()):
+                return found
+            time.sleep(0.05)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.errors import NotFound, StorageFull, Unauthenticated
+from pixelmill.errors import ConfigError, NotFound, StorageFull, Unauthenticated
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.model import Counts, State
@@ -35,6 +35,12 @@ async def test_a_token_opens_what_it_was_made_for(db: Database, clock: Clock) ->
     assert len(secret) == 3 + 43
     found = await store.authenticate(secret)
     assert (found.id, found.owner, found.scopes) == (token.id, "ann", frozenset({"jobs:write", "jobs:read"}))
+
+
+@pytest.mark.parametrize("owner", ["", ".", "..", "a/b", "/a", "a\\b", "a\0", "a\n", "é" * 101, ".pixelmill"])
+async def test_an_owner_whose_name_can_not_be_part_of_a_key_is_refused(db: Database, clock: Clock, owner: str) -> None:
+    with pytest.raises(ConfigError):
+        await Tokens(db, clock).create(owner, "laptop", ["admin"])
 
 
 async def test_no_secret_is_stored(db: Database, clock: Clock) -> None:
@@ -176,6 +182,14 @@ async def test_a_job_expires_after_its_end(store: JobStore, clock: Clock) -> Non
     assert await upkeep.expired_jobs() == []
     clock.advance(RETENTION_S)
     assert sorted(await upkeep.expired_jobs()) == [("ann", "abandoned"), ("ann", "done")]
+
+
+async def test_a_worker_whose_clock_is_far_behind_does_not_make_a_job_expire_at_once(
+    store: JobStore, clock: Clock
+) -> None:
+    await store.create_job(job_of("done", created=clock()), tasks_of("done", 1))
+    await store.record([event_of("succeeded", "done-0", at=clock() - 10 * RETENTION_S)])
+    assert await Upkeep(store, now=clock).expired_jobs() == []
 
 
 async def test_an_open_job_that_was_retried_and_abandoned_expires_too(store: JobStore, clock: Clock) -> None:

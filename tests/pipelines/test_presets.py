@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmill import Pipeline
 from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxError, UnknownOperation
+from pixelmill.images.extras import LIBRARIES
 from pixelmill.images.image import ImageInfo, Size
 from pixelmill.operations.table import TABLE
+from pixelmill.pipelines import text as grammar
+from pixelmill.pipelines.lacks import availability, described, lacks_of
 from pixelmill.pipelines.plan import plan
 from pixelmill.pipelines.presets import BUILT_IN, MAX_DEPTH, MAX_PRESETS, Preset, Presets
 
@@ -67,9 +72,17 @@ def test_the_forms_agree() -> None:
 
 
 @pytest.mark.parametrize("preset", BUILT_IN.entries, ids=lambda preset: preset.name)
-def test_every_built_in_preset_can_be_planned_and_has_no_operations_name(preset: Preset) -> None:
+def test_every_built_in_preset_can_be_planned_or_says_what_it_lacks(preset: Preset) -> None:
     name = preset.name
-    assert name not in TABLE
+    assert name not in TABLE or preset.form == name, "a preset of an operation's name is that operation"
+    assert preset.title
+    assert preset.summary
+    if (record := described(preset, BUILT_IN))["pipeline"] == preset.form and not record["available"]:
+        unknown = [step.name for step in grammar.read(preset.form) if step.name not in {*TABLE, "format"}]
+        expected = [{"what": f"this version has no operation {step}", "command": None} for step in unknown]
+        assert unknown
+        assert record["missing"] == expected
+        return
     info = ImageInfo("jpeg", "image/jpeg", Size(640, 480), Size(640, 480), "rgb", 8, False)
     assert plan(Pipeline().preset(name), info).target is not None
 
@@ -164,3 +177,34 @@ def test_names_are_checked(name: str) -> None:
 def test_there_are_not_too_many() -> None:
     with pytest.raises(PipelineError, match="at most"):
         Presets().with_users({f"p{index}": "invert" for index in range(MAX_PRESETS + 1)})
+
+
+@pytest.mark.parametrize("name", ["caption", "remove-background"])
+def test_a_preset_of_a_missing_operation_is_a_clear_error(name: str) -> None:
+    if availability(BUILT_IN.named(name), BUILT_IN).pipeline is not None:
+        pytest.skip("this version has the operation")
+    operation = name.replace("-", "_")
+    with pytest.raises(UnknownOperation, match=f"In the preset {name}: .*no operation '{operation}'"):
+        Pipeline.parse(f"preset:{name}")
+
+
+def test_a_preset_is_available_by_itself_once_its_operation_exists() -> None:
+    later = Presets((Preset("later", "not_yet/format:png", built_in=True, title="Later"),))
+    preset = later.named("later")
+    record = described(preset, later)
+    assert (record["available"], record["pipeline"], record["images"]) == (False, "not_yet/format:png", [])
+    assert record["missing"] == [{"what": "this version has no operation not_yet", "command": None}]
+    now = Presets((replace(preset, form="invert/format:png"),))
+    assert described(now.named("later"), now)["available"]
+
+
+def test_what_an_image_must_be_given_for_is_told() -> None:
+    assert described(BUILT_IN.named("matching"), BUILT_IN)["images"] == ["second"]
+
+
+def test_a_format_whose_extra_is_not_installed_is_lacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline.parse("grayscale/format:jxl")
+    monkeypatch.setitem(LIBRARIES, "jxl", "no_such_library")
+    (lack,) = lacks_of(pipeline)
+    assert lack.to_dict() == {"what": "writing jxl needs the extra jxl", "command": "pip install 'pixelmill[jxl]'"}
+    assert lacks_of(Pipeline.parse("grayscale/format:png")) == ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelmill.service import ServiceConfig, housekeeping
+from pixelmill.service import ServiceConfig, housekeeping, loops
 from pixelmill.service.housekeeping import Housekeeping
 from pixelmill.service.parts import Parts
 
@@ -39,3 +39,22 @@ async def test_a_defect_in_one_round_does_not_end_the_others(tmp_path: Path, mon
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.anyio
+async def test_a_loop_that_ends_in_a_defect_is_begun_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loops, "PAUSE_S", 0.01)
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise RuntimeError("a defect")
+
+    async with asyncio.timeout(10):
+        await loops.keep_going(work, "webhooks")
+    assert runs == 3
+    assert len(caplog.records) == 2

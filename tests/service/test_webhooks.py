@@ -7,6 +7,9 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -193,6 +196,7 @@ async def test_private_addresses_are_refused_whatever_name_leads_there() -> None
             "100.64.0.1",
             "224.0.0.1",
         ),
+        *("::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1", "240.0.0.1"),
         *("::1", "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "::"),
     ],
 )
@@ -232,3 +236,133 @@ def test_attempts_end_after_about_a_day() -> None:
     assert 20 * 3600 < sum(RETRIES_S) < 30 * 3600
     assert retry_s(len(RETRIES_S) + 1) is None
     assert retry_s(1, lambda: 0.0) != retry_s(1, lambda: 0.99)
+
+
+async def test_a_name_server_that_never_answers_holds_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are given by requests: the threads that the rest of the process shares must not wait for them."""
+    answer, asked = threading.Event(), threading.Semaphore(0)
+
+    def silent(*_: object, **__: object) -> list[object]:
+        asked.release()
+        answer.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    sender = WebhookSender(timeout_s=20)
+    sending = [asyncio.create_task(sender.send(f"http://h{i}.example/", new_secret(), "m", 1, "{}")) for i in range(16)]
+    try:
+        async with asyncio.timeout(10):
+            while not asked.acquire(blocking=False):  # noqa: ASYNC110 -- another thread does it
+                await asyncio.sleep(0)
+            # As many as the shared threads are, and more.
+            assert await asyncio.gather(*(asyncio.to_thread(int, "1") for _ in range(64))) == [1] * 64
+    finally:
+        answer.set()
+        await asyncio.gather(*sending)
+
+
+@pytest.mark.parametrize("skew_s", [-300.0, 300.0])
+async def test_two_services_on_postgresql_whose_clocks_differ_send_once(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, skew_s: float
+) -> None:
+    """What one has claimed is not due for the other, and what was tried again in vain is due in time for both."""
+    real = time.time
+    async with Database(postgres_url) as first, Database(postgres_url) as second:
+        mine, theirs = Webhooks(first), Webhooks(second)
+        await mine.add(hook("http://localhost:1/"))
+        await ended(JobStore(first), "job1")
+        (one,) = await mine.claim(16, 60.0)
+        monkeypatch.setattr(time, "time", lambda: real() + skew_s)
+        assert await theirs.claim(16, 60.0) == []
+        monkeypatch.setattr(time, "time", real)
+        await mine.failed(one, 500, "no", 0.0)
+        monkeypatch.setattr(time, "time", lambda: real() + skew_s)
+        (again,) = await theirs.claim(16, 60.0)
+        assert (again.id, again.attempts) == (one.id, 1)
+
+
+async def test_replicas_on_postgresql_claim_each_delivery_once(postgres_url: str) -> None:
+    """Four couriers on two databases, each claiming at the same moment, over and over."""
+    async with Database(postgres_url) as first, Database(postgres_url) as second, receiving(204) as receiver:
+        await Webhooks(first).add(hook(receiver.url))
+        store = JobStore(first)
+        for i in range(60):
+            await ended(store, f"job{i}")
+        couriers = [courier(Webhooks(db)) for db in (first, second, first, second)]
+
+        async def until_nothing_is_due(one: Courier) -> None:
+            while await one.round():
+                pass
+
+        await asyncio.gather(*map(until_nothing_is_due, couriers))
+        ids = [headers["webhook-id"] for headers, _ in receiver.got]
+        assert len(ids) == len(set(ids)) == 60
+        log = await Webhooks(second).deliveries("ann", "wh_None", limit=100)
+        assert {(one.state, one.attempts) for one in log.items} == {("delivered", 1)}
+
+
+CLAIMER = """
+import asyncio, sys
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.webhooks import Webhooks
+
+async def main():
+    async with Database(sys.argv[1]) as db:
+        print(len(await Webhooks(db).claim(16, 1.0)), flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_service_had_claimed_is_sent_by_another(postgres_url: str) -> None:
+    async with Database(postgres_url) as db, receiving(204) as receiver:
+        webhooks = Webhooks(db)
+        await webhooks.add(hook(receiver.url))
+        await ended(JobStore(db), "job1")
+        other = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CLAIMER, postgres_url, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert other.stdout is not None
+            assert await asyncio.wait_for(other.stdout.readline(), 60) == b"1\n"
+        finally:
+            other.kill()
+            await other.wait()
+        async with asyncio.timeout(30):
+            while not receiver.got:
+                await courier(webhooks).round()
+                await asyncio.sleep(0.05)
+        (delivery,) = (await webhooks.deliveries("ann", "wh_None")).items
+        assert (delivery.state, delivery.attempts, len(receiver.got)) == ("delivered", 1, 1)
+
+
+async def test_an_owner_whose_endpoint_never_answers_holds_up_no_other(db: Database) -> None:
+    hanging, connected = asyncio.Event(), 0
+
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        await hanging.wait()
+        writer.close()
+
+    store, webhooks = JobStore(db), Webhooks(db)
+    silent = await asyncio.start_server(never, "127.0.0.1", 0)
+    async with silent, receiving(204) as receiver:
+        bad = NewWebhook("wh_bad", "bob", f"http://localhost:{silent.sockets[0].getsockname()[1]}/", new_secret(), 1.0)
+        await webhooks.add(bad)
+        await webhooks.add(hook(receiver.url))
+        for i in range(60):
+            await ended(store, f"bob{i}", owner="bob")
+        await ended(store, "job1")
+        sender = WebhookSender(allow_private=True, timeout_s=120)
+        running = asyncio.create_task(Courier(webhooks, sender).run())
+        try:
+            async with asyncio.timeout(30):
+                while not receiver.got:  # noqa: ASYNC110 -- a server counts
+                    await asyncio.sleep(0.01)
+            assert 0 < connected <= 15, "an owner has its share of attempts, and no more"
+        finally:
+            hanging.set()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)

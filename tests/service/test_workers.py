@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 from collections import Counter
@@ -10,13 +11,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from buckets import s3_bucket
 from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.patience import when_there
 from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs.model import Counts, Job, State
-from servers import Postgres, free_port
+from servers import Moto, Postgres, free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # what bounds them is progress: see `Hub.until`
 SUPPORT = Path(__file__).parent.parent / "support"
@@ -69,6 +71,38 @@ async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictur
     ended = await hub.until(job, tasks)
     assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=tasks))
     await ended_once(hub, job, tasks)
+
+
+async def test_workers_whose_images_lie_in_a_bucket_are_killed_and_lose_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, pictures: list[bytes], moto_server: Moto
+) -> None:
+    bucket = s3_bucket(moto_server)
+    hub = Hub(
+        tmp_path / "data",
+        database_url=request.getfixturevalue("postgres_url"),
+        store=bucket.uri,
+        store_options=dict(bucket.options),
+    )
+    await hub.service.start()
+    try:
+        job = await submit(hub, pictures, 120)
+        victim = hub.start_worker()
+        await hub.until(job, 30)
+        victim.send_signal(signal.SIGKILL)
+        hub.start_worker()
+        ended = await hub.until(job, 120)
+        assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=120))
+        store = hub.service._parts.store
+        stored = {found.key.rpartition("/")[2]: found.key async for found in store.list(f"results/ann/{job.id}/")}
+        tasks = (await hub.service.tasks("ann", job.id, limit=200)).items
+        assert sorted(stored) == sorted(name for task in tasks for name in (task.id, f"{task.id}.json"))
+        for task in tasks:
+            assert (await store.get(stored[task.id]))[:4] == b"\x89PNG"
+            assert json.loads(await store.get(stored[f"{task.id}.json"]))["state"] == "succeeded"
+        assert not (hub.data / "objects").exists(), "nothing fell back to the folder"
+    finally:
+        hub.end()
+        await hub.service.stop()
 
 
 async def test_a_worker_that_is_asked_to_end_gives_the_rest_back(hub: Hub, pictures: list[bytes]) -> None:

@@ -17,6 +17,7 @@ from service_process import PIXELMILL, wait_until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from pixelmill import __version__
 from pixelmill.fleet.dispatcher import Dispatcher
@@ -39,12 +40,16 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 class Hub:
-    """A dispatcher and its nodes behind a real WebSocket, in this process. ``url`` is where nodes join."""
+    """A dispatcher and its nodes behind a real WebSocket, in this process. ``url`` is where nodes join.
+
+    ``answer``: a status and a body that who joins gets instead, as from a proxy.
+    """
 
     def __init__(self, **more: Any) -> None:
         self.dispatcher = Dispatcher([])
         self.nodes = Nodes(self.dispatcher, **more)
         self.url = ""
+        self.answer: tuple[int, str] | None = None
 
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[Hub]:
@@ -54,9 +59,11 @@ class Hub:
         async def allowed() -> None:
             """Everybody may stay."""
 
-        async with serve(
-            handler, "127.0.0.1", port, max_size=MAX_MESSAGE, compression=None, ping_interval=None
-        ) as server:
+        def proxy(connection: ServerConnection, _: Request) -> Response | None:
+            return None if self.answer is None else connection.respond(*self.answer)
+
+        options: dict[str, Any] = {"max_size": MAX_MESSAGE, "compression": None, "ping_interval": None}
+        async with serve(handler, "127.0.0.1", port, process_request=proxy, **options) as server:
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             try:
                 yield self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +64,14 @@ class Hub:
         self.service = Service(ServiceConfig(data=data, **config))
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def start_worker(self, *program: str) -> subprocess.Popen[bytes]:
-        """`pixelmill worker`, or another program that takes its arguments."""
+    def start_worker(self, *program: str, options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """`pixelmill worker`, or another program that takes its arguments; ``options`` in addition."""
         names = {"data": self.data, "lease": self.lease, "workers": 2, "drain": 10, **self.settings}
-        flags = [word for name, value in names.items() for word in ("--set", f"{name}={value}")]
+        texts = {name: json.dumps(value) if isinstance(value, Mapping) else value for name, value in names.items()}
+        flags = [word for name, text in texts.items() for word in ("--set", f"{name}={text}")]
         with (self.data.parent / "workers.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *(program or ("-m", "pixelmill")), "worker", *flags], stdout=log, stderr=log
+                [sys.executable, *(program or ("-m", "pixelmill")), "worker", *flags, *options], stdout=log, stderr=log
             )
         self.workers.append(process)
         return process
@@ -94,11 +96,13 @@ class Hub:
             process.wait(10)
 
 
-async def submit(hub: Hub, pictures: list[bytes], count: int) -> Job:
+async def submit(
+    hub: Hub, pictures: list[bytes], count: int, text: str = "grayscale/resize:64,64,fit=fill/format:png"
+) -> Job:
     async def one(body: bytes) -> AsyncIterator[bytes]:
         yield body
 
     uploads = [await hub.service.put_upload("ann", f"{i}.jpg", one(pictures[i % len(pictures)])) for i in range(count)]
-    pipeline = Pipeline.parse("grayscale/resize:64,64,fit=fill/format:png")
+    pipeline = Pipeline.parse(text)
     job, _ = await hub.service.submit("ann", pipeline, uploads=[upload.id for upload in uploads])
     return job

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from pixelmill.errors import (
     ConfigError,
+    CorruptImage,
     LimitExceeded,
     NodeLost,
     ObjectNotFound,
@@ -99,6 +100,42 @@ async def test_a_lost_connection_loses_its_tasks_at_once_and_the_node_comes_back
         # What ran for the old connection was ended: the room is there.
         results = await asyncio.gather(*(again.run(request("echo", b"%d" % n)) for n in range(4)))
         assert [result.outcome.bytes for result in results] == [b"%d" % n for n in range(4)]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_an_address_that_takes_no_nodes_ends_a_node_unless_it_was_in_before(status: int) -> None:
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub:
+        hub.answer = status, "404 page not found"
+        with pytest.raises(ConfigError, match=f"takes no nodes .status {status}"):
+            await made_agent(hub.url).run()
+        hub.answer = None
+        async with agent(hub.url):
+            node = await hub.node("n1")
+            hub.answer = status, "404 page not found"  # a proxy whose hub is away
+            node.link.end("cut by the test")
+            await hub.until_gone("n1")
+            hub.answer = None
+            assert await hub.node("n1") is not node
+        hub.answer = 403, '{"type": "/v1/problems/forbidden"}'
+        with pytest.raises(ConfigError, match="does not let this token join"):
+            await made_agent(hub.url).run()
+
+
+async def test_a_hub_without_tls_is_named_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with asyncio.timeout(BOUND_S), await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        node = made_agent(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        monkeypatch.setattr("pixelmill.logs.event", lambda name, **more: told.append(f"{name} {more}"))
+        task = asyncio.create_task(node.run())
+        await until(lambda: any("hub.lost" in line for line in told))
+        node.drain()
+        await task
+    assert "begins with http://" in next(line for line in told if "hub.lost" in line)
 
 
 async def test_a_silent_node_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,3 +346,104 @@ async def test_a_node_finds_a_hub_that_comes_back() -> None:
 def test_a_hello_survives_the_way() -> None:
     record = hello()["hello"]
     assert Hello.from_dict(record).to_dict() == record | {"extras": ()}
+
+
+OUTCOME = {
+    "format": "png",
+    "media_type": "image/png",
+    "size": [1, 1],
+    "source_size": [1, 1],
+    "source_format": "png",
+    "frames": 1,
+    "data": {},
+    "timings": {"decode_ms": 1.0, "apply_ms": 1.0, "encode_ms": 1.0},
+}
+
+
+async def answered(hub: Hub, record: dict[str, Any], body: bytes = b"image") -> Any:
+    """What the hub makes of a node's answer: a result, or the error that it raises."""
+    async with raw(hub.url, hello()) as connection:
+        node = await hub.node("raw")
+        task = asyncio.create_task(node.run(request("echo", b"x")))
+        number = 0
+        while not number:
+            message = await connection.recv()
+            assert isinstance(message, bytes)
+            (number,) = STREAM.unpack_from(message)
+        await connection.send(STREAM.pack(number) + b"".join(encode_frame(record, [body])))
+        [result] = await asyncio.gather(task, return_exceptions=True)
+        link = node.link.ended
+    await hub.until_gone("raw")
+    assert link is None, "the answer costs its own task alone"
+    return result
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"media_type": "text/html"},
+        {"media_type": "image/png\r\nset-cookie: a=b"},
+        {"format": "exe"},
+        {"format": ["png"]},
+        {"frames": "many"},
+        {"frames": 10**30},
+        {"size": [10**30, 1]},
+        {"size": [1, 1, 1]},
+        {"source_size": [0, 1]},
+        {"source_format": "\ud800"},
+        {"data": {"score": float("inf")}},
+        {"data": ["no object"]},
+        {"timings": {"decode_ms": "q", "apply_ms": 1, "encode_ms": 1}},
+        {"timings": {"decode_ms": 10**400, "apply_ms": 1, "encode_ms": 1}},
+    ],
+)
+async def test_a_result_that_can_not_be_one_costs_its_attempt_alone(wrong: dict[str, Any]) -> None:
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub:
+        good = await answered(hub, {"outcome": OUTCOME, "image": True, "retire": False})
+        assert good.outcome.bytes == b"image"
+        error = await answered(hub, {"outcome": OUTCOME | wrong, "image": True, "retire": False})
+        assert isinstance(error, NodeLost), error
+        assert "can't be one" in str(error)
+
+
+async def test_an_error_of_a_node_is_the_tasks_own_or_costs_an_attempt() -> None:
+    def told(slug: str, said: str = "x", **context: Any) -> dict[str, Any]:
+        return {"error": {"type": slug, "detail": said, "context": context}, "retire": False}
+
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub:
+        error = await answered(hub, told("corrupt-image", "a\x1b[31m\ud800\nb", cost="1e9", self=1, detail="y", at=3))
+        assert isinstance(error, CorruptImage)
+        assert (str(error), error.context) == ("a\ufffd[31m\ufffd\nb", {"at": 3})
+        assert (await answered(hub, told("corrupt-image", size=float("nan")))).context == {}
+        # With these a task would wait for a better place for ever, or be taken for one that its owner cancelled.
+        for slug in ("target-unavailable", "cancelled", "shutting-down", "unauthenticated", "no-such-type"):
+            error = await answered(hub, told(slug))
+            assert isinstance(error, NodeLost), slug
+
+
+async def test_a_task_for_an_extra_goes_past_the_node_that_lacks_it() -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub, agent(hub.url, "bare"):
+        await hub.node("bare")
+        async with agent(hub.url, "full", extras=("heic",)):
+            await hub.node("full")
+            done = [await hub.dispatcher.run(request("echo", source)) for source in (b"x", heic) * 3]
+            assert [result.target for result in done] == ["bare", "full"] * 3
+
+
+async def test_the_names_that_a_node_tells_are_names() -> None:
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub:
+        result = await answered(hub, {"outcome": OUTCOME, "image": True, "retire": False, "worker": "1\0\ud800"})
+        assert result.worker == "1\ufffd\ufffd"
+        for wrong in ({"instance": "a\ud800"}, {"extras": ["\x1b[31m"]}, {"libraries": {"\0": "1"}}, {"cores": 10**30}):
+            async with raw(hub.url, hello(**wrong)) as connection:
+                await heard(connection, "refused")
+        async with raw(hub.url, hello()) as connection:
+            node = await hub.node("raw")
+            load = {"load": [0, 0, 0, 0, 0], "capacity": 1, "restarts": 10**30, "healthy": False, "reason": "\ud800"}
+            await connection.send(encode_control({"echo": -float("inf")}))
+            await connection.send(encode_control(load))
+            await until(lambda: not node.load().healthy)
+            assert (node.load().reason, node.load().restarts) == ("\ufffd", 10**9)
+            assert node.link.latency_s is not None
+            assert node.link.latency_s < 60

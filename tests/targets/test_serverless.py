@@ -103,6 +103,11 @@ async def test_files_images_and_long_pipelines_reach_the_container(container: Li
         (answer(200, json.dumps({**OUTCOME, "data": []}).encode()), "elapsed", True),
         (answer(200, json.dumps({**OUTCOME, "format": "exe"}).encode()), "elapsed", True),
         (answer(200, json.dumps({**OUTCOME, "timings": {}}).encode()), "elapsed", True),
+        (answer(200, json.dumps({**OUTCOME, "media_type": "text/html"}).encode()), "elapsed", True),
+        (answer(200, json.dumps({**OUTCOME, "media_type": "image/png\r\na: b"}).encode()), "elapsed", True),
+        (answer(200, json.dumps({**OUTCOME, "frames": "many"}).encode()), "elapsed", True),
+        (answer(200, json.dumps({**OUTCOME, "size": [10**30, 1]}).encode()), "elapsed", True),
+        (answer(200, json.dumps({**OUTCOME, "data": {"score": float("nan")}}).encode()), "elapsed", True),
         (odd_server.half, "worst", True),
         (odd_server.hang_up, "worst", True),
         (odd_server.not_http, "worst", True),
@@ -156,6 +161,25 @@ async def test_errors_of_the_task_are_the_tasks(slug: str, cls: type[PixelmillEr
         finally:
             await target.stop()
     assert caught.value.context == {"a": 1}
+
+
+async def test_texts_of_an_answer_are_cleaned_before_anybody_keeps_them() -> None:
+    odd = {"a": 1, "self": 1, "detail": "y", "cost": "much"}
+    body = json.dumps({"type": "/v1/problems/corrupt-image", "detail": "a\x1b[31m\ud800", "context": odd}).encode()
+    async with odd_server.odd_server(answer(422, body, "application/problem+json")) as server:
+        target = ServerlessTarget("cloud", server.url)
+        try:
+            with pytest.raises(CorruptImage) as caught:
+                await target.run(request("grayscale", b"x"))
+        finally:
+            await target.stop()
+    assert (str(caught.value), caught.value.context) == ("a\ufffd[31m\ufffd", {"a": 1})
+    async with odd_server.odd_server(answer(200, json.dumps({**OUTCOME, "target": "a\ud800\0"}).encode())) as server:
+        target = ServerlessTarget("cloud", server.url)
+        try:
+            assert (await target.run(request("grayscale", b"x"))).worker == "a\ufffd\ufffd"
+        finally:
+            await target.stop()
 
 
 async def test_nobody_there_is_billed_nothing() -> None:

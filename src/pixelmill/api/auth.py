@@ -2,7 +2,8 @@
 
 On loopback without a token everybody is the owner ``local``. A browser is somebody on loopback too, so such requests
 must carry a loopback ``Host`` (against DNS rebinding) and must not come from a page of another origin. Requests with a
-token need neither: a foreign page doesn't know it.
+token need neither: a foreign page doesn't know it. A session's cookie is sent by the browser whoever asked, so with one
+a request that changes something must say that it comes from our own page.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -27,6 +28,9 @@ metrics, and implies the others."""
 LOCAL = Caller("local", frozenset(SCOPES))
 REMEMBERED_S = 30.0
 MAX_REMEMBERED = 1_024
+COOKIE = "pixelmill_session"
+MAX_SECRET = 256
+"""Characters of a token or of a session's secret."""
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -37,12 +41,16 @@ class Authenticator(Protocol):
         """Who holds the token; raises :class:`Unauthenticated`."""
         ...
 
+    async def authenticate_session(self, secret: str) -> Caller:
+        """Who holds the session; raises :class:`Unauthenticated`."""
+        ...
+
 
 class Access:
     """Decides for each request who its caller is.
 
-    A good token is remembered for ``REMEMBERED_S`` (so a revoked one works that long at most) among the last
-    ``MAX_REMEMBERED``; only its hash is kept. Bad ones are not remembered.
+    A good token or session is remembered for ``REMEMBERED_S`` (so a revoked one works that long at most) among the
+    last ``MAX_REMEMBERED``; only its hash is kept. Bad ones are not remembered.
     """
 
     def __init__(
@@ -55,10 +63,13 @@ class Access:
 
     async def caller(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         """The caller; raises :class:`Unauthenticated`, or :class:`Forbidden` for a browser's foreign request."""
-        found = {name: value for name, value in headers if name in _RELEVANT}
+        found = relevant(headers)
         authorization = found.get(b"authorization")
         if authorization is not None:
             return await self._of_token(authorization)
+        secret = session_secret(found.get(b"cookie", b""))
+        if secret and (caller := await self._of_session(method, secret, found)) is not None:
+            return caller
         if self._tokens_needed:
             raise Unauthenticated(
                 "This service needs a token: send `Authorization: Bearer pm_…`. "
@@ -67,25 +78,39 @@ class Access:
         host = found.get(b"host", b"").decode("latin-1")
         self._check_host(host)
         if method not in SAFE_METHODS:
-            _check_origin(host, found)
+            check_origin(found)
         return LOCAL
 
     async def _of_token(self, header: bytes) -> Caller:
-        scheme, _, token = header.decode("latin-1").strip().partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > 256:
-            raise Unauthenticated("The Authorization header must be of the form `Bearer pm_…`.")
-        key = hashlib.sha256(token.encode("latin-1")).digest()
+        token = bearer_token(header)
+        return await self._remembered(_key("token", token), lambda: self._service.authenticate(token))
+
+    async def _of_session(self, method: str, secret: str, found: dict[bytes, bytes]) -> Caller | None:
+        """Its caller. None for one that has ended, where nobody needs one: the cookie may be another service's."""
+        if method not in SAFE_METHODS:
+            check_own_page(found)
+        try:
+            return await self._remembered(_key("session", secret), lambda: self._service.authenticate_session(secret))
+        except Unauthenticated:
+            if self._tokens_needed:
+                raise
+            return None
+
+    async def _remembered(self, key: bytes, ask: Callable[[], Awaitable[Caller]]) -> Caller:
         now = self._clock()
         known = self._known.get(key)
         if known is not None and now < known[1]:
             return known[0]
         self._known.pop(key, None)
-        caller = await self._service.authenticate(token)
+        caller = await ask()
         self._known[key] = (caller, now + REMEMBERED_S)
         while len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return caller
+
+    def forget_session(self, secret: str) -> None:
+        """It was ended: ask again."""
+        self._known.pop(_key("session", secret), None)
 
     def _check_host(self, host: str) -> None:
         if not host or not self._on_loopback:
@@ -99,7 +124,34 @@ class Access:
             )
 
 
-_RELEVANT = frozenset({b"authorization", b"host", b"origin", b"sec-fetch-site"})
+_RELEVANT = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site"})
+
+
+def relevant(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers that say who asks, and from where."""
+    return {name: value for name, value in headers if name in _RELEVANT}
+
+
+def bearer_token(header: bytes) -> str:
+    """The token of an ``Authorization`` header; raises :class:`Unauthenticated` for another form."""
+    scheme, _, token = header.decode("latin-1").strip().partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_SECRET:
+        raise Unauthenticated("The Authorization header must be of the form `Bearer pm_…`.")
+    return token
+
+
+def session_secret(cookies: bytes) -> str:
+    """The secret in a ``Cookie`` header (RFC 6265, 4.2), or an empty text."""
+    for pair in cookies.decode("latin-1").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE and 0 < len(value) <= MAX_SECRET:
+            return value
+    return ""
+
+
+def _key(kind: str, secret: str) -> bytes:
+    return hashlib.sha256(f"{kind} {secret}".encode()).digest()
 
 
 def _without_port(host: str) -> str:
@@ -108,8 +160,19 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _check_origin(host: str, found: dict[bytes, bytes]) -> None:
+def check_own_page(found: dict[bytes, bytes]) -> None:
+    """Raise :class:`Forbidden` unless the headers say that a page of this very origin asks."""
+    check_origin(found)
+    if not found.get(b"origin") and found.get(b"sec-fetch-site") != b"same-origin":
+        raise Forbidden(
+            "With a session's cookie only this service's own pages may change anything, and the request does not say "
+            "where it comes from (Origin, Sec-Fetch-Site). A script sends a token: `Authorization: Bearer pm_…`."
+        )
+
+
+def check_origin(found: dict[bytes, bytes]) -> None:
     """Refuse what a page of another origin makes a browser send (WHATWG Fetch: Origin, Sec-Fetch-Site)."""
+    host = found.get(b"host", b"").decode("latin-1")
     origin = found.get(b"origin", b"").decode("latin-1")
     site = found.get(b"sec-fetch-site", b"").decode("latin-1")
     foreign = bool(origin) and urlsplit(origin).netloc.lower() != host.lower()

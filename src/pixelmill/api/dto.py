@@ -53,6 +53,7 @@ def job_body(job: Job) -> dict[str, Any]:
     here = f"/v1/jobs/{quote(job.id)}"
     return {
         "id": job.id,
+        "owner": job.owner,
         "state": job.state.value,
         "name": job.name,
         "priority": job.priority.value,
@@ -76,6 +77,7 @@ def task_body(task: Task) -> dict[str, Any]:
         links["result"] = f"{here}/result"
         if task.outcome.get("format"):
             links["result_link"] = f"{here}/result/link"
+            links["thumbnail"] = f"{here}/thumbnail"
     return {
         "id": task.id,
         "job": task.job,
@@ -177,7 +179,8 @@ def processed_body(result: RunResult, *, with_image: bool) -> dict[str, Any]:
     return {**outcome.to_dict(), "target": result.target, "image": image}
 
 
-def event_text(event: LoggedEvent) -> bytes:
+def event_text(event: LoggedEvent, *, with_owner: bool = False) -> bytes:
     """One entry of the log as a server-sent event (WHATWG HTML): JSON never holds a line end."""
-    data = json.dumps({"job": event.job, "at": moment(event.at), **event.data}, separators=(",", ":"))
+    whose = {"owner": event.owner} if with_owner else {}
+    data = json.dumps({"job": event.job, **whose, "at": moment(event.at), **event.data}, separators=(",", ":"))
     return f"id: {event.id}\nevent: {event.type}\ndata: {data}\n\n".encode()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from pixelmill.api import body as bodies
-from pixelmill.api.auth import Access
+from pixelmill.api.auth import Access, check_scope
 from pixelmill.api.multipart import FormLimits, FormReader
 from pixelmill.api.problems import from_validation
 from pixelmill.api.responses import OpenStreams
@@ -69,6 +69,29 @@ class Call:
     def pipeline(self, form: str | Mapping[str, Any]) -> Pipeline:
         """The pipeline that a request describes, its presets expanded; raises :class:`PipelineError`."""
         return Pipeline.parse(form, presets=self.edge.settings.presets)
+
+    @property
+    def is_admin(self) -> bool:
+        """True where the caller may act for every owner."""
+        return self.caller is not None and "admin" in self.caller.scopes
+
+    async def owner_of_job(self) -> str:
+        """Whose the job in the path is, for an admin; else, or where there is none, the caller."""
+        found = await self.service.owner_of_job(self.path("job_id")) if self.is_admin else None
+        return self.owner if found is None else found
+
+    async def owner_of_task(self) -> str:
+        """The same of the task in the path."""
+        found = await self.service.owner_of_task(self.path("task_id")) if self.is_admin else None
+        return self.owner if found is None else found
+
+    def every_owner(self) -> bool:
+        """True where things of all owners are asked for; raises :class:`Forbidden` for one who may not."""
+        if not self.flag("all"):
+            return False
+        if self.caller is not None:
+            check_scope(self.caller, "admin")
+        return True
 
     def path(self, name: str) -> str:
         """A path parameter."""

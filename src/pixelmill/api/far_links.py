@@ -53,6 +53,7 @@ class Links:
         """The bytes of a part, fetched where it is a link. ``check`` and ``take`` bound them as they arrive."""
         if not isinstance(part, Link):
             check(len(part))
+            take(len(part))  # it stays in memory for as long as the request waits, as what is fetched does
             return part
         data = bytearray()
         async with self._answer("GET", part.url) as answer:

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from pixelmill.api.auth import check_scope
 from pixelmill.api.dto import job_body, page_body, task_body, webhook_body
 from pixelmill.api.edge import Call
 from pixelmill.api.intake import idempotency_key, job_intake, tasks_intake
@@ -21,6 +22,8 @@ from pixelmill.api.schemas import (
     MoreTasks,
     TaskList,
 )
+from pixelmill.errors import RequestError
+from pixelmill.jobs.listing import MAX_SEARCH
 from pixelmill.jobs.model import State
 
 MAX_PAGE = 1_000
@@ -28,6 +31,13 @@ MAX_PAGE = 1_000
 routes = Routes("jobs")
 
 _ID = path_id("job_id", JOB_ID)
+_SEARCH = parameter(
+    "q",
+    "Only jobs with this in their name, or with this id; letters of either case",
+    {"type": "string", "maxLength": MAX_SEARCH},
+)
+_ALL = parameter("all", "`1`: of all owners, which needs the scope `admin`", {"type": "string", "enum": ["0", "1"]})
+_OWNER = parameter("owner", "Only those of this owner; others than oneself need the scope `admin`", {"type": "string"})
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
 _LOCATION = {"Location": {"description": "The job", "schema": {"type": "string"}, "example": f"/v1/jobs/{JOB_ID}"}}
 _REPLAYED = {"Idempotency-Replayed": {"description": "`true`: the job was there already", "schema": {"type": "string"}}}
@@ -143,15 +153,33 @@ async def seal_job(call: Call) -> Response:
     summary="List jobs",
     problems=(400,),
     model=JobList,
-    parameters=(LIMIT, CURSOR, STATE),
+    parameters=(LIMIT, CURSOR, STATE, _SEARCH, _ALL, _OWNER),
 )
 async def list_jobs(call: Call) -> Response:
-    """Newest first; `next` is the cursor of the next page."""
-    limit = call.number("limit", 50, 1, MAX_PAGE)
+    """Newest first; `next` is the cursor of the next page, to be used with the same filters."""
     page = await call.service.jobs(
-        call.owner, limit=limit, cursor=call.query("cursor") or None, state=call.choice("state", State)
+        _whose(call),
+        limit=call.number("limit", 50, 1, MAX_PAGE),
+        cursor=call.query("cursor") or None,
+        state=call.choice("state", State),
+        search=_search(call),
     )
     return json_response(page_body(page, job_body))
+
+
+def _whose(call: Call) -> str | None:
+    """The owner whose jobs are listed, None for all; raises :class:`Forbidden` for one who may not see them."""
+    every, owner = call.every_owner(), call.query("owner")
+    if owner and owner != call.owner and not every and call.caller is not None:
+        check_scope(call.caller, "admin")
+    return owner or (None if every else call.owner)
+
+
+def _search(call: Call) -> str:
+    text = (call.query("q") or "").strip()
+    if len(text) > MAX_SEARCH:
+        raise RequestError(f"q has {len(text):,} characters; at most {MAX_SEARCH} are searched for.", parameter="q")
+    return text
 
 
 @routes.add(
@@ -165,7 +193,7 @@ async def list_jobs(call: Call) -> Response:
 )
 async def get_job(call: Call) -> Response:
     """State, counts, pipeline, times."""
-    return json_response(job_body(await call.service.job(call.owner, call.path("job_id"))))
+    return json_response(job_body(await call.service.job(await call.owner_of_job(), call.path("job_id"))))
 
 
 @routes.add(
@@ -179,7 +207,7 @@ async def get_job(call: Call) -> Response:
 )
 async def delete_job(call: Call) -> Response:
     """What still runs is cancelled. Inputs go too, unless another job uses them."""
-    await call.service.delete(call.owner, call.path("job_id"))
+    await call.service.delete(await call.owner_of_job(), call.path("job_id"))
     return Response(status_code=204)
 
 
@@ -195,7 +223,7 @@ async def delete_job(call: Call) -> Response:
 async def list_tasks(call: Call) -> Response:
     """In the order they were submitted."""
     page = await call.service.tasks(
-        call.owner,
+        await call.owner_of_job(),
         call.path("job_id"),
         limit=call.number("limit", 100, 1, MAX_PAGE),
         cursor=call.query("cursor") or None,
@@ -215,7 +243,7 @@ async def list_tasks(call: Call) -> Response:
 )
 async def cancel_job(call: Call) -> Response:
     """Tasks that wait are cancelled, tasks that run are stopped, results that are there stay."""
-    return json_response(job_body(await call.service.cancel(call.owner, call.path("job_id"))))
+    return json_response(job_body(await call.service.cancel(await call.owner_of_job(), call.path("job_id"))))
 
 
 @routes.add(
@@ -229,7 +257,7 @@ async def cancel_job(call: Call) -> Response:
 )
 async def retry_job(call: Call) -> Response:
     """They are queued again, in a new run; results that are there stay."""
-    return json_response(job_body(await call.service.retry(call.owner, call.path("job_id"))))
+    return json_response(job_body(await call.service.retry(await call.owner_of_job(), call.path("job_id"))))
 
 
 @routes.add(
@@ -243,8 +271,8 @@ async def retry_job(call: Call) -> Response:
 )
 async def get_archive(call: Call) -> Response:
     """Results that are there now, with safe and distinct names; data as `STEM.json`."""
-    job = await call.service.job(call.owner, call.path("job_id"))
-    body = await begun(call.service.archive(call.owner, job.id))
+    job = await call.service.job(await call.owner_of_job(), call.path("job_id"))
+    body = await begun(call.service.archive(job.owner, job.id))
     headers = {
         "content-type": "application/zip",
         "content-disposition": content_disposition(f"{job.name or job.id}.zip", inline=False),

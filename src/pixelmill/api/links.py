@@ -67,7 +67,7 @@ async def get_result_link(call: Call) -> Response:
     service, and has no host. With temporary credentials a bucket's link ends with them, if that is sooner.
     """
     expires = call.number("expires", DEFAULT_S, 1, LONGEST_S)
-    link = await call.service.links.result(call.owner, call.path("task_id"), expires)
+    link = await call.service.links.result(await call.owner_of_task(), call.path("task_id"), expires)
     return json_response(_link_body(link), headers={"cache-control": "no-store"})
 
 

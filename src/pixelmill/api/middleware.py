@@ -76,7 +76,7 @@ class EdgeMiddleware:
 
     def _tell(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        stream = route.endswith("/events")
+        stream = route.endswith(("/events", "/stream"))
         metrics = self._edge.service.metrics
         metrics.http_request(route, scope["method"], exchange.status, None if stream else seconds)
         logs.event(

@@ -60,10 +60,10 @@ async def get_montage(call: Call) -> Response:
     given = {name: value for name, value in call.request.query_params.items() if name not in OWN}
     montage = build(Montage, given, "montage", strict=False)
     output = read_format(call.query("format") or DEFAULT_FORMAT)
-    job = await call.service.job(call.owner, call.path("job_id"))
+    job = await call.service.job(await call.owner_of_job(), call.path("job_id"))
     with call.edge.budget.share() as reserve:
         start = time.perf_counter()
-        work = call.service.montage(call.owner, job.id, montage, output, reserve)
+        work = call.service.montage(job.owner, job.id, montage, output, reserve)
         result = await while_connected(call, work)
         wall_ms = (time.perf_counter() - start) * 1000
     response = answer(call, result, f"{job.name or job.id}-montage.{output.format}", wall_ms)

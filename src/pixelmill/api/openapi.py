@@ -25,9 +25,11 @@ TAGS = [
     {"name": "events", "description": "What happens, live (server-sent events)"},
     {"name": "dead letters", "description": "Tasks whose attempts were used up"},
     {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
+    {"name": "session", "description": "Who asks, and signing in with a token (for pages)"},
     {"name": "operations", "description": "What can be done to an image"},
     {"name": "formats", "description": "What is read and written"},
     {"name": "presets", "description": "Pipelines with a name"},
+    {"name": "pipelines", "description": "Saved by their owners, and checked"},
     {"name": "machine", "description": "Load and metrics"},
     {"name": "health", "description": "Open to everybody"},
 ]

@@ -29,6 +29,8 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
         "description": " ".join((cls.__doc__ or "").replace("``", "`").split()),
         "kind": facts.kind,
         "tier": facts.tier,
+        "output": cls.output,
+        "missing": [lack.to_dict() for lack in example.operations[0].lacks()],
         "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
         "examples": [example.to_text()],
     }
@@ -36,7 +38,12 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
 
 @routes.add("GET", "/v1/operations", scope="process", summary="List all operations", model=OperationList)
 async def list_operations(call: Call) -> Response:
-    """With the JSON Schema of their parameters: enough to draw a form."""
+    """With the JSON Schema of their parameters: enough to draw a form.
+
+    Every parameter has `title`, `description` and `type`, and `default` unless it is required (null: left out). Numbers
+    have bounds or an `enum`, and perhaps a `unit`. `format` is `color` (hex), `image` (a reference, such as
+    `upload:ID`) or `font`; lists have `items`, `minItems` and `maxItems`. `output` says what the operation gives.
+    """
     del call
     return json_response({"items": [operation_body(cls) for cls in all_operations()], "next": None})
 

@@ -58,6 +58,7 @@ KINDS: Mapping[str, Kind] = {
     "job-error": Kind(409, "The job does not allow this."),
     "not-found": Kind(404, "There is no such thing, or it belongs to somebody else."),
     "illegal-transition": Kind(409, "The state does not allow this. Read it first."),
+    "no-image": Kind(409, "The pipeline gives data and no image. Read the task: its outcome has the data."),
     "idempotency-conflict": Kind(409, "The key was used for another request. Use a new key."),
     "no-capacity": Kind(503, "No room now. Try again after the time in Retry-After."),
     "busy": Kind(429, "All workers are busy. Try again after the time in Retry-After, or submit a job."),

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
@@ -31,6 +31,7 @@ IMAGE_FIELD = "image:"
 # What a form may be larger than its file: boundaries, headers, the pipeline.
 FORM_OVERHEAD = 1_100_000
 
+Made = TypeVar("Made")
 routes = Routes("process")
 
 IMAGES = {fmt.media_type: dict(BINARY) for fmt in WRITTEN.values()}
@@ -158,8 +159,7 @@ async def _by_document(call: Call) -> Response:
     """A task as a document (``targets/invocation.py``), whose bytes may lie behind links of a store that both know."""
     settings = call.edge.settings
     with call.edge.budget.share() as take:
-        event = await read_json(call.request, settings.max_json, settings.idle_s, call.edge.budget)
-        asked = read_document(event)
+        asked = read_document(await read_json(call.request, settings.max_json, settings.idle_s, call.edge.budget))
         if asked.kind != "image":
             raise RequestError("Contact sheets are made of jobs: POST /v1/jobs/ID/montage.", field="kind")
         pipeline = call.pipeline(asked.pipeline)
@@ -181,7 +181,7 @@ async def _by_document(call: Call) -> Response:
     return json_response(reply_of(result, stored=True))
 
 
-async def while_connected(call: Call, work: Coroutine[Any, Any, RunResult]) -> RunResult:
+async def while_connected(call: Call, work: Coroutine[Any, Any, Made]) -> Made:
     """The result of ``work``; it is cancelled, and its slot free, when the client hangs up before it is done.
 
     Who gives up waiting usually asks again: without this, an overload would feed itself. The connection is watched only

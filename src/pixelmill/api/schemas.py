@@ -85,6 +85,7 @@ class JobBody(Answer):
     """A set of tasks submitted together. ``pipeline`` is in text form, image parameters resolved to ``sha256:``."""
 
     id: Annotated[str, Field(examples=[JOB_ID])]
+    owner: Annotated[str, Field(examples=["ann"])]
     state: StateName
     name: str
     priority: PriorityName
@@ -220,6 +221,13 @@ class ProcessedBody(Answer):
     image: str | None
 
 
+class LackBody(Answer):
+    """Something that is needed and not here, and the command that brings it (null: there is none)."""
+
+    what: Annotated[str, Field(examples=["writing jxl needs the extra jxl"])]
+    command: Annotated[str | None, Field(examples=["pip install 'pixelmill[jxl]'"])]
+
+
 class OperationBody(Answer):
     """One operation: its parameters as JSON Schema, and what a planner knows of it."""
 
@@ -229,6 +237,10 @@ class OperationBody(Answer):
     description: str
     kind: str
     tier: str
+    output: Annotated[
+        Literal["image", "data", "both"], Field(description="`both` may depend on parameters; `data` changes no pixels")
+    ]
+    missing: Annotated[list[LackBody], Field(description="What it needs and this service lacks", examples=[[]])]
     parameters: dict[str, Any]
     examples: list[str]
 
@@ -261,13 +273,17 @@ class FormatList(Answer):
 
 
 class PresetBody(Answer):
-    """One preset: its form as it was written, and the pipeline that it comes to."""
+    """One preset: its form as it was written, and the pipeline that it comes to (where it is known here)."""
 
     name: Annotated[str, Field(examples=["thumbnail"])]
+    title: Annotated[str, Field(examples=["Thumbnail, 256 gray"])]
     summary: str
     built_in: bool
     form: str
     pipeline: str
+    images: Annotated[list[str], Field(description="References for which an image must be given", examples=[[]])]
+    available: bool
+    missing: list[LackBody]
 
 
 class PresetList(Answer):

@@ -15,10 +15,11 @@ class ApiSettings:
 
     ``insecure``: no tokens are needed though the address is not loopback. ``require_tokens``: they are needed even on
     loopback (a reverse proxy in front). ``allowed_hosts``: names besides loopback that a request without a token may
-    carry in ``Host``. ``link_hosts``: hosts whose links may be read and written for a caller; ``link_private``: even by
-    plain HTTP and at private addresses. ``max_requests``: requests that are worked on at once; ``max_body_memory``:
-    bytes of request bodies held in memory, all requests together. ``idle_s``: how long a client may send, or take,
-    nothing. ``presets``: what ``preset:NAME`` in a request can name.
+    carry in ``Host``. ``trusted_proxies``: addresses that are believed what they say of their client (its scheme and
+    address, in ``X-Forwarded-*``). ``link_hosts``: hosts whose links may be read and written for a caller;
+    ``link_private``: even by plain HTTP and at private addresses. ``max_requests``: requests that are worked on at
+    once; ``max_body_memory``: bytes of request bodies held in memory, all requests together. ``idle_s``: how long a
+    client may send, or take, nothing. ``presets``: what ``preset:NAME`` in a request can name.
     """
 
     host: str = "127.0.0.1"
@@ -26,6 +27,7 @@ class ApiSettings:
     insecure: bool = False
     require_tokens: bool = False
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     link_hosts: tuple[str, ...] = ()
     link_private: bool = False
     max_requests: int = 11_000

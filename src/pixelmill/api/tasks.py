@@ -40,8 +40,8 @@ SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 )
 async def get_task(call: Call) -> Response:
     """State, outcome or error, times, where it ran, and the attempts that were lost before."""
-    task = await call.service.task(call.owner, call.path("task_id"))
-    lost = await call.service.attempts(call.owner, task.id)
+    task = await call.service.task(await call.owner_of_task(), call.path("task_id"))
+    lost = await call.service.attempts(task.owner, task.id)
     return json_response(task_detail_body(task, lost))
 
 
@@ -64,10 +64,10 @@ async def get_task(call: Call) -> Response:
 )
 async def get_result(call: Call) -> Response:
     """409 until the task has succeeded. An image may be taken in parts: one range at a time."""
-    task, body = await call.service.result(call.owner, call.path("task_id"))
+    task, body = await call.service.result(await call.owner_of_task(), call.path("task_id"))
     outcome = task.outcome or {}
     etag = f'"{task.id}.{task.run}"'
-    if _unchanged(call, etag):
+    if unchanged(call, etag):
         return await _not_modified(etag, body)
     if body is None:
         return json_response(outcome_body(outcome), headers={"etag": etag, "cache-control": "private, no-cache"})
@@ -96,9 +96,9 @@ async def get_result(call: Call) -> Response:
 )
 async def get_input(call: Call) -> Response:
     """The type is what the service recognized; bytes that it didn't are offered for saving only."""
-    task, body = await call.service.input(call.owner, call.path("task_id"))
+    task, body = await call.service.input(await call.owner_of_task(), call.path("task_id"))
     etag = f'W/"{task.id}.input"'
-    if _unchanged(call, etag):
+    if unchanged(call, etag):
         return await _not_modified(etag, body)
     media = _source_type(task)
     headers = _headers(call, media or "application/octet-stream", task.name, inline=media is not None)
@@ -110,8 +110,8 @@ def _source_type(task: Task) -> str | None:
     return format_named(str(source_format)).media_type if source_format else None
 
 
-def _unchanged(call: Call, etag: str) -> bool:
-    """RFC 9110 13.1.2: weak comparison."""
+def unchanged(call: Call, etag: str) -> bool:
+    """Whether the client has what an ETag stands for (RFC 9110 13.1.2: weak comparison)."""
     given = {item.strip().removeprefix("W/") for item in call.header("if-none-match").split(",")}
     return "*" in given or etag.removeprefix("W/") in given
 

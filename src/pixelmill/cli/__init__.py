@@ -92,7 +92,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complain(f"pixelmill: unexpected {type(error).__name__}: {error}")
         _complain("This is a defect in Pixelmill; run the command again as `pixelmill --debug …` for the traceback.")
         code = 1
+    finally:
+        _forget_interrupts()
     sys.exit(code)
+
+
+def _forget_interrupts() -> None:
+    """Let the exit code stand also where Ctrl-C came while text was being run as code.
+
+    CPython notes a KeyboardInterrupt that leaves such code (a dataclass that is being made, say) as one that nobody
+    handled, and after `python -m` it then dies of SIGINT whatever the exit code is. Running any text clears the note.
+    """
+    exec("")  # noqa: S102 -- no code
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:

@@ -18,6 +18,7 @@ import typer
 
 from pixelmill.cli.state import Globals
 from pixelmill.config import Settings
+from pixelmill.fleet.cores import usable_cores
 
 Verdict = Literal["ok", "note", "bad"]
 NEEDED = (
@@ -174,7 +175,7 @@ def _codecs(settings: Settings) -> Finding:
 
 
 def _cores(settings: Settings) -> Finding:
-    usable = len(os.sched_getaffinity(0))
+    usable = usable_cores()
     workers = settings["workers"] or usable
     if workers > 2 * usable:
         advice = "More pool processes than cores slow each other down; set workers to 0."
@@ -186,7 +187,7 @@ def _memory(settings: Settings) -> Finding:
     import psutil
 
     total = psutil.virtual_memory().total
-    workers = (settings["workers"] or os.cpu_count() or 1) + 1
+    workers = (settings["workers"] or usable_cores()) + 1
     wanted = workers * settings["memory"]
     found = f"{total / 1e9:.1f} GB for {workers} pool processes of at most {settings['memory'] / 1e9:g} GB"
     if wanted > total:

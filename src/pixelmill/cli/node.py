@@ -77,6 +77,7 @@ def _work_for_hub(settings: Settings) -> None:
 
     import uvloop
 
+    from pixelmill.fleet.cores import usable_cores
     from pixelmill.fleet.gates import gate_named
     from pixelmill.fleet.samplers import sampler_for
     from pixelmill.service.about import installed_extras, library_versions
@@ -85,7 +86,7 @@ def _work_for_hub(settings: Settings) -> None:
 
     gate = "" if settings.sources["gate"] == "default" else settings["gate"]
     gate_named(gate or "auto")  # a mistake is told here, not by the hub
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", settings["node_name"] or socket.gethostname())
     config = JoinConfig(
         url=settings["join"],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pixelmill.cli.state import Globals
+
+if TYPE_CHECKING:
+    from pixelmill.pipelines.presets import Preset
 
 
 def presets(
@@ -20,7 +23,7 @@ def presets(
     Use one by writing preset:NAME where its steps shall stand.
     """
     from pixelmill.cli.settings import presets as configured
-    from pixelmill.pipelines.forms import described
+    from pixelmill.pipelines.lacks import availability, described
 
     options: Globals = context.obj
     known = configured(options.settings())
@@ -33,6 +36,11 @@ def presets(
         return
     from pixelmill.cli.tables import print_table
 
-    rows = ((item.name, item.summary if item.built_in else "yours", item.form) for item in known)
+    def purpose(item: Preset) -> str:
+        lacks = availability(item, known).lacks
+        said = item.summary if item.built_in else "yours"
+        return f"{said} (not here: {'; '.join(lack.what for lack in lacks)})" if lacks else said
+
+    rows = ((item.name, purpose(item), item.form) for item in known)
     print_table(("preset", "what it is for", "form"), rows)
     print("`pixelmill run preset:NAME photo.jpg -o out/` uses one; `pixelmill presets NAME` writes its steps out.")

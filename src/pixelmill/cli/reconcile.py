@@ -25,7 +25,9 @@ def reconcile(
     """Rebuild the state of jobs.
 
     A task whose result is stored has ended, whatever is recorded of it; one that nobody attends to is queued again. A
-    service does this by itself when it starts and when Redis was lost; running it again changes nothing.
+    service does this by itself when it starts and when Redis was lost; running it again changes nothing. With a queue
+    elsewhere (Azure, SQS, RabbitMQ) every task that was sent to it and has no result is sent again: where its message
+    was not lost it runs twice, and its first result stands.
     """
     options: Globals = context.obj
     done = asyncio.run(_run(options.settings(assignments or (), data=data)))
@@ -40,7 +42,9 @@ async def _run(settings: Settings) -> Rebuilt:
     parts = Parts(service_config(settings))  # neither started nor locked
     await parts.database.open()
     try:
-        return await Reconcile(parts.jobs, parts.store, parts.recorder.emit).run(thorough=True, progress=_show)
+        return await Reconcile(parts.jobs, parts.store, parts.recorder.emit).run(
+            thorough=True, resend=True, progress=_show
+        )
     finally:
         await parts.database.close()
 

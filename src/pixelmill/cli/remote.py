@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from pixelmill.cli.settings import limits
 from pixelmill.cli.work import Report, Rules, detail, expected, failed, keep, there
 from pixelmill.config import Settings
 from pixelmill.errors import ConfigError, ObjectExists, ObjectNotFound, PixelmillError
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.images.formats import format_of_name
 from pixelmill.jobs.model import Priority
@@ -124,7 +124,7 @@ async def _pooled(
     zygote: ZygoteProcess | None,
     progress: bool | None,
 ) -> None:
-    workers = min(settings["workers"] or os.cpu_count() or 1, len(work.sources))
+    workers = min(settings["workers"] or usable_cores(), len(work.sources))
     pool = LocalPool(
         workers=workers, memory_bytes=settings["memory"], recycle_after=settings["recycle_after"], zygote=zygote
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -252,13 +251,14 @@ def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: boo
 async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: ZygoteProcess) -> None:
     from pixelmill.cli.batch import Batch, ended_by_sigterm
     from pixelmill.cli.work import ENTRY
+    from pixelmill.fleet.cores import usable_cores
     from pixelmill.fleet.dispatcher import Dispatcher
     from pixelmill.jobs.model import Priority
     from pixelmill.pipelines.outcome import Outcome
     from pixelmill.targets.local import LocalPool
     from pixelmill.targets.target import RunRequest
 
-    workers = min(settings["workers"] or os.cpu_count() or 1, len(work.sources))
+    workers = min(settings["workers"] or usable_cores(), len(work.sources))
     pool = LocalPool(
         workers=workers,
         memory_bytes=settings["memory"],

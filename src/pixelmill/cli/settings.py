@@ -106,6 +106,7 @@ def api_settings(settings: Settings) -> ApiSettings:
         insecure=settings["insecure"],
         require_tokens=settings["require_tokens"],
         allowed_hosts=settings["allowed_hosts"],
+        trusted_proxies=settings["trusted_proxies"],
         link_hosts=settings["link_hosts"],
         link_private=settings["link_private"],
         drain_s=settings["drain"],

@@ -17,6 +17,9 @@ def worker(
         str | None, typer.Option(help="Queue: sql:, azure:PREFIX, sqs:PREFIX, or amqp://… (Celery).")
     ] = None,
     events: Annotated[str | None, typer.Option(help="Where events go without a database: queue:.")] = None,
+    overflow: Annotated[
+        bool, typer.Option("--overflow", help="Run tasks on the [[overflow]] targets, when own workers take none.")
+    ] = False,
     gate: Annotated[str | None, typer.Option(help="auto, threshold[-CPU[-RAM]] or lowest-cpu-CPU.")] = None,
     drain_s: Annotated[str | None, typer.Option(help="How long running tasks may take to end on SIGTERM.")] = None,
     metrics_port: Annotated[
@@ -34,7 +37,8 @@ def worker(
     """Run queued tasks on this machine.
 
     Any number of workers share the work. With the queue in the database (sql:) they need `database_url`; with a queue
-    of a cloud they need no database. The folder of objects is the service's.
+    of a cloud they need no database. The folder of objects is the service's. With --overflow nothing runs here: tasks
+    that wait too long, or that no worker takes, go to the serverless targets of the settings, within their budget.
     """
     options: Globals = context.obj
     settings = options.settings(
@@ -54,7 +58,13 @@ def worker(
 
     from pixelmill import logs
     from pixelmill.cli.settings import service_config
-    from pixelmill.service.worker import run_worker
+    from pixelmill.service.worker import Place, run_worker
 
     logs.configure(settings["log_level"], settings["log_format"])
-    asyncio.run(run_worker(service_config(settings)))
+    config = service_config(settings)
+    place: Place | None = None
+    if overflow:
+        from pixelmill.service.overflow_worker import OverflowPlace
+
+        place = OverflowPlace(config)
+    asyncio.run(run_worker(config, place))

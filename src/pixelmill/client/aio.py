@@ -103,9 +103,14 @@ class AsyncClient(AsyncServiceVerbs):
         """A job by its id; raises :class:`NotFound`."""
         return AsyncJob(self, await self._drive(flows.status(job_id, self._policy)))
 
-    async def jobs(self, *, state: str | None = None) -> AsyncIterator[JobStatus]:
-        """Jobs, newest first."""
-        async for record in self._list("/v1/jobs", state=state):
+    async def jobs(
+        self, *, state: str | None = None, search: str | None = None, everybody: bool = False
+    ) -> AsyncIterator[JobStatus]:
+        """Jobs, newest first. ``search``: part of a name, or an id.
+
+        ``everybody``: those of all owners, which needs the scope ``admin``.
+        """
+        async for record in self._list("/v1/jobs", state=state, q=search, all="1" if everybody else None):
             yield JobStatus.read(record)
 
     async def dead_letters(self, *, job: str | None = None, everybody: bool = False) -> AsyncIterator[DeadLetter]:

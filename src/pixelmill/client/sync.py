@@ -109,9 +109,14 @@ class Client(ServiceVerbs):
         """A job by its id; raises :class:`NotFound`."""
         return Job(self, self._drive(flows.status(job_id, self._policy)))
 
-    def jobs(self, *, state: str | None = None) -> Iterator[JobStatus]:
-        """Jobs, newest first."""
-        return map(JobStatus.read, self._list("/v1/jobs", state=state))
+    def jobs(
+        self, *, state: str | None = None, search: str | None = None, everybody: bool = False
+    ) -> Iterator[JobStatus]:
+        """Jobs, newest first. ``search``: part of a name, or an id.
+
+        ``everybody``: those of all owners, which needs the scope ``admin``.
+        """
+        return map(JobStatus.read, self._list("/v1/jobs", state=state, q=search, all="1" if everybody else None))
 
     def dead_letters(self, *, job: str | None = None, everybody: bool = False) -> Iterator[DeadLetter]:
         """Tasks that failed because their attempts were used up, the latest first.

@@ -58,6 +58,7 @@ class JobStatus:
     ended: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
+    owner: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -79,6 +80,7 @@ class JobStatus:
             ended=record.get("ended"),
             tags=record.get("tags") or {},
             webhook=Webhook.read(record["webhook"]) if record.get("webhook") else None,
+            owner=str(record.get("owner") or ""),
         )
 
 

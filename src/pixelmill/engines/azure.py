@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from pixelmill.engines.cloud import Count, Received
+from pixelmill.engines.cloud import GONE, Count, Received
 from pixelmill.errors import ConfigError, MissingExtra, StorageDenied, StorageError, StorageUnavailable
 
 T = TypeVar("T")
@@ -140,6 +140,8 @@ class AzureTransport:
 
 
 def _translated(status: int, code: str) -> StorageError:
+    if code == "QueueNotFound":
+        return StorageUnavailable("Azure Storage Queue has no such queue (any more).", cause=GONE)
     if status in {401, 403}:
         return StorageDenied(
             f"Azure Storage Queue refused the request ({code}). Check the account's key and role.", cause=code

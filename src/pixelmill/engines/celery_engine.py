@@ -17,16 +17,19 @@ from pixelmill.engines.celery_worker import CeleryWorker
 from pixelmill.engines.executor import Execution
 from pixelmill.engines.leased import VISIBILITY_S, Dispatcher, LeasedEngine
 from pixelmill.engines.queue import QueueDepth
-from pixelmill.engines.rabbit import RabbitQueue
+from pixelmill.engines.rabbit import OVERFLOW, TASK_QUEUES, RabbitQueue
 from pixelmill.engines.reporter import Emit
 from pixelmill.errors import PixelmillError
 from pixelmill.fleet.gates import GatePolicy
+from pixelmill.fleet.spill import Backlog, Spill
 
 log = logging.getLogger(__name__)
 
-LINGER_S = 0.005
+LINGER_S = 0.01
 """How long an event waits for others: unacknowledged messages hold back new ones, so less than in other engines."""
-GATE_S = 1.0
+GATE_S = 0.3
+"""How often the gate is looked at; the broker is asked only while it is shut, or for an overflow worker."""
+OVERFLOW_PRIORITY = -1
 FOLLOW_S = 10.0
 """How long :meth:`CeleryEngine.stop` waits beyond its drain for the broker."""
 
@@ -36,8 +39,9 @@ class CeleryEngine:
 
     ``prefetch``: messages of each priority that this worker holds, those that run included: twice its slots, and no
     fewer than a few more, keep them busy and events in batches. ``gate``: while it is shut this worker consumes
-    nothing, unless nobody else does. ``consumer_priority``: below 0 for overflow (a dispatcher whose target is
-    serverless), which is given tasks only while workers of a higher one take none.
+    nothing, unless nobody else does. ``spill``: for an overflow worker, whose dispatcher has serverless targets only.
+    It consumes what that lets through and nothing else, at a lower priority, so that a worker of our own with room
+    for a task is given it first.
     """
 
     def __init__(
@@ -49,11 +53,12 @@ class CeleryEngine:
         *,
         prefetch: int = 4,
         gate: GatePolicy | None = None,
-        consumer_priority: int = 0,
+        spill: Spill | None = None,
         gate_s: float = GATE_S,
         cancels: Cancels | None = None,
     ) -> None:
-        self._broker, self._gate, self._gate_s = broker, gate, gate_s
+        self._broker, self._gate, self._spill, self._gate_s = broker, gate, spill, gate_s
+        self._backlog = Backlog()
         self._feed = CeleryFeed(broker, self.wake, self._unwanted)
         self._loop = LeasedEngine(
             self._feed,
@@ -63,9 +68,20 @@ class CeleryEngine:
             prefetch=0,
             visibility_s=VISIBILITY_S,
             linger_s=LINGER_S,
+            door=spill,
             cancels=cancels,
         )
-        self._worker = CeleryWorker(broker.address, self._feed, prefetch=prefetch, consumer_priority=consumer_priority)
+        if spill is None:
+            self._worker = CeleryWorker(broker.address, self._feed, prefetch=prefetch)
+        else:
+            self._worker = CeleryWorker(
+                broker.address,
+                self._feed,
+                prefetch=prefetch,
+                consumer_priority=OVERFLOW_PRIORITY,
+                queues=(OVERFLOW, *TASK_QUEUES),
+            )
+            self._worker.pause()
         self._feed.acks = self._worker
         self._keeper: asyncio.Task[None] | None = None
         self._started = False
@@ -75,7 +91,9 @@ class CeleryEngine:
         await self._loop.start()
         self._worker.start()
         self._started = True
-        if self._gate is not None:
+        if self._spill is not None:
+            self._keeper = asyncio.create_task(self._keep_spill(self._spill), name="engine-spill")
+        elif self._gate is not None:
             self._keeper = asyncio.create_task(self._keep_gate(self._gate), name="engine-gate")
 
     def wake(self) -> None:
@@ -150,3 +168,23 @@ class CeleryEngine:
             self._worker.pause()
             await self._worker.settled()
             await self._feed.give_back()
+
+    async def _keep_spill(self, spill: Spill) -> None:
+        """Consume what may overflow, until cancelled; show that we would, so that workers whose gate is shut rest."""
+        while True:
+            try:
+                crowd = await self._broker.crowd()
+            except PixelmillError as error:
+                log.debug("overflow could not ask who else consumes: %s", error)
+                spill.blind()
+            else:
+                spill.look(self._backlog.ages(crowd.waiting), crowd.own)
+            await self._consume(spill)
+            await asyncio.sleep(self._gate_s)
+
+    async def _consume(self, spill: Spill) -> None:
+        wanted = frozenset((*((OVERFLOW,) if spill.ready else ()), *TASK_QUEUES[: spill.most + 1]))
+        if wanted != self._worker.consumed:
+            self._worker.consume(wanted)
+            await self._worker.settled()
+        await self._feed.give_back(spill.most + 1)

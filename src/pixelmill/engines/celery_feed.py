@@ -211,10 +211,10 @@ class CeleryFeed:
 
     # -- pausing and ending --------------------------------------------------------------------------
 
-    async def give_back(self) -> None:
-        """What was fetched and not begun goes back to the queue, uncounted."""
-        helds = [held for waiting in self._waiting for held in waiting]
-        for waiting in self._waiting:
+    async def give_back(self, least: int = 0) -> None:
+        """What was fetched and not begun goes back, uncounted; only of the priority ``least`` and less urgent ones."""
+        helds = [held for waiting in self._waiting[least:] for held in waiting]
+        for waiting in self._waiting[least:]:
             waiting.clear()
         for held in helds:
             await self._repost([held], held.deliveries - 1)

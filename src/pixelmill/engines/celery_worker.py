@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -51,8 +51,8 @@ class Inbox(Protocol):
         ...
 
 
-def make_app(address: Address, consumer_priority: int = 0) -> Any:
-    """The Celery app: the task queues, and the settings that lose nothing. Raises :class:`MissingExtra`."""
+def make_app(address: Address, consumer_priority: int = 0, names: Sequence[str] = (LOST, *TASK_QUEUES)) -> Any:
+    """The Celery app: the queues of those names, and the settings that lose nothing. Raises :class:`MissingExtra`."""
     try:
         from celery import Celery
         from kombu import Exchange, Queue
@@ -76,7 +76,7 @@ def make_app(address: Address, consumer_priority: int = 0) -> Any:
                 queue_arguments=arguments(one, name),
                 consumer_arguments={"x-priority": consumer_priority},
             )
-            for name in (LOST, *TASK_QUEUES)
+            for name in names
         ],
         task_default_queue=one.queue(TASK_QUEUES[1]),
         task_create_missing_queues=False,
@@ -111,16 +111,26 @@ class CeleryWorker:
     """One Celery worker. ``prefetch``: unacknowledged messages of each task queue. Belongs to one event loop.
 
     ``consumer_priority``: RabbitMQ gives tasks to consumers of a lower one only while no other takes any.
+    ``queues``: the names of those it may consume; it begins with all of them, unless it was told otherwise.
     """
 
-    def __init__(self, address: Address, inbox: Inbox, *, prefetch: int, consumer_priority: int = 0) -> None:
+    def __init__(
+        self,
+        address: Address,
+        inbox: Inbox,
+        *,
+        prefetch: int,
+        consumer_priority: int = 0,
+        queues: Sequence[str] = (LOST, *TASK_QUEUES),
+    ) -> None:
         self._address, self._inbox, self._prefetch = address, inbox, prefetch
-        self._app = make_app(address, consumer_priority)
+        self._app = make_app(address, consumer_priority, queues)
+        self._queues = tuple(queues)
+        self._consumed = frozenset(queues)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._consumer: Any = None
         self._stopping = False
-        self._paused = False
         self._hello = ""
         self._arrived: deque[tuple[Any, bool]] = deque()
         self._told = False
@@ -148,16 +158,24 @@ class CeleryWorker:
     @property
     def paused(self) -> bool:
         """Whether consumption is paused."""
-        return self._paused
+        return not self._consumed
+
+    @property
+    def consumed(self) -> frozenset[str]:
+        """Names of the queues that are consumed, or will be when the connection stands."""
+        return self._consumed
 
     def pause(self) -> None:
         """Cancel the consumers: the broker gives tasks to others at once. The connection stays, and so do acks."""
-        self._paused = True
-        self._soon(self._consume_or_not)
+        self.consume(())
 
     def resume(self) -> None:
         """Consume again."""
-        self._paused = False
+        self.consume(self._queues)
+
+    def consume(self, names: Iterable[str]) -> None:
+        """Consume these queues and no others."""
+        self._consumed = frozenset(names)
         self._soon(self._consume_or_not)
 
     async def settled(self) -> None:
@@ -286,13 +304,17 @@ class CeleryWorker:
         consumer = self._consumer and self._consumer.task_consumer
         if not consumer:
             return
-        if self._paused:
-            consumer.cancel()
-        else:
-            consumer.consume()  # queues that are consumed already are left alone
+        for name in self._queues:
+            queue = self._app.amqp.queues[self._address.queue(name)]
+            if name not in self._consumed:
+                consumer.cancel_by_queue(queue)
+            elif all(known.name != queue.name for known in consumer.queues):
+                consumer.add_queue(queue)
+        consumer.consume()  # queues that are consumed already are left alone
 
     def register(self, hub: Any) -> None:
-        """The loop is about to run, and consumes then in any case."""
+        """The loop is about to run, and consumes then what the consumer knows: never what is not to be consumed."""
+        self._consume_or_not()
         self._asked = True
         self._actions.append(self._consume_or_not)
         hub.call_soon(self._act)

@@ -22,7 +22,7 @@ from typing import Protocol, Self, TypeVar
 
 from pixelmill.engines.envelope import Bodies, Envelope
 from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, QueueTraits
-from pixelmill.errors import JobError
+from pixelmill.errors import JobError, StorageError
 from pixelmill.storage.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ MAX_SCAN = 10_000
 """Dead letters looked at by one call."""
 SCAN_S = 60.0
 """How long dead letters are hidden from others that look at them."""
+GONE = "queue-gone"
+"""The ``cause`` of an error that says that a queue is not there (any more)."""
 MAX_HELD = 10_000
 """Leases remembered, before those that were lost are forgotten."""
 
@@ -62,6 +64,8 @@ class Count:
 
 class Transport(Protocol):
     """One queue service. All methods block, and raise :class:`StorageError` and its children.
+
+    An error whose cause is :data:`GONE` says that the queue is not there.
 
     ``max_text``: bytes of ASCII that a message may have. ``max_batch``: messages that ``receive`` gives at most.
     """
@@ -137,7 +141,7 @@ class CloudLeaseQueue:
 
     async def open(self) -> None:
         """Make the queues that aren't there."""
-        await self._call(lambda: self._transport.open([*self._queues, self._dead]))
+        await self._call(partial(self._transport.open, [*self._queues, self._dead]))
 
     async def close(self) -> None:
         """End connections; leases end by themselves."""
@@ -154,7 +158,16 @@ class CloudLeaseQueue:
         await self.close()
 
     async def _call(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """Call the transport; a queue that somebody deleted is made anew, and its tasks are found by ``missing.py``."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, function)
+        except StorageError as error:
+            if error.context.get("cause") != GONE:
+                raise
+            log.error("a queue is gone, and is made anew: %s", error)  # noqa: TRY400 -- expected, and the sentence says it all
+        await loop.run_in_executor(self._threads, self._transport.open, [*self._queues, self._dead])
+        return await loop.run_in_executor(self._threads, function)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -343,6 +356,7 @@ class CloudLeaseQueue:
             leased=sum(count.hidden for count in counts),
             dead=dead.visible + dead.hidden,
             oldest_s=max(count.oldest_s for count in counts),
+            counts={priority: count.visible for priority, count in enumerate(counts)},
         )
 
 

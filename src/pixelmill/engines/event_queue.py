@@ -12,14 +12,15 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from contextlib import suppress
 from typing import Any, Protocol
 
+from pixelmill import logs
 from pixelmill.engines.queue import Lease, LeaseQueue, Message
 from pixelmill.engines.reporter import Emit
 from pixelmill.errors import JobError, PixelmillError
 from pixelmill.jobs.model import TaskEvent
-from pixelmill.jobs.taskevents import event_to_json
+from pixelmill.jobs.taskevents import event_from_record, event_to_json
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ RECEIVE = 10
 VISIBILITY_S = 30.0
 IDLE_S = 0.25
 PAUSE_S = 1.0
-
-_KNOWN = frozenset(field.name for field in fields(TaskEvent))
 
 
 class EventSink(Protocol):
@@ -56,12 +55,25 @@ def pack(events: Sequence[TaskEvent]) -> list[str]:
 
 
 def unpack(body: str) -> list[TaskEvent]:
-    """The inverse of one of :func:`pack`; raises :class:`JobError`. Fields of a newer version are left out."""
+    """The inverse of one of :func:`pack`; raises :class:`JobError` where nothing in it can be read.
+
+    Fields of a newer version are left out, and so are events of kinds that only it knows.
+    """
     try:
-        records: list[dict[str, Any]] = json.loads(body)
-        return [TaskEvent(**{name: value for name, value in record.items() if name in _KNOWN}) for record in records]
-    except (ValueError, TypeError, AttributeError) as error:
+        records: list[dict[str, Any]] = list(json.loads(body))
+    except (ValueError, TypeError) as error:
         raise JobError(f"A message of events can't be read ({error}); it comes from another version.") from error
+    events: list[TaskEvent] = []
+    strange: JobError | None = None
+    for record in records:
+        try:
+            events.append(event_from_record(record))
+        except JobError as error:
+            strange = error
+            logs.event("events.unreadable", detail=str(error))
+    if strange is not None and not events:
+        raise strange
+    return events
 
 
 class QueueSink:
@@ -95,7 +107,10 @@ class EventIntake:
                 await asyncio.sleep(PAUSE_S)
 
     async def take(self) -> int:
-        """Record what is there, up to a few messages; returns how many messages came."""
+        """Record what is there, up to a few messages; returns how many messages came.
+
+        Where that fails they go back at once: a lease on RabbitMQ lasts as long as our connection, not some seconds.
+        """
         leases = await self._queue.receive(RECEIVE, VISIBILITY_S)
         events: list[TaskEvent] = []
         good: list[Lease] = []
@@ -106,7 +121,25 @@ class EventIntake:
             except JobError as error:
                 log.error("events were set aside: %s", error)  # noqa: TRY400 -- expected, and the sentence says it all
                 await self._queue.dead_letter(lease, str(error))
-        if events:
-            await self._record(events)
+        try:
+            await self._recorded(events)
+        except BaseException:
+            with suppress(PixelmillError):  # then their leases end, or the connection has
+                await self._queue.release(good)
+            raise
         await self._queue.delete(good)
         return len(leases)
+
+    async def _recorded(self, events: Sequence[TaskEvent]) -> None:
+        """Record; an event that can't be recorded at all is logged and left out."""
+        try:
+            if events:
+                await self._record(events)
+        except PixelmillError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a defect: logged below, and one event must not stop the others
+            if len(events) == 1:
+                logs.event("events.unreadable", error=error)
+                return
+            for event in events:
+                await self._recorded([event])

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +60,27 @@ class Slot(Protocol):
     def release(self) -> None:
         """Give it back."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonedSlot:
+    """A slot that is there for another reason than its dispatcher knows."""
+
+    slot: Slot
+    reason: str
+
+    @property
+    def target(self) -> str:
+        """Where it is."""
+        return self.slot.target
+
+    async def run(self, request: RunRequest) -> RunResult:
+        """Run a task there."""
+        return await self.slot.run(request)
+
+    def release(self) -> None:
+        """Give it back."""
+        self.slot.release()
 
 
 class Execution(Protocol):

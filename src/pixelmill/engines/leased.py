@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pixelmill.engines.cancels import Cancels
-from pixelmill.engines.executor import Execution, Slot
+from pixelmill.engines.executor import Execution, ReasonedSlot, Slot
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
@@ -58,12 +58,26 @@ class Dispatcher(Protocol):
         ...
 
 
+class Door(Protocol):
+    """What says which queued work may be taken here; without one all may (see ``fleet/spill.py``)."""
+
+    @property
+    def most(self) -> int:
+        """The least urgent priority that may be taken, below 0 for nothing."""
+        ...
+
+    def why(self, priority: int) -> str:
+        """Why a message of that priority may be taken; empty where it may not."""
+        ...
+
+
 @dataclass(eq=False, slots=True)
 class _Held:
     """A message that this process holds, from receipt until its lease is settled."""
 
     lease: Lease
     message: TaskMessage
+    reason: str = ""  # the door's
     running: asyncio.Task[None] | None = None
     unwanted: bool = False  # cancelled by its owner: nothing more is said of it
     back_in_s: float | None = None  # given back: it is visible again so long after that
@@ -77,6 +91,7 @@ class _Held:
 class LeasedEngine:
     """See :class:`pixelmill.engines.engine.Engine`. Belongs to one event loop.
 
+    With a ``door`` tasks are taken, one by one, only while it lets them through, for the reason that it gives.
     ``cancels`` tells of running tasks that another process has cancelled.
     """
 
@@ -92,13 +107,15 @@ class LeasedEngine:
         poll_s: float = POLL_S,
         linger_s: float = LINGER_S,
         now: Callable[[], float] = time.time,
+        door: Door | None = None,
         cancels: Cancels | None = None,
     ) -> None:
         self._queue = queue
+        self._door = door
         self._dispatcher = dispatcher
         self._executor = executor
         self._visibility_s = visibility_s
-        self._prefetch = prefetch
+        self._prefetch = prefetch if door is None else 0
         self._poll_s = poll_s
         self._now = now
         self._cancels = cancels
@@ -241,10 +258,16 @@ class LeasedEngine:
 
     async def _receive(self) -> None:
         """Fetch and keep what is there; what can't be read is set aside."""
+        if self._door is not None and self._door.most < 0:
+            return
         unreadable = []
         for lease in await self._queue.receive(1 + self._prefetch, self._visibility_s):
+            reason = "" if self._door is None else self._door.why(lease.message.priority)
+            if self._door is not None and not reason:
+                await self._queue.release([lease], begun=False)
+                continue
             try:
-                held = _Held(lease, TaskMessage.from_json(lease.message.body))
+                held = _Held(lease, TaskMessage.from_json(lease.message.body), reason)
             except JobError as error:
                 unreadable.append((lease, str(error)))
                 continue
@@ -255,6 +278,8 @@ class LeasedEngine:
             await self._queue.dead_letter(lease, reason)
 
     def _begin(self, held: _Held, slot: Slot) -> None:
+        if held.reason:
+            slot = ReasonedSlot(slot, held.reason)
         held.running = asyncio.create_task(self._run(held, slot))
         self._running.add(held.running)
         held.running.add_done_callback(lambda running: self._ended(held, slot, running))
@@ -299,6 +324,8 @@ class LeasedEngine:
                 await self._queue.extend([held.lease for held in self._held.values()], self._visibility_s)
             except PixelmillError as error:
                 log.warning("leases could not be extended: %s", error)
+            except Exception:
+                log.exception("leases could not be extended")  # a defect; without this loop every lease would end
 
     async def _look(self) -> None:
         """Find out which of the running tasks another process has cancelled, and stop them."""

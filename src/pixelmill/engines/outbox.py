@@ -6,11 +6,16 @@ which a lease queue and the run of a task both tolerate; none is lost.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pixelmill.engines.queue import DeadLetter, Lease, LeaseQueue, Message, QueueDepth, QueueTraits
+from pixelmill.errors import PixelmillError
 from pixelmill.jobs.outbox import plan_release
 from pixelmill.jobs.release import Releases
+
+log = logging.getLogger(__name__)
 
 WINDOW = 1000
 
@@ -51,10 +56,18 @@ class CheckedQueue:
         self._releases = releases
 
     async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
-        """Messages whose tasks are still wanted."""
+        """Messages whose tasks are still wanted. Where the job store can't tell, they go back and lose no attempt."""
         leases = await self._queue.receive(limit, visibility_s)
-        wanted = await self._releases.wanted([lease.message.id for lease in leases])
-        await self._queue.delete([lease for lease in leases if lease.message.id not in wanted])
+        try:
+            wanted = await self._releases.wanted([lease.message.id for lease in leases])
+        except BaseException:
+            with suppress(PixelmillError):
+                await self._queue.release(leases, begun=False)
+            raise
+        try:
+            await self._queue.delete([lease for lease in leases if lease.message.id not in wanted])
+        except PixelmillError as error:  # they come again, and those that are wanted are here
+            log.warning("unwanted messages could not be deleted: %s", error)
         return [lease for lease in leases if lease.message.id in wanted]
 
     async def send(self, messages: Sequence[Message]) -> None:

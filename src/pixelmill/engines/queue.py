@@ -117,7 +117,8 @@ class LeaseQueue(Protocol):
 class QueueDepth:
     """``waiting`` messages are visible, ``leased`` are not; ``oldest_s`` is the age of the oldest visible one.
 
-    ``heads``: by priority the age of the message that comes next; None where the queue can't tell.
+    ``heads``: by priority the age of the message that comes next; None where the queue can't tell. ``counts``: by
+    priority how many are visible; None where ``heads`` says more.
     """
 
     waiting: int
@@ -125,3 +126,4 @@ class QueueDepth:
     dead: int
     oldest_s: float
     heads: Mapping[int, float] | None = None
+    counts: Mapping[int, int] | None = None

@@ -5,8 +5,9 @@ The service sends tasks with it, workers events; what was cancelled is told thro
 as long as the connection.
 
 Names after the prefix: ``-interactive``, ``-normal``, ``-batch`` (tasks, one a priority), ``-lost`` (where the broker
-puts what it delivered ``DELIVERY_LIMIT`` times in vain; a worker gives it up), ``-dead`` (dead letters),
-``-cancelled`` (a stream: all workers read all of it).
+puts what it delivered ``DELIVERY_LIMIT`` times in vain; a worker of our own gives it up), ``-dead`` (dead letters),
+``-cancelled`` (a stream: all workers read all of it), ``-overflow`` (always empty: who consumes it is an overflow
+worker that would take tasks, and so is counted).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -39,7 +40,7 @@ T = TypeVar("T")
 
 PREFIX = "pixelmill"
 TASK_QUEUES = ("interactive", "normal", "batch")
-LOST, DEAD, CANCELLED = "lost", "dead", "cancelled"
+LOST, DEAD, CANCELLED, OVERFLOW = "lost", "dead", "cancelled", "overflow"
 DELIVERY_LIMIT = 20
 """Deliveries of a task that end without a word, before the broker sets it aside. They include those of workers that
 only had fetched it ahead, hence many. A queue's arguments can't be changed later, so this is no setting."""
@@ -95,11 +96,19 @@ class Address:
         return replace(self, prefix=f"{self.prefix}-{suffix}")
 
 
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """``own``: workers of our own that take tasks. ``waiting``: tasks that wait, by priority."""
+
+    own: int
+    waiting: Mapping[int, int]
+
+
 def arguments(address: Address, name: str) -> dict[str, Any]:
     """With which a queue is declared."""
     if name == CANCELLED:
         return dict(STREAM)
-    if name in {LOST, DEAD}:
+    if name in {LOST, DEAD, OVERFLOW}:
         return {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED}
     return {
         "x-queue-type": "quorum",
@@ -187,6 +196,8 @@ class RabbitQueue:
             raise
         except self._amqp.exceptions.PreconditionFailed as error:
             self._drop()
+            if "inequivalent arg" not in str(error.reply_text):  # an acknowledgment that came too late, say
+                raise StorageUnavailable(f"RabbitMQ ended the channel: {error.reply_text}.") from error
             raise ConfigError(
                 f"RabbitMQ has a queue {self.address.prefix}-… of another kind ({error.reply_text}). Delete it, or use "
                 "another prefix: amqp://HOST/VHOST?prefix=NAME.",
@@ -225,7 +236,7 @@ class RabbitQueue:
             "basic_return": self._returned,
         }.items():
             self._channel.events[kind].add(handler)
-        names = (*self._names, DEAD, *((LOST, CANCELLED) if self._names == TASK_QUEUES else ()))
+        names = (*self._names, DEAD, *((LOST, CANCELLED, OVERFLOW) if self._names == TASK_QUEUES else ()))
         for name in names:
             self._channel.queue_declare(
                 one.queue(name),
@@ -449,15 +460,30 @@ class RabbitQueue:
 
         def work(channel: Any) -> QueueDepth:
             *waiting, dead = (channel.queue_declare(q, passive=True).message_count for q in (*self._queues, self._dead))
-            return QueueDepth(waiting=sum(waiting), leased=0, dead=dead, oldest_s=0.0)
+            return QueueDepth(sum(waiting), leased=0, dead=dead, oldest_s=0.0, counts=dict(enumerate(waiting)))
 
         return await self._call(work)
 
     async def consumers(self) -> int:
-        """Workers that take tasks now."""
-        return await self._call(
-            lambda channel: max(channel.queue_declare(q, passive=True).consumer_count for q in self._queues)
-        )
+        """Workers that take tasks now, or would: an overflow worker waits until no worker of our own does."""
+
+        def work(channel: Any) -> int:
+            now = max(channel.queue_declare(q, passive=True).consumer_count for q in self._queues)
+            would = channel.queue_declare(self.address.queue(OVERFLOW), passive=True).consumer_count
+            return int(now + would)
+
+        return await self._call(work)
+
+    async def crowd(self) -> Crowd:
+        """Who takes tasks now, and what waits."""
+
+        def work(channel: Any) -> Crowd:
+            # Overflow workers leave this queue alone.
+            own = channel.queue_declare(self.address.queue(LOST), passive=True).consumer_count
+            waiting = (channel.queue_declare(q, passive=True).message_count for q in self._queues)
+            return Crowd(own, dict(enumerate(waiting)))
+
+        return await self._call(work)
 
 
 def _unclear() -> ConfigError:

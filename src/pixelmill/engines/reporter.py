@@ -183,5 +183,8 @@ class Reporter:
                 await self._queue.dead_letter(lease, reason)
         except PixelmillError as error:
             log.warning("leases could not be settled, they will end by themselves: %s", error)
+        except Exception:
+            # A defect of the queue; but an engine that reports nothing any more would look healthy from outside.
+            log.exception("leases could not be settled, they will end by themselves")
         for lease in batch.leases():
             self._settled(lease)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from pixelmill.engines.cloud import Count, Received
+from pixelmill.engines.cloud import GONE, Count, Received
 from pixelmill.errors import ConfigError, MissingExtra, StorageDenied, StorageError, StorageUnavailable
 
 T = TypeVar("T")
@@ -24,7 +24,15 @@ BATCH_BYTES = 250_000
 
 _LOST = {"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"}
 _DENIED = {"AccessDenied", "AccessDeniedException", "InvalidClientTokenId", "SignatureDoesNotMatch", "ExpiredToken"}
-_BUSY = {"RequestThrottled", "ThrottlingException", "ServiceUnavailable", "InternalFailure", "InternalError"}
+_GONE = {"NonExistentQueue", "QueueDoesNotExist"}
+_BUSY = {
+    "InternalError",
+    "InternalFailure",
+    "QueueDeletedRecently",
+    "RequestThrottled",
+    "ServiceUnavailable",
+    "ThrottlingException",
+}
 
 
 class SqsTransport:
@@ -147,6 +155,8 @@ class SqsTransport:
 
 def _translated(code: str, status: int = 0) -> StorageError:
     short = code.rpartition(".")[2]
+    if short in _GONE:
+        return StorageUnavailable("SQS has no such queue (any more).", cause=GONE)
     if short in _DENIED or status in {401, 403}:
         return StorageDenied(f"SQS refused the request ({short}). Check credentials and policy.", cause=short)
     if short in _BUSY or status >= 500 or status == 429:

@@ -40,8 +40,11 @@ class EventBus(Protocol):
         """Wake the subscribers of ``job`` and those of all jobs of ``owner``. Never blocks; any thread may call."""
         ...
 
-    def subscribe(self, owner: str, job: str | None = None) -> AbstractAsyncContextManager[Subscription]:
-        """News of one job, or of all jobs of ``owner``. Raises :class:`Busy` beyond the bound on readers."""
+    def subscribe(self, owner: str | None, job: str | None = None) -> AbstractAsyncContextManager[Subscription]:
+        """News of one job, or of all jobs of ``owner`` (None: of every owner).
+
+        Raises :class:`Busy` beyond the bound on readers.
+        """
         ...
 
     def close(self) -> None:
@@ -55,14 +58,14 @@ class InProcessBus:
     def __init__(self, max_subscribers: int = 10_000) -> None:
         self._max = max_subscribers
         self._lock = threading.Lock()
-        self._subscribers: dict[tuple[str, str | None], set[_Flag]] = {}
+        self._subscribers: dict[tuple[str | None, str | None], set[_Flag]] = {}
         self._count = 0
         self._closed = False
 
     def publish(self, owner: str, job: str) -> None:
-        """Wake the subscribers of ``job`` and those of all jobs of ``owner``."""
+        """Wake the subscribers of ``job``, those of all jobs of ``owner``, and those of everything."""
         with self._lock:
-            for key in ((owner, job), (owner, None)):
+            for key in ((owner, job), (owner, None), (None, None)):
                 for flag in self._subscribers.get(key, ()):
                     flag.set()
 
@@ -74,8 +77,8 @@ class InProcessBus:
                     flag.set()
 
     @asynccontextmanager
-    async def subscribe(self, owner: str, job: str | None = None) -> AsyncIterator[Subscription]:
-        """News of one job, or of all jobs of ``owner``, from now until the block ends."""
+    async def subscribe(self, owner: str | None, job: str | None = None) -> AsyncIterator[Subscription]:
+        """News of one job, of all jobs of ``owner``, or (None) of everything, from now until the block ends."""
         flag = _Flag()
         with self._lock:
             if self._count >= self._max:

@@ -72,8 +72,8 @@ class RedisBus:
         self._local.publish(owner, job)
         self._queue((owner, job))
 
-    def subscribe(self, owner: str, job: str | None = None) -> AbstractAsyncContextManager[Subscription]:
-        """News of one job, or of all jobs of ``owner``."""
+    def subscribe(self, owner: str | None, job: str | None = None) -> AbstractAsyncContextManager[Subscription]:
+        """News of one job, or of all jobs of ``owner`` (None: of every owner)."""
         return self._local.subscribe(owner, job)
 
     def close(self) -> None:

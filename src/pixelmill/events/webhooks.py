@@ -14,7 +14,9 @@ import random
 import secrets
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,6 +28,9 @@ MAX_URL = 2_000
 TIMEOUT_S = 15.0
 """For one attempt: resolving, connecting, sending and the answer."""
 MAX_ANSWER = 64 * 1024
+RESOLVERS = 16
+"""Names that are resolved at once, in threads of their own: a name server that never answers must hold up nothing else
+of this process."""
 RETRIES_S = (5.0, 30.0, 120.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0, 36_000.0)
 """Pauses between attempts; about a day in all."""
 JITTER = 0.2
@@ -94,7 +99,9 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast
+    if isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local:
+        return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -106,6 +113,7 @@ class WebhookSender:
     def __init__(self, *, allow_private: bool = False, timeout_s: float = TIMEOUT_S) -> None:
         self._allow_private, self._timeout_s = allow_private, timeout_s
         self._tls = httpx.create_ssl_context()
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="pixelmill-webhook-dns")
 
     async def send(self, url: str, secret: str, message_id: str, timestamp: int, body: str) -> Sent:
         """One attempt; never raises what the endpoint did. Redirects are not followed."""
@@ -126,7 +134,8 @@ class WebhookSender:
         """The address that is used, resolved once: a name may lead elsewhere the next time. None: refused."""
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        look_up = partial(socket.getaddrinfo, parts.hostname, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._resolvers, look_up)
         addresses = [str(entry[4][0]) for entry in found]
         if self._allow_private:
             return addresses[0]

@@ -12,10 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from pixelmill.errors import Busy, QueueFull, ShuttingDown
+from pixelmill.errors import Busy, MissingExtra, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
 from pixelmill.fleet.gates import AutoGate, GatePolicy
 from pixelmill.fleet.places import Choice, Place, choose, overflow_reason
 from pixelmill.jobs.model import Priority
+from pixelmill.targets.needs import lacking, needs
 from pixelmill.targets.target import RunRequest, RunResult, Target
 
 ORDER = (Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH)
@@ -28,11 +29,12 @@ _SMOOTHING = 0.1  # weight of the newest duration in the running mean
 class Slot:
     """Room for one running task. Release it when done (``async with`` does); releasing again changes nothing."""
 
-    __slots__ = ("_dispatcher", "_place", "_released", "priority", "reason")
+    __slots__ = ("_dispatcher", "_own", "_place", "_released", "priority", "reason")
 
-    def __init__(self, dispatcher: Dispatcher, choice: Choice, priority: Priority) -> None:
+    def __init__(self, dispatcher: Dispatcher, choice: Choice, priority: Priority, *, own: bool) -> None:
         self._dispatcher = dispatcher
         self._place, self.reason = choice
+        self._own = own
         self._released = False
         self.priority = priority
 
@@ -42,11 +44,50 @@ class Slot:
         return self._place.target.name
 
     async def run(self, request: RunRequest) -> RunResult:
-        """Run a task here; raises what the target raises. The slot stays held."""
-        started = time.monotonic()
-        result = await self._place.target.run(request)
-        self._dispatcher.note_duration(time.monotonic() - started)
-        return result
+        """Run a task here; raises what the target raises. The slot stays held.
+
+        It moves to another place where this one lacks an extra that the task needs and another one may have it; raises
+        :class:`TargetUnavailable` where none of those has room now.
+        """
+        needed: frozenset[str] = frozenset()
+        while True:
+            if self._place.lacks and len(self._dispatcher.names()) > 1:
+                needed |= await asyncio.to_thread(needs, request)
+                if self._place.lacks & needed:
+                    self._move(needed)
+            started = time.monotonic()
+            try:
+                result = await self._place.target.run(request)
+            except (UnsupportedFormat, MissingExtra) as error:
+                extra = lacking(error)
+                if extra is None or extra in self._place.lacks:
+                    raise
+                self._place.lacks |= {extra}
+                needed |= {extra}
+                if not self._move(needed):
+                    raise
+            else:
+                self._dispatcher.note_duration(time.monotonic() - started)
+                return result
+
+    def _move(self, needed: frozenset[str]) -> bool:
+        """Take a slot of a place that may have these extras; False where there is none: then it fails here, rightly."""
+        if self._released or not self._dispatcher.has_any(needed, own=self._own):
+            return False
+        choice = self._dispatcher.find_with(needed, self.priority, own=self._own)
+        missing = ", ".join(sorted(self._place.lacks & needed))
+        if choice is None:
+            raise TargetUnavailable(
+                f"{self.target} lacks the extra {missing}, and no machine that has it has room now. "
+                "The task waits for one.",
+                fault=False,
+                billed="none",
+            )
+        before = self._place
+        choice.place.out += 1
+        self._place, self.reason = choice.place, f"{choice.reason}; {before.target.name} lacks the extra {missing}"
+        self._dispatcher.give_back(before)
+        return True
 
     def release(self) -> None:
         """Give the room to whoever is next."""
@@ -97,11 +138,19 @@ class Dispatcher:
 
     # -- places ----------------------------------------------------------------------------------
 
-    def add(self, target: Target, gate: GatePolicy | None = None, *, reserved: int = 0, overflow: bool = False) -> None:
+    def add(
+        self,
+        target: Target,
+        gate: GatePolicy | None = None,
+        *,
+        reserved: int = 0,
+        overflow: bool = False,
+        lacks: frozenset[str] = frozenset(),
+    ) -> None:
         """From now on slots are given there too; raises :class:`ValueError` for a name that is taken."""
         if target.name in self._places:
             raise ValueError(f"there is a target {target.name!r} already")
-        self._places[target.name] = Place(target, gate or AutoGate(), reserved=reserved, overflow=overflow)
+        self._places[target.name] = Place(target, gate or AutoGate(), reserved=reserved, overflow=overflow, lacks=lacks)
         self._grant()
 
     def remove(self, name: str) -> None:
@@ -136,7 +185,7 @@ class Dispatcher:
         if not self._is_anybody_ahead(priority):
             choice = self._find(priority, own=own)
             if choice is not None:
-                return self._give(choice, priority)
+                return self._give(choice, priority, own=own)
         if wait_s is not None and wait_s <= 0:
             raise self._busy(0)
         if self.waiting >= self._max_waiting:
@@ -182,22 +231,31 @@ class Dispatcher:
     def _is_anybody_ahead(self, priority: Priority) -> bool:
         return any(self._waiting[other] for other in ORDER[: ORDER.index(priority) + 1])
 
-    def _find(self, priority: Priority, *, own: bool) -> Choice | None:
+    def _find(self, priority: Priority, *, own: bool, needed: frozenset[str] = frozenset()) -> Choice | None:
         latency = self._latency_s.get(priority)
         waited = 0.0 if latency is None else self._waited(priority)
-        places = [place for place in self._places.values() if not (own and place.overflow)]
-        return choose(places, priority, waited_s=waited, latency_s=latency)
+        return choose(self._with(needed, own=own), priority, waited_s=waited, latency_s=latency)
+
+    def _with(self, needed: frozenset[str], *, own: bool) -> list[Place]:
+        return [place for place in self._places.values() if not (own and place.overflow) and not place.lacks & needed]
+
+    def has_any(self, needed: frozenset[str], *, own: bool) -> bool:
+        """Whether there is a place that may have these extras, with room or not."""
+        return bool(self._with(needed, own=own))
+
+    def find_with(self, needed: frozenset[str], priority: Priority, *, own: bool) -> Choice | None:
+        """Such a place with room now, for a slot that moves there (only :class:`Slot` calls this)."""
+        return self._find(priority, own=own, needed=needed)
 
     def _waited(self, priority: Priority) -> float:
         """Seconds that the oldest work of the class has waited, here or in a queue outside."""
         now = time.monotonic()
-        oldest = min((*list(self._waiting[priority].values())[:1], self._queued.get(priority, now)))
-        return now - oldest
+        return now - min(next(iter(self._waiting[priority].values()), now), self._queued.get(priority, now))
 
-    def _give(self, choice: Choice, priority: Priority) -> Slot:
+    def _give(self, choice: Choice, priority: Priority, *, own: bool) -> Slot:
         choice.place.out += 1
         self._empty.clear()
-        return Slot(self, choice, priority)
+        return Slot(self, choice, priority, own=own)
 
     # -- giving slots ----------------------------------------------------------------------------
 
@@ -222,20 +280,27 @@ class Dispatcher:
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
-        for priority in ORDER:
-            queue = self._waiting[priority]
-            while queue:
-                waiter = next(iter(queue))
-                if waiter.done():  # cancelled or expired, and about to leave
-                    del queue[waiter]
-                    continue
-                choice = self._find(priority, own=waiter in self._stay)
-                if choice is None:
-                    break  # a less urgent class may still overflow, for it has waited too long by its own measure
-                del queue[waiter]
-                waiter.set_result(self._give(choice, priority))
+        for priority in ORDER:  # a less urgent class may overflow, for it has waited too long by its own measure
+            self._grant_class(priority)
         if self.waiting:
             self._check_again_later()
+
+    def _grant_class(self, priority: Priority) -> None:
+        queue = self._waiting[priority]
+        full = False  # our own machines are: who must stay there waits, and does not hold up those who need not
+        while (waiter := next((one for one in queue if not (full and one in self._stay)), None)) is not None:
+            if waiter.done():  # cancelled or expired, and about to leave
+                del queue[waiter]
+                continue
+            own = waiter in self._stay
+            choice = self._find(priority, own=own)
+            if choice is not None:
+                del queue[waiter]
+                waiter.set_result(self._give(choice, priority, own=own))
+            elif own:
+                full = True
+            else:
+                break
 
     def _check_again_later(self) -> None:
         """A slot that is released grants; a gate that opens, and time that passes, do not."""
@@ -302,7 +367,7 @@ class Dispatcher:
     def snapshot(self) -> dict[str, Any]:
         """Targets with their slots and gates, and what waits, as plain values."""
         now = time.monotonic()
-        oldest = [since for queue in self._waiting.values() for since in list(queue.values())[:1]]
+        oldest = [next(iter(queue.values())) for queue in self._waiting.values() if queue]
         return {
             "draining": self._draining,
             "waiting": {priority.value: len(queue) for priority, queue in self._waiting.items()},

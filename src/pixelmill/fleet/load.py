@@ -156,15 +156,15 @@ class LoadHistory:
     def snapshot(self, points: int = 360) -> dict[str, list[float]]:
         """Columns by name, oldest first, thinned to at most ``points`` values by averaging neighbors."""
         count = len(self)
-        first = self._count - count
+        oldest = (self._count - count) % self._size
         step = max(1, -(-count // points))
-        groups = [
-            [index % self._size for index in range(start, min(start + step, self._count))]
-            for start in range(first, self._count, step)
-        ]
-        table = {"at": [self._times[group[-1]] for group in groups]}
+        starts = range(0, count, step)
+        times = (self._times[oldest:] + self._times[:oldest])[:count]
+        table = {"at": [times[min(start + step, count) - 1] for start in starts]}
         for name, column in zip(self.COLUMNS, self._values, strict=True):
-            table[name] = [round(sum(column[slot] for slot in group) / len(group), 1) for group in groups]
+            ordered = (column[oldest:] + column[:oldest])[:count]
+            means = (sum(part) / len(part) for part in (ordered[start : start + step] for start in starts))
+            table[name] = [round(mean, 1) for mean in means]
         return table
 
 

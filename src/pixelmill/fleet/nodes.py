@@ -21,6 +21,7 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import LoadGate, gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.targets.link import Link, LinkEnded, Pipe, decode_control, encode_control
+from pixelmill.targets.needs import EXTRAS
 from pixelmill.targets.node import PROTOCOL, Hello, JoinedNode
 
 HELLO_S = 5.0
@@ -48,10 +49,10 @@ class Member:
         self.history.add(sample, at)
         self.gate.observe(sample)
 
-    def describe(self) -> dict[str, Any]:
-        """What is known of the node, as plain values."""
+    def describe(self, *, history: bool = True) -> dict[str, Any]:
+        """What is known of the node, as plain values; the last hour of it takes some milliseconds to tell."""
         hello, link = self.node.hello, self.node.link
-        return {
+        known = {
             "name": self.node.name,
             "kind": "joined",
             "version": hello.version,
@@ -63,8 +64,8 @@ class Member:
             "draining": self.node.draining,
             "latency_ms": None if link.latency_s is None else round(1000 * link.latency_s, 1),
             "now": self.history.last(),
-            "history": self.history.snapshot(),
         }
+        return known | ({"history": self.history.snapshot()} if history else {})
 
 
 class Nodes:
@@ -113,9 +114,9 @@ class Nodes:
         if self._open:
             await asyncio.wait([asyncio.ensure_future(self._all_gone.wait())], timeout=HELLO_S + CLOSE_S)
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self, *, history: bool = True) -> list[dict[str, Any]]:
         """All members, as plain values."""
-        return [member.describe() for member in self._members.values()]
+        return [member.describe(history=history) for member in self._members.values()]
 
     def members(self) -> list[Member]:
         """All members."""
@@ -179,7 +180,7 @@ class Nodes:
         )
         member = Member(node, gate, history, self._now())
         self._members[node.name] = member
-        self._dispatcher.add(node, gate)
+        self._dispatcher.add(node, gate, lacks=EXTRAS.difference(hello.extras))
         return member
 
     def _free_name(self, wanted: str) -> str:

@@ -19,7 +19,7 @@ from pixelmill import logs
 from pixelmill.errors import Cancelled, NodeLost, PixelmillError, ShuttingDown, TargetUnavailable
 from pixelmill.fleet.circuit import Circuit, CircuitState
 from pixelmill.fleet.gates import Gate
-from pixelmill.jobs.ledger import PERIODS, UNIT, Ledger, Reservation
+from pixelmill.jobs.ledger import PERIODS, UNIT, Reservation, Spend
 from pixelmill.targets.remote import GRACE_S, WARM_S, RemoteTarget
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 
@@ -59,6 +59,42 @@ class Observer(Protocol):
         ...
 
 
+class Books(Protocol):
+    """The books: ``jobs.ledger.Ledger``, or ``jobs.free_ledger.FreeLedger`` where nothing costs anything."""
+
+    async def reserve(self, target: str, amount: int) -> Reservation:
+        """Set an amount aside, or raise :class:`TargetUnavailable`."""
+        ...
+
+    async def settle(self, reservation: Reservation, actual: int, *, failed: bool = False) -> None:
+        """Replace a reservation by what the call has cost."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read the sums."""
+        ...
+
+    async def prune(self) -> None:
+        """Forget old windows."""
+        ...
+
+    def spend(self, period: str, target: str = ...) -> Spend:
+        """Sums of this window."""
+        ...
+
+    def left(self, period: str) -> int | None:
+        """What the budget has left."""
+        ...
+
+    def room(self, amount: int, most: int) -> int:
+        """How many calls fit."""
+        ...
+
+    def refusal(self, amount: int) -> str:
+        """Why a call does not fit, or an empty text."""
+        ...
+
+
 class PaidTarget:
     """A target whose calls are paid for. Implements ``targets.target.Target``.
 
@@ -69,7 +105,7 @@ class PaidTarget:
         self,
         target: RemoteTarget,
         price: Price,
-        ledger: Ledger,
+        ledger: Books,
         *,
         timeout_s: float,
         order: Order = "price",
@@ -79,6 +115,7 @@ class PaidTarget:
     ) -> None:
         self._target, self.price, self._ledger = target, price, ledger
         self.name = target.name
+        self._most_s = timeout_s
         self.worst = price.of(timeout_s)
         self._observer, self._now = observer, now
         self.circuit = circuit or Circuit()
@@ -118,7 +155,7 @@ class PaidTarget:
         reservation = await self._reserve(self.worst)
         started, cost, ended = self._now(), self.worst, "failed"
         try:
-            result = await self._target.run(request)
+            result = await self._within(request)
             took_s = self._now() - started
             cost, ended = min(self.price.of(took_s), self.worst), "ok"
             self.mean_s += _SMOOTHING * (took_s - self.mean_s)
@@ -138,6 +175,18 @@ class PaidTarget:
             raise
         finally:
             self._settle(reservation, cost, ended)
+
+    async def _within(self, request: RunRequest) -> RunResult:
+        """Run it for as long as was reserved: a task may bring a longer limit, of before the settings were changed."""
+        try:
+            async with asyncio.timeout(self._most_s):
+                return await self._target.run(request)
+        except TimeoutError:
+            raise TargetUnavailable(
+                f"{self.name} had not answered after {self._most_s:g} s, the longest call that is paid for.",
+                billed="worst",
+                begun=True,
+            ) from None
 
     async def warm(self, count: int) -> None:
         """So many calls without a task at once, within the budget; failures are logged."""
@@ -212,7 +261,7 @@ class PaidTarget:
 class OverflowGate:
     """Open while the circuit lets calls through and the next worst case fits the budgets."""
 
-    def __init__(self, target: PaidTarget, ledger: Ledger, order: Order) -> None:
+    def __init__(self, target: PaidTarget, ledger: Books, order: Order) -> None:
         self._target, self._ledger, self._order = target, ledger, order
 
     def verdict(self) -> Gate:

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pixelmill import logs
 from pixelmill.errors import PixelmillError
 from pixelmill.fleet.dispatcher import Dispatcher
-from pixelmill.fleet.overflow import PaidTarget
-from pixelmill.jobs.ledger import Ledger
+from pixelmill.fleet.overflow import Books, PaidTarget
 from pixelmill.jobs.model import Priority
 
 log = logging.getLogger(__name__)
@@ -23,18 +22,21 @@ PRUNE_S = 3_600.0
 class OverflowWatch:
     """``ages``: how long the first task of each class has waited in the queue, in seconds.
 
-    ``warm``: calls without a task that each target gets when our own gates begin to shut.
+    ``warm``: calls without a task that each target gets when our own gates begin to shut. ``overflowing``: why work
+    overflows now, None where none does; the dispatcher's answer unless another is given.
     """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
-        ledger: Ledger,
+        ledger: Books,
         targets: Sequence[PaidTarget],
         ages: Callable[[], Awaitable[Mapping[Priority, float]]],
         *,
         warm: Mapping[str, int] | None = None,
+        overflowing: Callable[[], str | None] | None = None,
     ) -> None:
+        self._overflowing = overflowing or dispatcher.overflowing
         self._dispatcher, self._ledger, self._targets, self._ages = dispatcher, ledger, targets, ages
         self._warm = warm or {}
         self._warming: set[asyncio.Task[None]] = set()
@@ -76,7 +78,7 @@ class OverflowWatch:
         if exhausted and not self._was_exhausted:
             logs.event("budget.exhausted", reason=self._ledger.refusal(exhausted[0].worst))
         self._was_exhausted = bool(exhausted)
-        reason = self._dispatcher.overflowing()
+        reason = self._overflowing()
         if reason and not self._was_open:
             logs.event("overflow.opened", reason=reason)
         elif self._was_open and not reason:

@@ -18,14 +18,23 @@ class Place:
     """A target with its gate and the slots that are out.
 
     The last ``reserved`` slots are only given to interactive work. ``overflow``: it costs money, and takes work only
-    while the others don't.
+    while the others don't. ``lacks``: extras that it does not have, as far as is known.
     """
 
-    def __init__(self, target: Target, gate: GatePolicy, *, reserved: int = 0, overflow: bool = False) -> None:
+    def __init__(
+        self,
+        target: Target,
+        gate: GatePolicy,
+        *,
+        reserved: int = 0,
+        overflow: bool = False,
+        lacks: frozenset[str] = frozenset(),
+    ) -> None:
         self.target = target
         self.gate = gate
         self.reserved = reserved
         self.overflow = overflow
+        self.lacks = lacks
         self.out = 0
 
     def verdict(self, load: TargetLoad | None = None) -> Gate:

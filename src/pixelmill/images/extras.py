@@ -6,6 +6,7 @@ Nothing else in this room imports them.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from pixelmill.errors import MissingExtra, UnsupportedFormat
@@ -13,6 +14,11 @@ from pixelmill.images.formats import HEIC, JXL, SVG, Format
 
 LIBRARIES = {JXL.name: "imagecodecs", HEIC.name: "pillow_heif", SVG.name: "pyvips"}
 """The module that reads (and writes) each format."""
+
+
+def is_installed(fmt: Format) -> bool:
+    """Whether the library of a format is there; it is not imported, so whether it works is not known."""
+    return importlib.util.find_spec(LIBRARIES[fmt.name]) is not None
 
 
 def to_read(fmt: Format, module: str | None = None) -> Any:

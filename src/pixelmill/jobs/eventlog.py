@@ -44,9 +44,13 @@ class EventLog:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def after(self, owner: str, after_id: int, job: str | None = None, limit: int = 500) -> list[LoggedEvent]:
-        """Up to ``limit`` entries of the owner (and of one job) with a greater id, oldest first."""
-        query = select(events).where(events.c.owner == owner, events.c.id > after_id)
+    async def after(
+        self, owner: str | None, after_id: int, job: str | None = None, limit: int = 500
+    ) -> list[LoggedEvent]:
+        """Up to ``limit`` entries of the owner (None: of all), and of one job, with a greater id, oldest first."""
+        query = select(events).where(events.c.id > after_id)
+        if owner is not None:
+            query = query.where(events.c.owner == owner)
         if job is not None:
             query = query.where(events.c.job == job)
         query = query.order_by(events.c.id).limit(check_limit(limit))

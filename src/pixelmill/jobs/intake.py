@@ -104,6 +104,7 @@ def insert_job(connection: Connection, job: Job, next_seq: int, next_rank: int) 
             "id": job.id,
             "owner": job.owner,
             "name": clean(job.name),
+            "folded": clean(job.name).casefold(),
             "pipeline": job.pipeline,
             "priority": job.priority.value,
             "images": dumps(dict(job.images)),

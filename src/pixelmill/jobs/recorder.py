@@ -12,7 +12,7 @@ from pixelmill.jobs.eventlog import EventRow, job_event, log
 from pixelmill.jobs.model import Counts, State, TaskEvent, job_state
 from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_from
-from pixelmill.jobs.rows import dumps, encode, table_of
+from pixelmill.jobs.rows import clean, dumps, encode, table_of
 from pixelmill.jobs.schema import attempts, jobs, tasks
 from pixelmill.jobs.transitions import LostAttempt, TaskFacts, advance, is_dead, is_legal, moved
 
@@ -131,6 +131,7 @@ _FETCH_JOBS = select(
     jobs.c.succeeded,
     jobs.c.failed,
     jobs.c.cancelled_tasks,
+    jobs.c.created,
     jobs.c.started,
     jobs.c.ended,
     jobs.c.expires,
@@ -232,7 +233,8 @@ def _record_jobs(
             started = min(begun) if begun else None
         if state.is_final and ended is None:
             ended = max(times)
-            expires = ended + retention_s if retention_s is not None else expires
+            # A worker whose clock is far behind must not make it expire at once.
+            expires = max(ended, row["created"]) + retention_s if retention_s is not None else expires
         rows.append(
             (
                 row["id"],
@@ -263,9 +265,9 @@ def _task_row(entry: _Entry) -> tuple[Any, ...]:
         now.ended,
         None if now.outcome is None else dumps(now.outcome),
         None if now.error is None else dumps(now.error),
-        now.target,
-        now.worker,
-        now.why,
+        _name(now.target),
+        _name(now.worker),
+        _name(now.why),
         now.cost,
         is_dead(now),
         now.state.is_final,
@@ -282,9 +284,14 @@ def _lost_row(row: RowMapping, attempt: LostAttempt) -> tuple[Any, ...]:
         attempt.started,
         attempt.ended,
         None if attempt.error is None else dumps(attempt.error),
-        attempt.target,
-        attempt.worker,
+        _name(attempt.target),
+        _name(attempt.worker),
     )
+
+
+def _name(text: str | None) -> str | None:
+    """What a database stores: one event that it refuses would hold up those of everybody else."""
+    return None if text is None else clean(text)
 
 
 def _event_row(entry: _Entry) -> EventRow:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Text, func, select, true, update
+from sqlalchemy import Connection, Text, case, func, select, true, update
 
 from pixelmill.jobs.bulk import OPEN
 from pixelmill.jobs.messages import PRIORITY_NUMBERS, TaskMessage, message_id, split_message_id
@@ -17,7 +17,7 @@ from pixelmill.jobs.schema import jobs, tasks
 from pixelmill.jobs.store import JobStore
 
 MAX_JOBS = 1000
-"""Jobs that share a window, oldest first; the next ones wait until one of these ends."""
+"""Jobs that share a window, the most urgent and then the oldest first; the next ones wait until one of these ends."""
 
 _rows = table_of("rows", id=Text)
 _ids = _rows.subquery("ids")
@@ -28,6 +28,8 @@ _FETCH = (
     .select_from(_ids.join(tasks, tasks.c.id == _ids.c.id))
     .where(tasks.c.state.in_(OPEN))
 )
+
+_URGENCY = case({one.value: number for one, number in PRIORITY_NUMBERS.items()}, value=jobs.c.priority)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,13 @@ class Releases:
         self._db = store.db
 
     async def waiting(self) -> tuple[dict[str, Waiting], dict[str, int]]:
-        """Of the oldest open jobs: what waits, and how much is in flight."""
+        """Of the most urgent open jobs, oldest first: what waits, and how much is in flight."""
         released = select(tasks.c.job, func.count()).where(tasks.c.released).group_by(tasks.c.job)
         unreleased = jobs.c.queued + jobs.c.running
         opened = (
             select(jobs.c.id, jobs.c.priority, unreleased.label("open"))
             .where(jobs.c.state.in_(OPEN), unreleased > 0)
-            .order_by(jobs.c.created, jobs.c.id)
+            .order_by(_URGENCY, jobs.c.created, jobs.c.id)
             .limit(MAX_JOBS)
         )
 

@@ -51,9 +51,11 @@ jobs = Table(
     Column("started", Double),
     Column("ended", Double),
     Column("expires", Double),
+    Column("folded", Text, nullable=False, server_default=""),  # the name as it is searched: case folded by Python
     Index("jobs_by_owner", "owner", "created", "id"),
     Index("jobs_by_owner_and_state", "owner", "state", "created", "id"),
-    Index("jobs_by_state", "state"),
+    Index("jobs_by_state", "state", "created", "id"),
+    Index("jobs_by_age", "created", "id"),
     Index("jobs_by_expiry", "expires"),
 )
 
@@ -192,6 +194,28 @@ tokens = Table(
     Column("last_used", Double),
     Column("revoked", Double),
     Index("tokens_by_owner", "owner"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("hash", Text, primary_key=True),  # of the secret in the cookie
+    Column("token", Text, nullable=False),  # the id of the token that it was exchanged for
+    Column("owner", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("seen", Double, nullable=False),
+    Index("sessions_by_token", "token", "created"),
+    Index("sessions_by_use", "seen"),
+)
+
+pipelines = Table(
+    "pipelines",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("form", Text, nullable=False),  # the text form
+    Column("steps", Text, nullable=False),  # the canonical JSON
+    Column("changed", Double, nullable=False),
 )
 
 events = Table(

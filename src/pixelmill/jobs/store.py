@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Text, delete, select, tuple_
+from sqlalchemy import Connection, Select, Text, delete, func, select, text
 
 from pixelmill.errors import IllegalTransition
 from pixelmill.jobs import bulk
@@ -20,6 +20,7 @@ from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import job_event, log
 from pixelmill.jobs.intake import enqueue, insert_job, insert_tasks, remember, replayed
+from pixelmill.jobs.listing import Wanted, jobs_query
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.model import Counts, Job, NewTask, Page, State, Task, TaskEvent, job_state
 from pixelmill.jobs.notices import NewWebhook, add_webhook, announce
@@ -167,18 +168,36 @@ class JobStore:
         return await self.db.read(lambda connection: bulk.get_job(connection, owner, job_id))
 
     async def list_jobs(
-        self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None
+        self,
+        owner: str | None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        state: State | None = None,
+        search: str = "",
     ) -> Page:
-        """Jobs, newest first. Pages are stable: a job that comes meanwhile appears on no later page."""
-        query = select(jobs).where(jobs.c.owner == owner)
-        if state is not None:
-            query = query.where(jobs.c.state == state.value)
-        if cursor is not None:
-            created, job_id = position_of(cursor, float, str)
-            query = query.where(tuple_(jobs.c.created, jobs.c.id) < tuple_(created, job_id))
-        query = query.order_by(jobs.c.created.desc(), jobs.c.id.desc()).limit(check_limit(limit) + 1)
+        """Jobs (of one owner), newest first. Pages are stable: a job that comes meanwhile appears on no later page.
+
+        ``search``: those with this in their name, or with this id; letters of either case.
+        """
+        query = jobs_query(Wanted(owner, state, search), limit=limit, cursor=cursor)
         found = await self.db.read(lambda c: [job_from(row) for row in c.execute(query).mappings()])
         return page_of(found, limit, lambda last: cursor_of(float(last.created), last.id))
+
+    async def count(self, state: State) -> int:
+        """How many jobs of all owners are in that state; quick where they are few."""
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == state.value)
+        return await self.db.read(lambda connection: int(connection.execute(query).scalar() or 0))
+
+    async def owner_of_job(self, job_id: str) -> str | None:
+        """Whose it is; None where there is no such job."""
+        query = select(jobs.c.owner).where(jobs.c.id == job_id)
+        return await self.db.read(lambda connection: connection.execute(query).scalar())
+
+    async def owner_of_task(self, task_id: str) -> str | None:
+        """Whose it is; None where there is no such task."""
+        query = select(tasks.c.owner).where(tasks.c.id == task_id)
+        return await self.db.read(lambda connection: connection.execute(query).scalar())
 
     async def list_tasks(
         self,
@@ -191,13 +210,11 @@ class JobStore:
     ) -> Page:
         """Tasks of a job, in the order they were submitted."""
         after = -1 if cursor is None else position_of(cursor, int)[0]
-        query = select(tasks).where(tasks.c.job == job_id, tasks.c.seq > after)
-        if state is not None:
-            query = query.where(tasks.c.state == state.value)
-        query = query.order_by(tasks.c.seq).limit(check_limit(limit) + 1)
+        count = check_limit(limit) + 1
 
         def run(connection: Connection) -> list[Task]:
             bulk.get_job(connection, owner, job_id)
+            query = tasks_after(connection, job_id, after, state).limit(count)
             return [task_from(row) for row in connection.execute(query).mappings()]
 
         return page_of(await self.db.read(run), limit, lambda last: cursor_of(last.seq))
@@ -259,3 +276,17 @@ def _get_task(connection: Connection, owner: str, task_id: str) -> Task:
     if row is None:
         raise no_task(task_id)
     return task_from(row)
+
+
+def tasks_after(connection: Connection, job_id: str, after: int, state: State | None) -> Select[Any]:
+    """Tasks of a job behind a place, in order, which ``connection`` will read from the index as far as is asked for.
+
+    PostgreSQL knows nothing yet of a job that has just come, takes it for a small one, and would read and sort all of
+    its tasks for each page until it is analyzed. For the transaction it is told to sort nothing that it need not.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL enable_sort = off"))
+    query = select(tasks).where(tasks.c.job == job_id, tasks.c.seq > after)
+    if state is not None:
+        query = query.where(tasks.c.state == state.value)
+    return query.order_by(tasks.c.seq)

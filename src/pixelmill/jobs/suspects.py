@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Text, exists, or_, select
+from sqlalchemy import Connection, RowMapping, Select, Text, exists, false, or_, select, update
 
 from pixelmill.errors import WorkerCrashed, error_to_dict
 from pixelmill.jobs.bulk import MESSAGE_ID, OPEN
@@ -20,6 +21,12 @@ from pixelmill.jobs.store import JobStore
 
 _ids = table_of("rows", id=Text).subquery("ids")
 _COLUMNS = (tasks.c.id, tasks.c.job, tasks.c.owner, tasks.c.run, tasks.c.attempts, tasks.c.state)
+
+_RELEASE_AGAIN = (
+    update(tasks)
+    .where(tasks.c.id.in_(table_of("rows", id=Text)), tasks.c.state == State.QUEUED.value)
+    .values(released=false())
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +87,12 @@ class Suspects:
         """Queue tasks again that have no result and that still nobody attends to; returns how many.
 
         A running one has lost that attempt. Looked at again inside the transaction: a worker may have begun meanwhile.
+        Where the queue is elsewhere, they are released again: a message that it has after all comes twice.
         """
-        if not suspects or not self._store.enqueues:
+        if not suspects:
             return 0
-        return await self._db.write(lambda connection: self._put_back(connection, suspects))
+        work = self._put_back if self._store.enqueues else self._release_again
+        return await self._db.write(lambda connection: work(connection, suspects))
 
     def _put_back(self, connection: Connection, suspects: Sequence[OpenTask]) -> int:
         now = time_of(connection, self._clock)
@@ -95,19 +104,8 @@ class Suspects:
             .where(tasks.c.state.in_(OPEN), ~held)
             .order_by(tasks.c.job, tasks.c.seq)
         )
-        before = {task.id: task for task in suspects}
-        found = [
-            row
-            for row in connection.execute(query, {"rows": encode((one,) for one in before)}).mappings()
-            if _task(row) == before[row["id"]]
-        ]
-        reason = error_to_dict(WorkerCrashed("Its worker was lost with what it reported; the task was put back."))
-        running = [_task(row) for row in found if row["state"] == State.RUNNING.value]
-        events = [
-            TaskEvent("requeued", one.id, one.job, one.owner, one.run, one.attempts, now, error=reason)
-            for one in running
-        ]
-        done = record(connection, events, None) if events else Recorded()
+        found = _unchanged(connection, query, suspects)
+        done = _interrupt(connection, [_task(row) for row in found], now)
         by_job: dict[str, list[tuple[NewTask, int]]] = {}
         for row in found:
             if not row["queued_now"]:
@@ -116,6 +114,35 @@ class Suspects:
             job = job_from(connection.execute(select(jobs).where(jobs.c.id == job_id)).mappings().one())
             enqueue(connection, job, self._store.bounds, waiting, 0, now)
         return len({change.task for change in done.tasks} | {one[0].id for rows in by_job.values() for one in rows})
+
+    def _release_again(self, connection: Connection, suspects: Sequence[OpenTask]) -> int:
+        query = (
+            select(*_COLUMNS)
+            .select_from(_ids.join(tasks, tasks.c.id == _ids.c.id))
+            .where(tasks.c.state.in_(OPEN), or_(tasks.c.state == State.RUNNING.value, tasks.c.released))
+        )
+        found = [_task(row) for row in _unchanged(connection, query, suspects)]
+        _interrupt(connection, found, time_of(connection, self._clock))
+        connection.execute(_RELEASE_AGAIN, {"rows": encode((one.id,) for one in found)})
+        return len(found)
+
+
+def _unchanged(connection: Connection, query: Select[Any], suspects: Sequence[OpenTask]) -> list[RowMapping]:
+    """Rows of the query that are still what they were when they were suspected."""
+    before = {task.id: task for task in suspects}
+    rows = connection.execute(query, {"rows": encode((one,) for one in before)}).mappings()
+    return [row for row in rows if _task(row) == before[row["id"]]]
+
+
+def _interrupt(connection: Connection, found: Sequence[OpenTask], at: float) -> Recorded:
+    """Those that run have lost that attempt."""
+    reason = error_to_dict(WorkerCrashed("Its worker was lost with what it reported; the task was put back."))
+    events = [
+        TaskEvent("requeued", one.id, one.job, one.owner, one.run, one.attempts, at, error=reason)
+        for one in found
+        if one.state is State.RUNNING
+    ]
+    return record(connection, events, None) if events else Recorded()
 
 
 def _task(row: object) -> OpenTask:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from pixelmill.errors import JobError
 from pixelmill.jobs.model import TaskEvent
@@ -22,6 +24,14 @@ def event_from_json(body: bytes) -> TaskEvent:
     """The inverse; raises :class:`JobError`. Members that this version does not know are ignored."""
     try:
         record = json.loads(body)
+    except ValueError as error:
+        raise JobError(f"A task event can't be read ({error}); it comes from another version.") from error
+    return event_from_record(record)
+
+
+def event_from_record(record: Mapping[str, Any]) -> TaskEvent:
+    """The same from what JSON gave."""
+    try:
         event = TaskEvent(**{name: record[name] for name in _FIELDS if name in record})
         sound = (
             event.kind in _KINDS
@@ -29,7 +39,7 @@ def event_from_json(body: bytes) -> TaskEvent:
             and all(isinstance(value, int) for value in (event.run, event.attempt))
             and isinstance(event.at, int | float)
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (TypeError, KeyError) as error:
         raise JobError(f"A task event can't be read ({error}); it comes from another version.") from error
     if not sound:
         raise JobError("A task event can't be read (a member is of the wrong type); it comes from another version.")

@@ -13,12 +13,15 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from pixelmill.errors import CapacityError, NotFound, StorageError, Unauthenticated
+from pixelmill.errors import CapacityError, ConfigError, InvalidURI, NotFound, StorageError, Unauthenticated
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.rows import clean, dumps
 from pixelmill.jobs.schema import tokens
+from pixelmill.storage.keys import check_key
 
 PREFIX = "pm_"
+MAX_OWNER = 200
+"""Bytes of an owner's name: it is a part of the keys of objects."""
 USED_EVERY_S = 60.0
 """``last_used`` is written at most so often, so that requests cost no write."""
 
@@ -37,6 +40,21 @@ class Token:
     revoked: float | None = None
 
 
+def check_owner(owner: str) -> str:
+    """The owner, if objects may lie below this name; raises :class:`ConfigError`."""
+    try:
+        check_key(owner)
+        good = "/" not in owner and len(owner.encode()) <= MAX_OWNER
+    except InvalidURI:
+        good = False
+    if not good:
+        raise ConfigError(
+            f"The owner {owner[:60]!r} can't be used: it has 1 to {MAX_OWNER} bytes, is not '.' or '..', and holds no "
+            "slash, backslash or control character. Choose another name, such as 'ann' or 'ann@example.org'."
+        )
+    return owner
+
+
 class Tokens:
     """Tokens of all owners."""
 
@@ -47,7 +65,11 @@ class Tokens:
     async def create(
         self, owner: str, name: str, scopes: Iterable[str], expires: float | None = None
     ) -> tuple[Token, str]:
-        """A new token and its secret (``pm_`` and 256 random bits), which can't be had again."""
+        """A new token and its secret (``pm_`` and 256 random bits), which can't be had again.
+
+        Raises :class:`ConfigError` for an owner that can't be part of the key of an object.
+        """
+        check_owner(owner)
         secret = PREFIX + secrets.token_urlsafe(32)
         token = Token(
             id=secrets.token_hex(8),
@@ -86,14 +108,14 @@ class Tokens:
             # A full disk must not lock out who comes to delete something.
             with suppress(CapacityError, StorageError):
                 await self._db.write(lambda connection: connection.execute(touch).rowcount)
-        return _token_from(row)
+        return token_from(row)
 
     async def list(self, owner: str | None = None) -> list[Token]:
         """Tokens (of an owner), oldest first, revoked ones included."""
         query = select(tokens).order_by(tokens.c.created, tokens.c.id)
         if owner is not None:
             query = query.where(tokens.c.owner == owner)
-        return await self._db.read(lambda c: [_token_from(row) for row in c.execute(query).mappings()])
+        return await self._db.read(lambda c: [token_from(row) for row in c.execute(query).mappings()])
 
     async def revoke(self, token_id: str, owner: str | None = None) -> None:
         """End a token (of an owner); raises :class:`NotFound`. Revoking twice is no error."""
@@ -111,7 +133,8 @@ def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-def _token_from(row: RowMapping) -> Token:
+def token_from(row: RowMapping) -> Token:
+    """A token from a row of ``tokens``."""
     return Token(
         id=row["id"],
         owner=row["owner"],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, RowMapping, delete, exists, func, null, select, update
+from sqlalchemy import Connection, RowMapping, Select, delete, exists, func, null, select, update
 
 from pixelmill.errors import IllegalTransition, LimitExceeded, NotFound
+from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.model import Page
 from pixelmill.jobs.notices import WAITING, NewWebhook, add_webhook
@@ -56,6 +56,7 @@ class Claimed:
     """A delivery that this process makes now; ``claim`` proves it."""
 
     id: str
+    owner: str
     claim: str
     url: str
     secret: str
@@ -64,10 +65,13 @@ class Claimed:
 
 
 class Webhooks:
-    """Endpoints and deliveries of all owners, one owner at a time; claims are the service's own."""
+    """Endpoints and deliveries of all owners, one owner at a time; claims are the service's own.
 
-    def __init__(self, db: Database, now: Callable[[], float] = time.time) -> None:
-        self._db, self._now = db, now
+    Times are the database's (see ``time_of``), or those of ``now``: clocks of several services may differ.
+    """
+
+    def __init__(self, db: Database, now: Callable[[], float] | None = None) -> None:
+        self._db, self._clock = db, now
 
     # -- endpoints -------------------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class Webhooks:
         """Send it again, with the same id, from the first attempt; :class:`IllegalTransition` while it waits."""
         await self.get(owner, webhook_id)
         mine = (deliveries.c.id == delivery_id, deliveries.c.webhook == webhook_id, deliveries.c.owner == owner)
-        again = {"state": WAITING, "attempts": 0, "due": self._now(), "claim": null(), "ended": null()}
+        again = {"state": WAITING, "attempts": 0, "due": 0.0, "claim": null(), "ended": null()}
 
         def run(connection: Connection) -> RowMapping:
             row = connection.execute(select(deliveries).where(*mine)).mappings().one_or_none()
@@ -144,57 +148,59 @@ class Webhooks:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    async def claim(self, limit: int, claim_s: float) -> Sequence[Claimed]:
-        """Up to ``limit`` deliveries that are due, for ``claim_s``: then they are due again, for anybody."""
-        now, token = self._now(), secrets.token_hex(8)
-        due = (
-            select(deliveries.c.seq)
-            .where(deliveries.c.state == WAITING, deliveries.c.due <= now)
-            .order_by(deliveries.c.due)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        take = update(deliveries).where(deliveries.c.seq.in_(due)).values(due=now + claim_s, claim=token)
+    async def claim(self, limit: int, claim_s: float, without: Sequence[str] = ()) -> Sequence[Claimed]:
+        """Up to ``limit`` deliveries that are due, for ``claim_s``: then they are due again, for anybody.
+
+        ``without``: owners whose turn it is not.
+        """
+        token = secrets.token_hex(8)
         mine = (
-            select(deliveries.c.id, deliveries.c.body, deliveries.c.attempts, webhooks.c.url, webhooks.c.secret)
+            select(
+                *(deliveries.c[name] for name in ("id", "owner", "body", "attempts")), webhooks.c.url, webhooks.c.secret
+            )
             .select_from(deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook))
             .where(deliveries.c.claim == token, deliveries.c.state == WAITING)
             .order_by(deliveries.c.seq)
         )
-        waiting = select(deliveries.c.seq).where(deliveries.c.state == WAITING, deliveries.c.due <= now).limit(1)
-        if await self._db.read(lambda c: c.execute(waiting).first()) is None:
+        if await self._db.read(lambda c: c.execute(_due(time_of(c, self._clock), without).limit(1)).first()) is None:
             return []  # the usual case costs no write
 
         def run(connection: Connection) -> Sequence[RowMapping]:
-            connection.execute(take)
+            now = time_of(connection, self._clock)
+            due = _due(now, without).order_by(deliveries.c.due).limit(limit).with_for_update(skip_locked=True)
+            take = update(deliveries).where(deliveries.c.seq.in_(due))
+            connection.execute(take.values(due=now + claim_s, claim=token))
             return connection.execute(mine).mappings().all()
 
         return [Claimed(claim=token, **row) for row in await self._db.write(run)]
 
     async def delivered(self, one: Claimed, status: int) -> None:
         """The endpoint has taken it."""
-        await self._close(one, {"state": DELIVERED, "status": status, "error": null(), "ended": self._now()})
+        await self._close(one, lambda now: {"state": DELIVERED, "status": status, "error": null(), "ended": now})
 
     async def failed(self, one: Claimed, status: int | None, error: str, retry_s: float | None) -> None:
         """It has not; tried again in ``retry_s``, never where that is None."""
-        now = self._now()
-        values: dict[str, object] = {"status": status, "error": error[:500]}
-        if retry_s is None:
-            values |= {"state": FAILED, "ended": now}
-        else:
-            values |= {"due": now + retry_s}
+
+        def values(now: float) -> dict[str, object]:
+            ending = {"state": FAILED, "ended": now} if retry_s is None else {"due": now + retry_s}
+            return {"status": status, "error": error[:500], **ending}
+
         await self._close(one, values)
 
-    async def _close(self, one: Claimed, values: dict[str, object]) -> None:
+    async def _close(self, one: Claimed, values: Callable[[float], dict[str, object]]) -> None:
         mine = (deliveries.c.id == one.id, deliveries.c.claim == one.claim)
-        values = {"attempts": one.attempts + 1, "claim": null(), **values}
-        await self._db.write(lambda c: c.execute(update(deliveries).where(*mine).values(values)).rowcount)
+
+        def run(connection: Connection) -> None:
+            closed = {"attempts": one.attempts + 1, "claim": null(), **values(time_of(connection, self._clock))}
+            connection.execute(update(deliveries).where(*mine).values(closed))
+
+        await self._db.write(run)
 
     async def prune(self) -> int:
         """Forget old deliveries, and endpoints of jobs that are gone; returns how many."""
-        before = self._now() - KEPT_S
 
         def run(connection: Connection) -> int:
+            before = time_of(connection, self._clock) - KEPT_S
             last = connection.execute(select(func.max(deliveries.c.seq))).scalar() or 0
             ended = deliveries.c.state != WAITING
             old = delete(deliveries).where(ended, (deliveries.c.ended <= before) | (deliveries.c.seq <= last - KEPT))
@@ -206,6 +212,11 @@ class Webhooks:
             return connection.execute(old).rowcount + connection.execute(gone).rowcount
 
         return await self._db.write(run)
+
+
+def _due(now: float, without: Sequence[str]) -> Select[tuple[int]]:
+    due = select(deliveries.c.seq).where(deliveries.c.state == WAITING, deliveries.c.due <= now)
+    return due.where(deliveries.c.owner.not_in(without)) if without else due
 
 
 def _webhook(row: RowMapping) -> Webhook:

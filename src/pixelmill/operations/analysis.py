@@ -6,7 +6,7 @@ What they find are plain JSON values. A pipeline of these alone, without a forma
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -31,6 +31,7 @@ class Analysis(Operation):
     """Base of operations that give data; the image passes through."""
 
     family: ClassVar[str] = "analysis"
+    output: ClassVar[Literal["image", "data", "both"]] = "data"
 
     def find(self, image: Image) -> dict[str, Any]:
         """What is found, as plain JSON values."""

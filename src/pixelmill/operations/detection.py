@@ -45,6 +45,7 @@ class Faces(Operation):
     name: ClassVar[str] = "faces"
     family: ClassVar[str] = "detection"
     summary: ClassVar[str] = "Find, outline, blur or cut out faces"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "draw"
 
     mode: Literal["data", "draw", "blur", "crop"] = Field(default="data", description="What comes out")
@@ -110,6 +111,7 @@ class Features(Operation):
     name: ClassVar[str] = "features"
     family: ClassVar[str] = "detection"
     summary: ClassVar[str] = "Find and draw keypoints"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "sift"
 
     method: Method = Field(default="orb", description="How keypoints are found")
@@ -161,6 +163,7 @@ class MatchImages(WithSecondImage):
     name: ClassVar[str] = "match"
     family: ClassVar[str] = "detection"
     summary: ClassVar[str] = "Find the same motif in a second image"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "other.jpg"
 
     image: ImageParameter = Field(description="The second image: a path, a URI, or sha256:HEX of stored bytes")
@@ -225,6 +228,7 @@ class Codes(Operation):
     name: ClassVar[str] = "codes"
     family: ClassVar[str] = "detection"
     summary: ClassVar[str] = "Read QR codes and barcodes"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "draw=true"
 
     draw: bool = Field(default=False, description="Outline them in the image; otherwise there is data only")

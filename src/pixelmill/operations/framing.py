@@ -48,6 +48,7 @@ class SmartCrop(Operation):
     name: ClassVar[str] = "smart_crop"
     family: ClassVar[str] = "geometry"
     summary: ClassVar[str] = "Cut out the part that catches the eye"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "100,80"
     positional: ClassVar[int] = 2
     frames_agree: ClassVar[Literal["first", "union"] | None] = "first"
@@ -250,6 +251,7 @@ class Trim(Operation):
     name: ClassVar[str] = "trim"
     family: ClassVar[str] = "geometry"
     summary: ClassVar[str] = "Cut off a border of similar color"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "0.1"
     sized_by_pixels: ClassVar[bool] = True
     frames_agree: ClassVar[Literal["first", "union"] | None] = "union"

@@ -38,6 +38,18 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """Something that is needed and not here, as a phrase, and the command that brings it (None: there is none)."""
+
+    what: str
+    command: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """As lists show it."""
+        return {"what": self.what, "command": self.command}
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Planning facts of an operation with its parameters.
 
@@ -74,6 +86,12 @@ class Operation(BaseModel):
     """True: what comes out depends on pixels, and ``size`` is only an upper bound.
 
     The planner then estimates the sizes of later steps, and the executor checks them against the limits.
+    """
+
+    output: ClassVar[Literal["image", "data", "both"]] = "image"
+    """What it gives: an image, data alone (the image passes unchanged), or an image with data beside it.
+
+    ``both`` may depend on parameters: with some there is data alone, or no data.
     """
 
     of_file: ClassVar[bool] = False
@@ -135,6 +153,10 @@ class Operation(BaseModel):
         """A copy whose references are replaced by other references or by fonts."""
         del fonts
         return self
+
+    def lacks(self) -> tuple[Lack, ...]:
+        """What it needs and is not on this machine: an extra, a model. Looks, and loads nothing."""
+        return ()
 
     def apply(self, image: Image) -> Step:
         """Do it. ``image`` is not changed."""

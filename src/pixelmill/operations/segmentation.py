@@ -51,6 +51,7 @@ class Watershed(Operation):
     name: ClassVar[str] = "watershed"
     family: ClassVar[str] = "segmentation"
     summary: ClassVar[str] = "Part objects that touch each other, and count them"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "overlay"
 
     mode: Literal["overlay", "labels", "count"] = Field(default="overlay", description="What comes out")
@@ -109,6 +110,7 @@ class Components(Operation):
     name: ClassVar[str] = "components"
     family: ClassVar[str] = "segmentation"
     summary: ClassVar[str] = "Connected areas: count, boxes and sizes"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "overlay"
 
     mode: Literal["overlay", "labels", "data"] = Field(default="overlay", description="What comes out")
@@ -167,6 +169,7 @@ class Grabcut(Operation):
     name: ClassVar[str] = "grabcut"
     family: ClassVar[str] = "segmentation"
     summary: ClassVar[str] = "Cut an object out of its background"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "0.05"
 
     margin: float = Field(

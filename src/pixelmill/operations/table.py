@@ -79,7 +79,7 @@ TABLE: Mapping[str, tuple[str, str]] = {
 """Name to module and class, in the order of help and docs."""
 
 
-_STEPS: Mapping[str, str] = {
+STEPS: Mapping[str, str] = {
     "frame": "frame:N, the first one, takes one frame of an animation, or one page",
     "metadata": "metadata:strip, keep or copyright stands at the end, beside format",
     "preset": "preset:NAME stands for the steps of a pipeline with a name; `pixelmill presets` lists all",
@@ -99,8 +99,8 @@ def operation_named(name: str) -> type[Operation]:
     """The class of that operation; raises :class:`UnknownOperation` with the nearest names."""
     if name in TABLE:
         return _load(name)
-    if name in _STEPS:
-        raise UnknownOperation(f"{name} is a step beside the operations: {_STEPS[name]}.", operation=name, nearest=[])
+    if name in STEPS:
+        raise UnknownOperation(f"{name} is a step beside the operations: {STEPS[name]}.", operation=name, nearest=[])
     nearest = nearest_names(name)
     hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
     raise UnknownOperation(

@@ -155,6 +155,7 @@ class Threshold(Operation):
     name: ClassVar[str] = "threshold"
     family: ClassVar[str] = "color"
     summary: ClassVar[str] = "Black and white by a threshold"
+    output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "otsu"
 
     method: Literal["fixed", "otsu", "adaptive"] = Field(default="fixed", description="Where the threshold comes from")

@@ -25,7 +25,7 @@ from pixelmill.operations.table import operation_named
 from pixelmill.pipelines import text as grammar
 from pixelmill.pipelines.expansion import Collected, Expansion, Parts, check_count, expanded
 from pixelmill.pipelines.output import Output, end_named, output_named
-from pixelmill.pipelines.presets import BUILT_IN, Preset, Presets
+from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import TextArgument, TextStep
 
@@ -332,18 +332,6 @@ def _no_constant(name: str) -> NoReturn:
 def expansion(name: str, presets: Presets, within: tuple[str, ...] = ()) -> Expansion:
     """What a preset means; raises :class:`PipelineError`, also for one that is wrong or holds itself."""
     return expanded(name, presets, within, _expanded_text)
-
-
-def described(preset: Preset, presets: Presets) -> dict[str, Any]:
-    """A preset for lists: ``form`` as it was written, ``pipeline`` with all steps written out."""
-    pipeline = write_text(*expansion(preset.name, presets).parts)
-    return {
-        "name": preset.name,
-        "summary": preset.summary,
-        "built_in": preset.built_in,
-        "form": preset.form,
-        "pipeline": pipeline,
-    }
 
 
 # -- both ---------------------------------------------------------------------------------------------------------

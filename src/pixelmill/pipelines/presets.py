@@ -25,12 +25,13 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """``form`` is the text form of a pipeline, which may hold other presets."""
+    """``form`` is the text form of a pipeline, which may hold other presets; ``title`` is its name for people."""
 
     name: str
     form: str
     summary: str = ""
     built_in: bool = False
+    title: str = ""
 
 
 @dataclass(frozen=True)  # no slots: what is looked up is computed once and kept in __dict__
@@ -84,43 +85,76 @@ class Presets:
         return Presets(kept + tuple(Preset(name, form) for name, form in forms.items()))
 
 
-def _built_in(name: str, form: str, summary: str) -> Preset:
-    return Preset(name, form, summary, built_in=True)
+def _built_in(name: str, title: str, form: str, summary: str) -> Preset:
+    return Preset(name, form, summary, built_in=True, title=title)
 
 
 BUILT_IN = Presets(
     (
-        _built_in("web", "resize:1600,1600,fit=inside/format:auto", "For a web page: at most 1600 pixels a side"),
+        _built_in(
+            "web",
+            "For the web",
+            "resize:1600,1600,fit=inside/format:auto",
+            "For a web page: at most 1600 pixels a side",
+        ),
         _built_in(
             "avatar",
+            "Round portrait",
             "resize:256,256,fit=outside,enlarge=true/smart_crop:256,256/round_corners:128/format:auto",
             "A round portrait, 256 pixels wide, with what catches the eye",
         ),
         _built_in(
             "social",
+            "Link picture",
             "resize:1200,630,fit=outside,enlarge=true/smart_crop:1200,630/format:jpeg,quality=85",
             "The picture of a link in social media, 1200×630",
         ),
         _built_in(
             "placeholder",
+            "Placeholder",
             "resize:32,32/gaussian:1/format:webp,quality=40",
             "A few hundred bytes to show until the picture is there",
         ),
         _built_in(
             "scan",
+            "Scanned page",
             "grayscale/threshold:adaptive/format:png,compression=6",
             "A photographed page as black on white",
         ),
         _built_in(
             "thumbnail",
+            "Thumbnail, 256 gray",
             "grayscale/resize:256,256,fit=fill/format:jpeg",
             "256×256 in gray, as studies of serverless thumbnails make it",
         ),
-        _built_in("pencil", "sketch", "A pencil drawing"),
-        _built_in("edges", "canny:100,200", "Edges, white on black (Canny)"),
-        _built_in("segments", "watershed:overlay", "Touching objects told apart, drawn over the picture (watershed)"),
-        _built_in("face-boxes", "faces:draw", "Faces found, framed, and listed in the data"),
-        _built_in("keypoints", "features:orb,draw=true", "Points that can be found again in another picture, drawn"),
+        _built_in("pencil", "Sketch", "sketch", "A pencil drawing"),
+        _built_in(
+            "remove-background",
+            "Background removal",
+            "remove_background/format:png",
+            "What stands in front, on transparency (a learned model)",
+        ),
+        _built_in("caption", "Caption", "caption", "A sentence that says what is to be seen (a learned model)"),
+        _built_in("edges", "Edges (Canny)", "canny:100,200", "Edges, white on black (Canny)"),
+        _built_in(
+            "segments",
+            "Segments (watershed)",
+            "watershed:overlay",
+            "Touching objects told apart, drawn over the picture (watershed)",
+        ),
+        _built_in(
+            "matching",
+            "Feature matching",
+            "match:second",
+            "The same motif in a second picture (which is given as the image `second`), with lines between",
+        ),
+        _built_in("face-boxes", "Faces", "faces:draw", "Faces found, framed, and listed in the data"),
+        _built_in(
+            "keypoints",
+            "Keypoints",
+            "features:orb,draw=true",
+            "Points that can be found again in another picture, drawn",
+        ),
     )
 )
-"""Those that come with Pixelmill. `match` needs a second picture, which only a preset of the user's can name."""
+"""Those that come with Pixelmill. Some need what this version or machine lacks: ``lacks.py`` tells."""

@@ -25,6 +25,7 @@ from pixelmill.engines.sqs import SqsTransport
 from pixelmill.errors import ConfigError, TaskTimeout
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import GatePolicy
+from pixelmill.fleet.spill import Spill
 from pixelmill.jobs.database import Database
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.storage.named import SourceStores
@@ -84,15 +85,25 @@ def make_engine(
     slots: int,
     prefetch: int = PREFETCH,
     gate: GatePolicy | None = None,
+    spill: Spill | None = None,
     cancels: Cancels | None = None,
 ) -> Engine:
-    """Celery's for RabbitMQ; for every other queue the leased one."""
+    """Celery's for RabbitMQ; for every other queue the leased one. ``spill``: of an overflow worker."""
     if queues is not None and isinstance(queues.tasks, RabbitQueue):
+        # Overflow fetches nothing ahead: a worker of our own may come free first.
+        held = slots + max(slots, 4) if spill is None else slots
         return CeleryEngine(
-            queues.tasks, dispatcher, executor, emit, prefetch=slots + max(slots, 4), gate=gate, cancels=cancels
+            queues.tasks, dispatcher, executor, emit, prefetch=held, gate=gate, spill=spill, cancels=cancels
         )
     return LeasedEngine(
-        queue, dispatcher, executor, emit, visibility_s=config.lease_s, prefetch=prefetch, cancels=cancels
+        queue,
+        dispatcher,
+        executor,
+        emit,
+        visibility_s=config.lease_s,
+        prefetch=prefetch,
+        door=spill,
+        cancels=cancels,
     )
 
 

@@ -166,6 +166,15 @@ class _Ring:
         self._count += 1
         self._opened, self.row = now, _Row()
 
+    def newest(self) -> dict[str, Any] | None:
+        """The row that was closed last, by column, with its reasons; None where there is none yet."""
+        if not self._count:
+            return None
+        slot = (self._count - 1) % self._size
+        values = {name: column[slot] for name, column in self._columns.items()}
+        row: dict[str, Any] = {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
+        return row | {"reasons": dict(self._reasons[slot] or {})}
+
     def table(self) -> dict[str, Any]:
         """Columns by name, oldest first; None where a percentile has no durations."""
         count = min(self._count, self._size)
@@ -215,6 +224,10 @@ class History:
             self._others[replica] = (at, running)
         for ring in self._rings.values():
             ring.row.absorb(row)
+
+    def newest(self) -> dict[str, Any] | None:
+        """The newest row of the hour, by column, with ``reasons``; None before the first."""
+        return self._rings["hour"].newest()
 
     def table(self, span: str) -> dict[str, Any]:
         """``hour`` or ``day``; raises :class:`RequestError` for another."""

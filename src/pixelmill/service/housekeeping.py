@@ -82,20 +82,27 @@ class Housekeeping:
 
     async def clean(self) -> None:
         """Delete expired jobs, forget expired uploads, remove objects that nothing refers to."""
-        parts = self._parts
-        for owner, job in await parts.upkeep.expired_jobs():
-            try:
-                held = await parts.jobs.delete(owner, job)
-            except NotFound:
-                continue  # its owner was quicker
-            await parts.stop_tasks(held)
-            parts.bus.publish(owner, job)
-        await parts.uploads.expire()
+        parts, until = self._parts, time.monotonic() + ROUND_S
+        # More may expire in a round than one page: by pages, else the tables would grow for ever.
+        while (expired := await parts.upkeep.expired_jobs()) and time.monotonic() < until:
+            for owner, job in expired:
+                await self._remove(owner, job)
+        while await parts.uploads.expire() and time.monotonic() < until:
+            pass
         await parts.event_log.prune()
         await parts.upkeep.prune()
         await parts.webhooks.prune()
+        await parts.sessions.prune()
         while await self._collect():
             pass
+
+    async def _remove(self, owner: str, job: str) -> None:
+        try:
+            held = await self._parts.jobs.delete(owner, job)
+        except NotFound:
+            return  # its owner was quicker
+        await self._parts.stop_tasks(held)
+        self._parts.bus.publish(owner, job)
 
     async def _collect(self) -> bool:
         parts = self._parts
@@ -141,9 +148,11 @@ class Housekeeping:
             return
         async with self._parts.keep_blobs():
             if prefix == "results/":
-                # A result that was still being written when its job was deleted: results/OWNER/JOB/TASK.
-                gone = await self._parts.upkeep.gone(list({key.split("/")[2] for key in keys}))
-                unknown = [key for key in keys if key.split("/")[2] in gone]
+                # A result that was still being written when its job was deleted: results/OWNER/JOB/TASK. Counted from
+                # the end: the name of an owner may hold a slash.
+                jobs = {key: key.split("/")[-2] for key in keys}
+                gone = await self._parts.upkeep.gone(list(set(jobs.values())))
+                unknown = [key for key, job in jobs.items() if job in gone]
             elif prefix == QUEUE_BODIES:
                 ids = [key.removeprefix(prefix) for key in keys]
                 wanted = await Releases(self._parts.jobs).wanted([one for one in ids if "/" in one])

@@ -103,6 +103,7 @@ class NodeAgent:
         self._monitor = LoadMonitor(sampler, LoadHistory(RECENT_SAMPLES), self._tell)
         self._instance = secrets.token_hex(16)
         self._session: _Session | None = None
+        self._was_in = False
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
@@ -148,6 +149,7 @@ class NodeAgent:
         """One connection, from its beginning to its end; why it ended."""
         async with self._connected() as pipe:
             name = await self._introduced(pipe)
+            self._was_in = True
             logs.event("hub.joined", hub=self._config.url, node=name)
             self._announce(f"Pixelmill node {name} joined {self._config.url}")
             session = self._session = _Session(pipe, self._pool, self._config.memory_bytes)
@@ -239,6 +241,11 @@ class NodeAgent:
                 f"The certificate of {self._config.url} is not trusted: {error.verify_message}. "
                 "Install the authority's certificate on this machine, or name it in SSL_CERT_FILE."
             ) from error
+        except ssl.SSLError as error:
+            raise ConnectionFailed(
+                f"{self._config.url} was not reached by TLS ({error.reason}). Is it a proxy that speaks TLS? A hub "
+                "itself does not: then the address begins with http://."
+            ) from error
         except InvalidURI as error:
             raise ConfigError(f"--join {self._config.url!r} is no address of a hub.") from error
         except (OSError, TimeoutError, InvalidHandshake, InvalidProxyStatus) as error:
@@ -258,12 +265,13 @@ class NodeAgent:
                 f"{hub} does not take the token (--token, PIXELMILL_TOKEN). Create one on the hub with "
                 "`pixelmill tokens create NAME --scope node`."
             )
-        if status == 403:
+        if status == 403 and b"/v1/problems/" in (error.response.body or b""):
             return ConfigError(
                 f"{hub} does not let this token join as a node. Create one on the hub with "
                 "`pixelmill tokens create NAME --scope node`."
             )
-        if status in {404, 405, 426}:
+        # A proxy says so too while the hub behind it is away: who was let in before goes on trying.
+        if status in {403, 404, 405, 426} and not self._was_in:
             return ConfigError(f"{hub} takes no nodes (status {status}). Is it the address of a `pixelmill serve`?")
         return ConnectionFailed(f"{hub} answered with status {status}")
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from pixelmill import logs
 from pixelmill.engines.outbox import Outbox
 from pixelmill.errors import PixelmillError
 from pixelmill.events.bus import EventBus
@@ -36,6 +37,18 @@ async def for_ever(step: Callable[[], Awaitable[object]], what: str) -> None:
         except Exception:
             log.exception("%s, trying again in %.1f s", what, PAUSE_S)
             await asyncio.sleep(PAUSE_S)
+
+
+async def keep_going(work: Callable[[], Awaitable[object]], name: str) -> None:
+    """Run what never ends, and again after a defect in it: without it nobody would notice what no longer happens."""
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 -- logged
+            logs.event("loop.failed", error=error, loop=name)
+        else:
+            return
+        await asyncio.sleep(PAUSE_S)
 
 
 class Releaser:
@@ -81,6 +94,9 @@ class Follower:
         if self._last is None:
             self._last = await self._log.last_id()
         await asyncio.sleep(FOLLOW_S)
-        self._last, changed = await self._log.changed(self._last)
-        for owner, job in changed:
-            self._bus.publish(owner, job)
+        while True:  # all that is there: under load one page in each pause would fall behind for ever
+            self._last, changed = await self._log.changed(self._last)
+            for owner, job in changed:
+                self._bus.publish(owner, job)
+            if not changed:
+                return

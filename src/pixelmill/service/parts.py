@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pixelmill.engines.cloud import CloudLeaseQueue
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample
@@ -23,6 +23,8 @@ from pixelmill.jobs.dead_letters import DeadLetters
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
+from pixelmill.jobs.saved import SavedPipelines
+from pixelmill.jobs.sessions import Sessions
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.jobs.upkeep import Upkeep
@@ -45,6 +47,7 @@ from pixelmill.service.results import Results
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.shared import Shared
 from pixelmill.service.signing import LinkSigner
+from pixelmill.service.thumbnails import Thumbnails
 from pixelmill.targets.local import LocalPool
 
 T = TypeVar("T")
@@ -75,6 +78,8 @@ class Parts:
         self.dead_letters = DeadLetters(self.jobs)
         self.uploads = Uploads(self.database)
         self.tokens = Tokens(self.database)
+        self.sessions = Sessions(self.database)
+        self.saved = SavedPipelines(self.database)
         self.event_log = EventLog(self.database)
         self.webhooks = Webhooks(self.database)
         self.history = History()
@@ -92,7 +97,7 @@ class Parts:
             self.releases = Releases(self.jobs)
             self.queue = CheckedQueue(self.cloud.tasks, self.releases)
             self.releaser = Releaser(Outbox(self.releases, self.queue), self.database, self._wake_engine)
-        workers = (config.workers or os.cpu_count() or 1) + INTERACTIVE_SLOTS
+        workers = (config.workers or usable_cores()) + INTERACTIVE_SLOTS
         self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)
@@ -144,6 +149,7 @@ class Parts:
             shared=self.database.shared,
         )
         self.results = Results(self.jobs, self.store, config.source_roots, self.sources)
+        self.thumbnails = Thumbnails(self.store, self.results, self.dispatcher, config)
         self.load = LoadHistory()
 
     def observe(self, sample: LoadSample) -> None:

@@ -65,6 +65,7 @@ class Reconcile:
 
     def __init__(self, jobs: JobStore, store: ObjectStore, emit: Emit) -> None:
         self._suspects, self._store, self._emit = Suspects(jobs), store, emit
+        self._inside = jobs.enqueues
 
     async def forever(self, lost: Lost) -> None:
         """A round whenever something may be lost, until cancelled."""
@@ -78,13 +79,20 @@ class Reconcile:
             await asyncio.sleep(PAUSE_S)
 
     async def run(
-        self, *, thorough: bool = False, requeue: bool = True, progress: Callable[[Rebuilt], object] = lambda _: None
+        self,
+        *,
+        thorough: bool = False,
+        requeue: bool = True,
+        resend: bool = False,
+        progress: Callable[[Rebuilt], object] = lambda _: None,
     ) -> Rebuilt:
         """One round. ``thorough``: look at every result of every open job, not only of tasks that nobody attends to.
 
-        ``requeue`` False: only ends are recorded.
+        ``requeue`` False: only ends are recorded. ``resend``: with a queue elsewhere too, whose messages may be lost;
+        those that are not come twice, which costs work and changes nothing.
         """
         done = Rebuilt()
+        requeue = requeue and (resend or self._inside)
         if thorough:
             async for ids in self._with_results():
                 await self._record_ends(await self._suspects.still_open(ids), done)
@@ -92,13 +100,21 @@ class Reconcile:
         after = ""
         while page := await self._suspects.unattended(after, PAGE):
             after = page[-1].id
-            # In this order: whoever deleted a message had stored its result before.
-            left = await self._record_ends(page, done)
-            done.requeued += await self._suspects.put_back(left) if requeue else 0
+            await self._settle(page, done, requeue=requeue)
             progress(done)
-        if done.ended or done.requeued:
-            logs.event("recovery.reconciled", ended=done.ended, requeued=done.requeued)
-        return done
+        return _told(done)
+
+    async def send_again(self, lost: Sequence[OpenTask]) -> Rebuilt:
+        """Record the ends of those of these tasks that have a result, and queue the others again."""
+        done = Rebuilt()
+        for start in range(0, len(lost), PAGE):
+            await self._settle(lost[start : start + PAGE], done, requeue=True)
+        return _told(done)
+
+    async def _settle(self, page: Sequence[OpenTask], done: Rebuilt, *, requeue: bool) -> None:
+        # In this order: whoever deleted a message had stored its result before.
+        left = await self._record_ends(page, done)
+        done.requeued += await self._suspects.put_back(left) if requeue else 0
 
     async def _record_ends(self, page: Sequence[OpenTask], done: Rebuilt) -> list[OpenTask]:
         """Record the end of those that have a result document; the others are returned."""
@@ -162,3 +178,9 @@ class Reconcile:
                         ids = []
                 if ids:
                     yield ids
+
+
+def _told(done: Rebuilt) -> Rebuilt:
+    if done.ended or done.requeued:
+        logs.event("recovery.reconciled", ended=done.ended, requeued=done.requeued)
+    return done

@@ -71,10 +71,10 @@ class Shared:
         return {"ok": failed == "", "detail": said}
 
     async def announce(self, nodes: Callable[[], Sequence[dict[str, Any]]]) -> None:
-        """Write our nodes each second, until cancelled."""
+        """Write our nodes (which come without their last hour) each second, until cancelled."""
         while True:
             try:
-                await self.registry.write(self.replica, [_short(node) for node in nodes()])
+                await self.registry.write(self.replica, [_seen(node) for node in nodes()])
                 self._well, self._announced = True, ""
             except PixelmillError as error:
                 self._announced = str(error)
@@ -98,6 +98,6 @@ class Shared:
             logs.event("registry.failed", detail=str(error) or type(error).__name__)
 
 
-def _short(node: dict[str, Any]) -> dict[str, Any]:
-    """Without its samples of the last hour; ``seen`` by this machine's clock, for people."""
-    return {name: value for name, value in node.items() if name != "history"} | {"seen": time.time()}
+def _seen(node: dict[str, Any]) -> dict[str, Any]:
+    """With ``seen`` by this machine's clock, for people."""
+    return node | {"seen": time.time()}

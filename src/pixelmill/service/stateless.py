@@ -16,6 +16,7 @@ from typing import Any
 
 from pixelmill import __version__, logs
 from pixelmill.errors import RequestError, ShuttingDown, Unauthenticated
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor, LoadSample
@@ -23,9 +24,10 @@ from pixelmill.fleet.samplers import sampler_for
 from pixelmill.metrics import Metrics
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
+from pixelmill.service.caller import Caller
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.settings import ServiceConfig
-from pixelmill.service.verbs import Caller, new_id
+from pixelmill.service.verbs import new_id
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.target import RunRequest, RunResult
 
@@ -38,7 +40,7 @@ class Stateless:
         self.metrics = Metrics(__version__)
         self._token = _digest(token) if token else None
         self._pool = LocalPool(
-            workers=config.workers or os.cpu_count() or 1,
+            workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
         )
@@ -118,6 +120,11 @@ class Stateless:
         if self._token is None or not hmac.compare_digest(_digest(token), self._token):
             raise Unauthenticated("The token is not the one that this node was started with (PIXELMILL_TOKEN).")
         return Caller("local", frozenset({"process"}))
+
+    async def authenticate_session(self, secret: str) -> Caller:
+        """A node keeps no sessions."""
+        del secret
+        raise Unauthenticated("This node keeps no sessions: send its token with each request.")
 
     async def has_tokens(self) -> bool:
         """Whether it was started with one."""

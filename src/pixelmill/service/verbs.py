@@ -9,9 +9,9 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,14 @@ from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
+from pixelmill.service.caller import Caller
 from pixelmill.service.dead_letters import DeadLetterVerbs
 from pixelmill.service.links import Links
+from pixelmill.service.live import Live, Sampler
 from pixelmill.service.parts import Parts
+from pixelmill.service.sessions import SessionVerbs
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.thumbnails import Thumbnail, Wanted
 from pixelmill.service.webhook_verbs import WebhookVerbs
 from pixelmill.service.wiring import Wiring
 from pixelmill.storage.named import names_bucket
@@ -47,14 +51,6 @@ MAX_PAGE = 100_000
 """Uploads, sources, and files that wild cards stand for, in one call; larger jobs grow by pages."""
 MAX_VISITED = 1_000_000
 """Folder entries that the wild cards of one call may look at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: the owner whose things are seen, and the scopes that were granted."""
-
-    owner: str
-    scopes: frozenset[str]
 
 
 def new_id(prefix: str) -> str:
@@ -85,8 +81,11 @@ class Service:
         self._parts = Parts(config)
         self._wiring = Wiring(self._parts)
         self._draining = False
+        self._live = Live(Sampler(self._parts, self._wiring).take)
         self.links = Links(self._parts, new_id)
         self.webhooks = WebhookVerbs(self._parts, new_id)
+        self.sessions = SessionVerbs(self._parts)
+        self.saved = self._parts.saved
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
 
     @property
@@ -101,6 +100,7 @@ class Service:
     async def stop(self) -> None:
         """Drain: take no new work, let running tasks end within ``drain_s``, end event streams, close."""
         self._draining = True
+        await self._live.stop()
         await self._wiring.stop()
 
     def drain(self) -> None:
@@ -279,9 +279,25 @@ class Service:
     def _files(self, sources: Sequence[str]) -> list[SourceFile]:
         return list(expand_sources(sources, self.config.source_roots, max_files=MAX_PAGE, max_visited=MAX_VISITED))
 
-    async def jobs(self, owner: str, *, limit: int = 50, cursor: str | None = None, state: State | None = None) -> Page:
-        """Jobs (:class:`Job`), newest first."""
-        return await self._parts.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state)
+    async def jobs(
+        self,
+        owner: str | None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        state: State | None = None,
+        search: str = "",
+    ) -> Page:
+        """Jobs (:class:`Job`), newest first; ``owner`` None: of every owner. ``search``: part of a name, or an id."""
+        return await self._parts.jobs.list_jobs(owner, limit=limit, cursor=cursor, state=state, search=search)
+
+    async def owner_of_job(self, job_id: str) -> str | None:
+        """Whose it is (None where there is none), for callers who may act for every owner."""
+        return await self._parts.jobs.owner_of_job(job_id)
+
+    async def owner_of_task(self, task_id: str) -> str | None:
+        """The same of a task."""
+        return await self._parts.jobs.owner_of_task(task_id)
 
     async def job(self, owner: str, job_id: str) -> Job:
         """One job."""
@@ -353,6 +369,11 @@ class Service:
         self._take_work()
         return await self._parts.montages.make(owner, job_id, montage, output, reserve)
 
+    async def thumbnail(self, task: Task, wanted: Wanted) -> Thumbnail:
+        """A small picture of a task's result or input; see :meth:`Thumbnails.get`."""
+        self._take_work()
+        return await self._parts.thumbnails.get(task, wanted)
+
     # -- events ----------------------------------------------------------------------------------
 
     async def newest_event(self) -> int:
@@ -360,23 +381,25 @@ class Service:
         return await self._parts.event_log.last_id()
 
     async def events(
-        self, owner: str, *, job_id: str | None = None, after: int | None = None
+        self, owner: str | None, *, job_id: str | None = None, after: int | None = None
     ) -> AsyncIterator[LoggedEvent | None]:
         """Events after ``after`` (None: from now on), then live ones. None is a heartbeat, at most every 15 s.
 
-        With ``job_id`` the stream ends after the last event of a job that has ended or was deleted. Nothing is buffered
-        for a slow reader: it reads from the log at its own pace. Ends when the service drains.
+        ``owner`` None: of every owner. With ``job_id`` (of an owner) the stream ends after the last event of a job that
+        has ended or was deleted. Nothing is buffered for a slow reader: it reads from the log at its own pace. Ends
+        when the service drains.
         """
         log, bus = self._parts.event_log, self._parts.bus
-        if job_id is not None:
-            await self.job(owner, job_id)
+        of_job = None if owner is None or job_id is None else (owner, job_id)
+        if of_job is not None:
+            await self.job(*of_job)
         newest = await log.last_id()
         # An id from before the data folder was made anew would hide all that happens until it is reached.
         last = newest if after is None else min(after, newest)
         async with bus.subscribe(owner, job_id) as news:
             while True:
                 # The state is read before the log: if it is final, the log holds its last event.
-                ended = job_id is not None and await self._has_ended(owner, job_id)
+                ended = of_job is not None and await self._has_ended(*of_job)
                 page = await log.after(owner, last, job=job_id, limit=EVENT_PAGE)
                 for event in page:
                     last = event.id
@@ -402,6 +425,10 @@ class Service:
         found = await self._parts.tokens.authenticate(token)
         return Caller(found.owner, found.scopes)
 
+    async def authenticate_session(self, secret: str) -> Caller:
+        """Who holds the session; raises :class:`Unauthenticated`."""
+        return (await self.sessions.look(secret)).caller
+
     async def has_tokens(self) -> bool:
         """Whether any valid token exists: what an address other than loopback needs."""
         now = time.time()
@@ -424,6 +451,10 @@ class Service:
         """What the own pool does now, and whether its gate is open."""
         parts = self._parts
         return load_now(parts.pool, parts.dispatcher, parts.load, draining=self._draining)
+
+    def live(self) -> AsyncGenerator[bytes | None]:
+        """What the service does, as JSON, once a second; see :meth:`Sampler.sample`. None is a heartbeat."""
+        return self._live.follow()
 
     def history(self, span: str) -> Mapping[str, Any]:
         """Metrics of the last ``hour`` by second, or ``day`` by minute: columns, oldest first."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -15,12 +16,15 @@ from pixelmill.engines.event_queue import EventIntake
 from pixelmill.engines.patience import when_there
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
+from pixelmill.jobs.suspects import Suspects
 from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.fleet_history import FleetHistory
 from pixelmill.service.housekeeping import Housekeeping
-from pixelmill.service.loops import Follower
+from pixelmill.service.loops import Follower, for_ever, keep_going
+from pixelmill.service.missing import LOOK_S, Missing
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
 from pixelmill.service.webhooks import Courier
@@ -69,6 +73,7 @@ class Wiring:
         await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        stack.push_async_callback(self.parts.thumbnails.stop)
         stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
         await self.parts.overflow.start()
         stack.push_async_callback(self.parts.overflow.stop)
@@ -77,18 +82,19 @@ class Wiring:
             stack.push_async_callback(self.parts.engine.stop, self.parts.config.drain_s)
         stack.callback(self.parts.bus.close)
         await self._join_fleet()
-        self._background(self._monitor.run(), "load")
+        self._background(self._monitor.run, "load")
         courier = Courier(self.parts.webhooks, WebhookSender(allow_private=self.parts.config.webhook_allow_private))
-        self._background(courier.run(), "webhooks")
-        self._background(self._measure(), "history")
-        self._background(Follower(self.parts.event_log, self.parts.bus).run(), "follower")
+        self._background(courier.run, "webhooks")
+        self._background(self._measure, "history")
+        self._background(Follower(self.parts.event_log, self.parts.bus).run, "follower")
         if self.parts.releaser is not None:
-            self._background(self.parts.releaser.run(), "outbox")
+            self._background(self.parts.releaser.run, "outbox")
+            self._background(self._find_missing, "missing")
         if self.parts.cloud is not None:
-            self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run(), "intake")
-        self._background(self.housekeeping.run(), "housekeeping")
+            self._background(EventIntake(self.parts.cloud.events, self.parts.recorder.emit).run, "intake")
+        self._background(self.housekeeping.run, "housekeeping")
         if self.parts.overflow.targets:
-            self._background(self.parts.overflow.watch.run(), "overflow")
+            self._background(self.parts.overflow.watch.run, "overflow")
         logs.event("service.started", version=__version__, data=str(self.parts.config.data), pid=os.getpid())
 
     async def _open_queues(self) -> None:
@@ -114,6 +120,24 @@ class Wiring:
         overflow = frozenset(target["name"] for target in targets if target["overflow"])
         return sum(target["running"] for target in targets), overflow
 
+    async def _find_missing(self) -> None:
+        """Of a queue elsewhere: tasks whose messages it has lost."""
+        parts = self.parts
+        missing = Missing(
+            Suspects(parts.jobs),
+            parts.queue.depth,
+            self._reconcile.send_again,
+            silence_s=max(parts.config.lease_s, parts.config.timeout_s),
+        )
+
+        async def step() -> None:
+            await asyncio.sleep(LOOK_S)
+            async with parts.database.hold("missing", wait=False) as mine:
+                if mine and await missing.look():
+                    parts.wake()
+
+        await for_ever(step, "lost messages can't be looked for")
+
     async def _join_fleet(self) -> None:
         """Hear other services and workers, and be seen by them; nothing of it where there is no Redis."""
         shared, parts = self.parts.shared, self.parts
@@ -122,16 +146,16 @@ class Wiring:
         source = shared.source(parts.recorder.emit, self._lost.set)
         if source is not None:
             self._stack.push_async_callback(source.close)
-            self._background(source.run(), "events")
-        self._background(self._reconcile.forever(self._lost), "reconcile")
-        self._background(shared.announce(self.nodes), "registry")
+            self._background(source.run, "events")
+        self._background(lambda: self._reconcile.forever(self._lost), "reconcile")
+        self._background(lambda: shared.announce(functools.partial(self.nodes, history=False)), "registry")
         if shared.news is not None:
             fleet = FleetHistory(parts.history, shared.news, shared.replica)
-            self._background(fleet.tell(self._busy), "history told")
-            self._background(fleet.hear(), "history heard")
+            self._background(lambda: fleet.tell(self._busy), "history told")
+            self._background(fleet.hear, "history heard")
 
-    def _background(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
+    def _background(self, work: Callable[[], Awaitable[object]], name: str) -> None:
+        task = asyncio.create_task(keep_going(work, name), name=name)
 
         async def end() -> None:
             task.cancel()
@@ -146,29 +170,31 @@ class Wiring:
         logs.event("service.stopped", pid=os.getpid())
 
     def node(self) -> dict[str, Any]:
-        """This machine: its load now and in the last hour, its targets and what waits for them."""
+        """This machine: its load now, its targets and what waits for them."""
         return {
             "name": socket.gethostname(),
             "kind": "here",
             "version": __version__,
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "extras": list(installed_extras()),
             "libraries": library_versions(),
             "now": self.parts.load.last(),
             "dispatcher": self.parts.dispatcher.snapshot(),
-            "history": self.parts.load.snapshot(),
         }
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """This machine, and every node that has joined, each with its slots and its gate."""
-        here = self.node()
+    def nodes(self, *, history: bool = True) -> list[dict[str, Any]]:
+        """This machine, and every node that has joined, each with its slots and its gate; and its last hour."""
+        here = self.node() | ({"history": self.parts.load.snapshot()} if history else {})
         targets = {target["name"]: target for target in here["dispatcher"]["targets"]}
         here["target"] = targets.get(self.parts.pool.name)
-        return [here, *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe())]
+        return [
+            here,
+            *(node | {"target": targets.get(node["name"])} for node in self.parts.nodes.describe(history=history)),
+        ]
 
-    async def fleet(self) -> list[dict[str, Any]]:
+    async def fleet(self, *, history: bool = True) -> list[dict[str, Any]]:
         """Our nodes, and those of the other services; of theirs without the history."""
-        return await self.parts.shared.fleet(self.nodes())
+        return await self.parts.shared.fleet(self.nodes(history=history))
 
     async def checks(self) -> dict[str, dict[str, Any]]:
         """What must be true to do work, each with a sentence.

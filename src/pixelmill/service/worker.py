@@ -1,4 +1,6 @@
-"""A worker: takes tasks from the queue, runs them on its local pool, and keeps their outcomes in the shared store.
+"""A worker: takes tasks from the queue, runs them at its place, and keeps their outcomes in the shared store.
+
+The place is a pool of processes, or serverless targets (``overflow_worker.py``).
 
 With the queue in the database it records events there. With a queue elsewhere it has no database: its events go to a
 sink (``engines/event_queue.py``). It holds no lock and recovers nothing: what it leaves when it is killed comes back
@@ -11,23 +13,29 @@ import asyncio
 import os
 import signal
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from pixelmill import __version__, logs
 from pixelmill.engines.cancels import CancelMarks, Cancels
+from pixelmill.engines.engine import Engine
 from pixelmill.engines.event_queue import EventSink, QueueSink
+from pixelmill.engines.executor import Executor
 from pixelmill.engines.patience import when_there
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.rabbit import RabbitQueue
+from pixelmill.engines.reporter import Emit
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
 from pixelmill.events.bus import InProcessBus
 from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSink
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
+from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.store import JobStore
@@ -51,29 +59,94 @@ PREFETCH_ELSEWHERE = 2
 lost an attempt."""
 
 
-class Worker:
-    """The life of one worker process: ``start``, ``stop``."""
+class Place(Protocol):
+    """Where a worker runs its tasks: :class:`LocalPlace`, or ``OverflowPlace`` in ``overflow_worker.py``."""
+
+    async def engine(self, post: Post, stack: AsyncExitStack) -> Engine:
+        """Start what runs tasks (``stack`` ends it), and make the engine that takes them."""
+        ...
+
+    def busy(self) -> tuple[int, frozenset[str]]:
+        """Tasks that run now, and the names of targets that cost money."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What every worker has: settings, the shared store, the queue, where events go, and its counters.
+
+    ``database``: open, where the queue is in it. ``queues``: those of a cloud or a broker, else None.
+    """
+
+    config: ServiceConfig
+    store: ObjectStore
+    queue: LeaseQueue
+    queues: CloudQueues | None
+    emit: Emit
+    metrics: Metrics
+    database: Database | None
+    cancels: Cancels
+
+    def executor(self) -> Executor:
+        """What runs a task on a slot and keeps what came out."""
+        return make_executor(self.config, self.store, open_sources(self.config))
+
+
+class LocalPlace:
+    """A pool of processes on this machine, and its gate."""
 
     def __init__(self, config: ServiceConfig) -> None:
-        self.config = config
-        self.name = new_holder()
-        self.metrics = Metrics(__version__)
         self.pool = LocalPool(
-            workers=config.workers or os.cpu_count() or 1,
+            workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
         )
-        self.pool.on_restart(self.metrics.pool_restarted)
-        self.metrics.before_render(self._set_slots)
-        self._stack = AsyncExitStack()
-        self._history = History()
 
-    def _busy(self) -> tuple[int, frozenset[str]]:
+    async def engine(self, post: Post, stack: AsyncExitStack) -> Engine:
+        """See :class:`Place`."""
+        config, pool = post.config, self.pool
+        pool.on_restart(post.metrics.pool_restarted)
+        post.metrics.before_render(lambda: self._set_slots(post.metrics))
+        await pool.start()
+        stack.push_async_callback(pool.stop)
+        # Nobody waits here in person: no slot is kept free.
+        dispatcher = Dispatcher([pool], reserved=0, max_waiting=config.max_waiting)
+        gate = gate_named(config.gate)
+        monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
+        sampling = asyncio.create_task(monitor.run(), name="load")
+        stack.callback(sampling.cancel)
+        return make_engine(
+            config,
+            post.queue,
+            post.queues,
+            dispatcher,
+            post.executor(),
+            post.emit,
+            slots=pool.load().capacity,
+            prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
+            gate=gate,
+            cancels=post.cancels,
+        )
+
+    def busy(self) -> tuple[int, frozenset[str]]:
+        """See :class:`Place`."""
         return self.pool.load().running, frozenset()
 
-    def _set_slots(self) -> None:
+    def _set_slots(self, metrics: Metrics) -> None:
         load = self.pool.load()
-        self.metrics.set_slots(self.pool.name, load.capacity, load.running)
+        metrics.set_slots(self.pool.name, load.capacity, load.running)
+
+
+class Worker:
+    """The life of one worker process: ``start``, ``stop``."""
+
+    def __init__(self, config: ServiceConfig, place: Place) -> None:
+        self.config, self._place = config, place
+        self.name = new_holder()
+        self.metrics = Metrics(__version__)
+        self._database: Database | None = None
+        self._stack = AsyncExitStack()
+        self._history = History()
 
     async def start(self) -> None:
         """From the ground up: store, queue, pool, consumer."""
@@ -90,26 +163,8 @@ class Worker:
         await store.check()
         queues = make_queues(config, store)
         queue, sink, cancels = await self._queue(queues, store)
-        await self.pool.start()
-        stack.push_async_callback(self.pool.stop)
-        # Nobody waits here in person: no slot is kept free.
-        dispatcher = Dispatcher([self.pool], reserved=0, max_waiting=config.max_waiting)
-        gate = gate_named(config.gate)
-        engine = make_engine(
-            config,
-            queue,
-            queues,
-            dispatcher,
-            make_executor(config, store, open_sources(config)),
-            sink.emit,
-            slots=self.pool.load().capacity,
-            prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
-            gate=gate,
-            cancels=cancels,
-        )
-        monitor = LoadMonitor(sampler_for(self.pool.processes), LoadHistory(), gate.observe)
-        sampling = asyncio.create_task(monitor.run(), name="load")
-        stack.callback(sampling.cancel)
+        post = Post(config, store, queue, queues, sink.emit, self.metrics, self._database, cancels)
+        engine = await self._place.engine(post, stack)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
         if config.redis_url and (queues is None or not isinstance(queues.tasks, RabbitQueue)):
@@ -117,7 +172,7 @@ class Worker:
             stack.push_async_callback(news.close)
             fleet = FleetHistory(self._history, news, self.name)
             # With a database it records ends itself, and no service counts them; without, it can't see what ended.
-            work = fleet.tell(self._busy) if queues is None else hear_cancels(news, engine.cancel)
+            work = fleet.tell(self._place.busy) if queues is None else hear_cancels(news, engine.cancel)
             exchange = asyncio.create_task(work, name="news")
             stack.callback(exchange.cancel)
         if config.metrics_port:
@@ -130,7 +185,7 @@ class Worker:
         """The queue, open; where events go; who knows what was cancelled."""
         config = self.config
         if queues is None:
-            database = make_database(config)
+            self._database = database = make_database(config)
             self._stack.push_async_callback(database.close)
             await when_there(database.open, "the database")
             jobs = JobStore(
@@ -176,8 +231,11 @@ def make_sink(config: ServiceConfig, events: LeaseQueue) -> EventSink:
     )
 
 
-async def run_worker(config: ServiceConfig) -> None:
-    """Until SIGTERM or SIGINT, which drain; the second one ends the process at once."""
+async def run_worker(config: ServiceConfig, place: Place | None = None) -> None:
+    """Take tasks and run them at ``place``, by default here, until SIGTERM or SIGINT, which drain.
+
+    The second one ends the process at once.
+    """
     loop, wanted = asyncio.get_running_loop(), asyncio.Event()
 
     def end() -> None:
@@ -186,7 +244,7 @@ async def run_worker(config: ServiceConfig) -> None:
             signal.signal(number, signal.SIG_DFL)
         wanted.set()
 
-    worker = Worker(config)
+    worker = Worker(config, place or LocalPlace(config))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
     starting: asyncio.Task[Any] = asyncio.create_task(worker.start())

@@ -63,7 +63,7 @@ _TABLE: tuple[tuple[type[BaseException], type[StorageError], str], ...] = (
     (foreign.BaseError, StorageUnavailable, "The store did not do what was asked with {key}: {reason}"),
     (OSError, StorageUnavailable, "The store could not be reached for {key}: {reason}"),
 )
-_FOREIGN = (foreign.BaseError, OSError, ValueError)
+FOREIGN = (foreign.BaseError, OSError, ValueError)
 
 
 def translated_foreign(error: BaseException, key: str) -> StorageError:
@@ -121,7 +121,7 @@ class ObstoreStore:
             return b""
         try:
             return (await obstore.get_range_async(self._store, key, start=start, length=length)).to_bytes()
-        except _FOREIGN as error:
+        except FOREIGN as error:
             found = translated_foreign(error, key)
             # A range past the end has no exception of its own; ask for the size before calling it a failure.
             if isinstance(found, StorageUnavailable) and (await self.head(key)).size <= start:
@@ -137,7 +137,7 @@ class ObstoreStore:
                 view = memoryview(chunk)
                 for start in range(0, len(view), chunk_size):
                     yield bytes(view[start : start + chunk_size])
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise translated_foreign(error, key) from error
 
     async def head(self, key: str) -> ObjectInfo:
@@ -153,7 +153,7 @@ class ObstoreStore:
                 for meta in batch:
                     if not meta["path"].startswith(f"{RESERVED}/"):
                         yield _facts(meta)
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise translated_foreign(error, prefix) from error
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -167,7 +167,7 @@ class ObstoreStore:
             except FileNotFoundError:  # some stores mind an absent one, and then stop: go one by one
                 for key in batch:
                     await self._delete_one(key)
-            except _FOREIGN as error:
+            except FOREIGN as error:
                 raise translated_foreign(error, batch[0]) from error
 
     async def presign(self, key: str, method: Literal["GET", "PUT"], expires_s: int) -> str | None:
@@ -216,7 +216,7 @@ class ObstoreStore:
             await obstore.delete_async(self._store, key)
         except FileNotFoundError:
             return
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise translated_foreign(error, key) from error
 
     async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> int:
@@ -250,7 +250,7 @@ class ObstoreStore:
                 chunk_size=PART_BYTES,
                 max_concurrency=_PARTS_AT_ONCE,
             )
-        except _FOREIGN as error:
+        except FOREIGN as error:
             if source.failure is not None:  # the caller's own error, on its way back through obstore
                 raise source.failure from None
             raise translated_foreign(error, key) from error
@@ -306,7 +306,7 @@ async def _asked(answer: Awaitable[T], key: str) -> T:
     """Await a call of obstore and translate what it raises."""
     try:
         return await answer
-    except _FOREIGN as error:
+    except FOREIGN as error:
         raise translated_foreign(error, key) from error
 
 

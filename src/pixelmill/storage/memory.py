@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+import obstore
 from obstore.store import MemoryStore as ForeignMemoryStore
 
 from pixelmill.errors import StorageFull
-from pixelmill.storage.buckets import ObstoreStore
+from pixelmill.storage.buckets import FOREIGN, ObstoreStore, translated_foreign
 from pixelmill.storage.faults import check_bytes
 from pixelmill.storage.keys import check_key
 from pixelmill.storage.store import ObjectInfo
+
+INLINE_BYTES = 1 << 20
+"""Up to this size bytes are copied on the event loop: the way to the threads of obstore and back costs more."""
 
 
 class MemoryStore(ObstoreStore):
@@ -49,6 +53,19 @@ class MemoryStore(ObstoreStore):
         finally:
             self._pending -= held
         return info
+
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> int:
+        if len(data) > INLINE_BYTES:
+            return await super()._put_bytes(key, data, if_absent)
+        try:
+            obstore.put(self._store, key, data, mode="create" if if_absent else "overwrite")
+        except FOREIGN as error:
+            raise translated_foreign(error, key) from error
+        return len(data)
+
+    async def _get(self, key: str) -> obstore.Bytes:
+        found = obstore.get(self._store, key)
+        return found.bytes() if found.meta["size"] <= INLINE_BYTES else await found.bytes_async()
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects and free their room."""

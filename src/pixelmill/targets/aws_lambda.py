@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from pixelmill.errors import MissingExtra, OutOfMemory, TargetUnavailable
 from pixelmill.storage.store import ObjectStore
-from pixelmill.targets.invocation import document, read_outcome, task_error, warm_document
+from pixelmill.targets.invocation import document, read_outcome, warm_document
 from pixelmill.targets.remote import WARM_S, Remote
+from pixelmill.targets.soundness import plain, sound_error
 from pixelmill.targets.target import RunRequest, RunResult
 from pixelmill.targets.transfer import Transfer, contents
 
@@ -117,7 +118,7 @@ class LambdaTarget(Remote):
             await asyncio.shield(transfer.close())
 
     def _result(self, reply: Mapping[str, Any], image: bytes | None) -> RunResult:
-        return RunResult(read_outcome(self.name, reply, image), self.name, str(reply.get("target") or "lambda")[:200])
+        return RunResult(read_outcome(self.name, reply, image), self.name, plain(reply.get("target")) or "lambda")
 
     async def _asked(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """The reply; raises the error in it."""
@@ -132,7 +133,7 @@ class LambdaTarget(Remote):
         if not isinstance(reply, dict):
             raise TargetUnavailable(f"{self.name} replied no object.", billed="elapsed", begun=True)
         if "error" in reply:
-            own = task_error(reply["error"])
+            own = sound_error(reply["error"])
             raise own or TargetUnavailable(
                 f"{self.name} failed: {str(reply['error'])[:300]}", billed="elapsed", begun=True
             )

@@ -27,27 +27,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pixelmill.errors import (
-    Cancelled,
-    InputError,
-    PipelineError,
-    PixelmillError,
-    RequestError,
-    RunError,
-    TargetUnavailable,
-    error_from_dict,
-    error_to_dict,
-)
-from pixelmill.images.formats import FORMATS
+from pixelmill.errors import PixelmillError, RequestError, TargetUnavailable, error_to_dict
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.targets.soundness import sound_outcome
 from pixelmill.targets.target import RunRequest, RunResult
 
 VERSION = 1
 MAX_IMAGES = 8
 MAX_NAME = 1_000
-MAX_TEXT = 4_000
-"""Characters of an error's sentence that are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +99,6 @@ def warm_document() -> dict[str, Any]:
     return {"pixelmill": VERSION, "warm": True}
 
 
-def task_error(record: Any) -> PixelmillError | None:
-    """The error, if it is the task's own: about the image, the pipeline, or its run there. Else None."""
-    if not isinstance(record, Mapping):
-        return None
-    slug, detail, context = record.get("type"), record.get("detail"), record.get("context")
-    if not isinstance(slug, str) or not isinstance(detail, str):
-        return None
-    known = {"type": slug.rpartition("/")[2], "detail": detail[:MAX_TEXT], "context": {}}
-    if isinstance(context, Mapping) and len(str(context)) <= MAX_TEXT:
-        known["context"] = {str(name): value for name, value in context.items() if str(name) != "detail"}
-    error = error_from_dict(known)
-    is_own = isinstance(error, InputError | PipelineError | RunError) and not isinstance(error, Cancelled)
-    return error if is_own else None
-
-
 def read_outcome(name: str, reply: Any, image: bytes | None = None) -> Outcome:
     """The outcome in a reply, with every value checked; raises :class:`TargetUnavailable` where it is rubbish.
 
@@ -135,44 +108,13 @@ def read_outcome(name: str, reply: Any, image: bytes | None = None) -> Outcome:
         record = reply.get("outcome", reply)  # the answer of `POST /v1/process` to a form is flat
         text = reply.get("image")
         body = image if text is None else base64.b64decode(text, validate=True)
-        return _outcome(record, body)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, binascii.Error) as error:
+        return sound_outcome(record, body)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise TargetUnavailable(
             f"{name} gave an answer that is no outcome ({type(error).__name__}: {str(error)[:200]}).",
             billed="elapsed",
             begun=True,
         ) from error
-
-
-def _outcome(record: Mapping[str, Any], body: bytes | None) -> Outcome:
-    found = Outcome.from_dict({**record, "timings": _timings(record["timings"])}, body)
-    if not isinstance(record["data"], dict) or not isinstance(record["source_format"], str):
-        raise TypeError("data must be an object, and source_format text")
-    _check_size(found.source_size)
-    if found.format is None:
-        if body is not None or not found.data:
-            raise ValueError("an outcome without a format has data, and no image")
-        return found
-    if found.format not in FORMATS or not isinstance(found.media_type, str):
-        raise ValueError(f"{str(found.format)[:40]!r} is no format")
-    if not body:
-        raise ValueError("an outcome with a format has an image")
-    if found.size is None:
-        raise ValueError("an image has a size")
-    _check_size(found.size)
-    return found
-
-
-def _timings(record: Mapping[str, Any]) -> dict[str, float]:
-    timings = {name: record[name] for name in ("decode_ms", "apply_ms", "encode_ms")}
-    if not all(isinstance(value, int | float) and 0 <= value < math.inf for value in timings.values()):
-        raise ValueError("timings are milliseconds")
-    return timings
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    if not all(type(side) is int and side > 0 for side in size):
-        raise ValueError("a size is two whole numbers above 0")
 
 
 def _written(part: bytes | Link) -> dict[str, str]:

@@ -208,7 +208,7 @@ class Link:
         if "beat" in record:
             self.post({"echo": record["beat"]})
         elif "echo" in record:
-            self.latency_s = max(0.0, self._loop.time() - float(record["echo"]))
+            self.latency_s = min(SILENCE_S, max(0.0, self._loop.time() - float(record["echo"])))
         else:
             peer.control(record)
 

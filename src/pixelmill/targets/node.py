@@ -26,14 +26,18 @@ from pixelmill.errors import (
 )
 from pixelmill.storage.faults import translated
 from pixelmill.targets.link import Link
+from pixelmill.targets.soundness import described, is_of_task, plain, sound_outcome
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
-from pixelmill.targets.wire import decode_reply, encode_request
+from pixelmill.targets.wire import encode_request
 
 PROTOCOL = 1
 """Number of this protocol; hub and node must have the same."""
 GRACE_S = 15.0
 """What a node may need beyond a task's time limit, for the way and the line in front of its pool."""
 MAX_CAPACITY = 1_024
+MAX_CORES = 65_536
+MAX_BODY = 1 << 50
+MAX_RESTARTS = 10**9
 FLUSH_S = 2.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
@@ -71,10 +75,13 @@ class Hello:
         numbers = (hello.cores, hello.capacity, hello.max_body)
         if any(type(number) is not int or number < 1 for number in numbers) or hello.capacity > MAX_CAPACITY:
             raise ValueError(f"cores, capacity and max_body must be from 1 up, and capacity at most {MAX_CAPACITY:,}")
+        if hello.cores > MAX_CORES or hello.max_body > MAX_BODY:
+            raise ValueError(f"cores are at most {MAX_CORES:,}, and max_body {MAX_BODY:,}")
         texts = (hello.name, hello.instance, hello.version, hello.gate, *hello.extras)
         if not isinstance(hello.libraries, dict) or len(texts) > 64 or len(hello.libraries) > 64:
             raise ValueError("a hello with too many names")
-        if any(not isinstance(text, str) or len(text) > 200 for text in (*texts, *hello.libraries.values())):
+        # They are shown, logged and kept: control characters and halves of them have no place there.
+        if any(plain(text) != text for text in (*texts, *hello.libraries, *hello.libraries.values())):
             raise ValueError("a hello with a name that is none")
         if not _NAME(hello.name) or not hello.instance:
             raise ValueError(f"the name {hello.name[:80]!r}: letters, digits, '.', '_' and '-' make one, 64 at most")
@@ -198,16 +205,24 @@ class JoinedNode:
                 limit_bytes=self.hello.max_body,
             )
 
-    def _result(self, record: Any, body: bytes) -> RunResult:
+    def _result(self, record: Mapping[str, Any], body: bytes) -> RunResult:
+        if "error" in record:
+            raise self._error(record["error"])
+        if "outcome" not in record or "image" not in record:
+            self.link.end("it sent what is no message of this protocol (an answer of the wrong form)")
+            raise self._lost("it sent an answer that can't be read")
         try:
-            reply = decode_reply(record, body)
-        except ValueError as error:
-            self.link.end(f"it sent what is no message of this protocol ({error})")
-            raise self._lost("it sent an answer that can't be read") from error
-        if reply.error is not None:
-            raise reply.error
-        assert reply.outcome is not None
-        return RunResult(reply.outcome, self.name, str(record.get("worker", ""))[:64])
+            outcome = sound_outcome(record["outcome"], body if record["image"] else None)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise self._lost(f"it sent a result that can't be one ({plain(str(error))})") from error
+        return RunResult(outcome, self.name, plain(record.get("worker"), 64))
+
+    def _error(self, record: Any) -> PixelmillError:
+        """The task's own error; whatever else a node says costs this attempt, so that nothing goes round for ever."""
+        error = described(record)
+        if error is None:
+            return self._lost("it sent an error that can't be read")
+        return error if is_of_task(error) else self._lost(f"it did not run the task: {error}")
 
     def _expire(self, number: int, limit_s: float) -> None:
         answer = self._running.get(number)
@@ -242,9 +257,10 @@ class JoinedNode:
     def control(self, record: dict[str, Any]) -> None:
         """A load sample, or that it is leaving; what a newer node may say beside that is passed over."""
         if "load" in record:
-            healthy, reason = bool(record["healthy"]), str(record["reason"])[:500]
+            healthy, reason = bool(record["healthy"]), plain(record["reason"], 500)
             capacity = min(MAX_CAPACITY, max(1, int(record["capacity"])))
-            self._load = TargetLoad(0, capacity, int(record["restarts"]), healthy, reason)
+            restarts = min(MAX_RESTARTS, max(0, int(record["restarts"])))
+            self._load = TargetLoad(0, capacity, restarts, healthy, reason)
             for _ in range(capacity - len(self._running)):
                 self._next_in_line()
             self._on_load(record)

@@ -17,8 +17,9 @@ import httpx
 
 from pixelmill.errors import TargetUnavailable
 from pixelmill.storage.store import ObjectStore
-from pixelmill.targets.invocation import document, read_outcome, task_error
+from pixelmill.targets.invocation import document, read_outcome
 from pixelmill.targets.remote import GRACE_S, WARM_S, Remote
+from pixelmill.targets.soundness import plain, sound_error
 from pixelmill.targets.target import RunRequest, RunResult
 from pixelmill.targets.tokens import Anonymous, Credentials
 from pixelmill.targets.transfer import Transfer, contents
@@ -116,7 +117,7 @@ class ServerlessTarget(Remote):
 
     def _result(self, reply: Any, image: bytes | None) -> RunResult:
         outcome = read_outcome(self.name, reply, image)
-        return RunResult(outcome, self.name, str(reply.get("target") or "container")[:200])
+        return RunResult(outcome, self.name, plain(reply.get("target")) or "container")
 
     async def _answered(self, **body: Any) -> bytes:
         """The body of an answer with status 200; raises what any other means."""
@@ -124,7 +125,7 @@ class ServerlessTarget(Remote):
         if status == 200:
             return answer
         problem = _problem(answer)
-        error = task_error(problem)
+        error = sound_error(problem)
         if error is not None:
             raise error
         said = problem.get("detail") or answer[:200].decode("utf-8", "replace")
@@ -133,7 +134,7 @@ class ServerlessTarget(Remote):
         # A 503 without a document comes from a proxy, with it from a container that was reached: neither ran anything.
         begun = status not in NOT_BEGUN and status != 503
         raise TargetUnavailable(
-            f"{self.name} answered with status {status}: {str(said)[:300]}", billed="elapsed", begun=begun
+            f"{self.name} answered with status {status}: {plain(str(said), 300)}", billed="elapsed", begun=begun
         )
 
     async def _send(self, method: str, path: str, **body: Any) -> tuple[int, bytes]:

@@ -40,9 +40,10 @@ class Transfer:
 
     async def send(self, request: RunRequest) -> tuple[Link, Mapping[str, Link]]:
         """Links to the source and the images; what already lies in the store is not sent again."""
-        if request.source_key:
-            source = await self._link(request.source_key, "GET")
-        else:
+        url = await self._store.presign(request.source_key, "GET", self._expires_s) if request.source_key else None
+        if url is not None:
+            source = Link(url)
+        else:  # it does not lie there, or below a name that the store can't sign
             source = await self._put("source", await contents(request.source))
         images = {
             reference: await self._put(f"image{number}", await contents(image))

@@ -33,6 +33,14 @@ class EventBusConformance:
             bus.publish("ann", "job")
             assert all(await waiting)
 
+    async def test_a_publish_wakes_who_waits_for_everything(self, bus: EventBus) -> None:
+        async with bus.subscribe(None) as everything:
+            for owner in ("ann", "bob"):
+                bus.publish(owner, "job")
+                await self.settle(bus)
+                assert await everything.wait(SOON)
+            assert not await everything.wait(0.01)
+
     async def test_others_are_left_asleep(self, bus: EventBus) -> None:
         async with (
             bus.subscribe("ann", "other") as other_job,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -243,6 +244,23 @@ class JobStoreConformance:
         (lost,) = await store.attempts("ann", "job-0")
         assert (lost["attempt"], lost["started"], lost["ended"], lost["target"]) == (1, 1.0, 2.0, "pool")
         assert lost["error"]["type"] == "corrupt-image"
+
+    async def test_whatever_a_machine_calls_itself_is_recorded_and_holds_up_nobody(self, store: JobStore) -> None:
+        await self.make(store, count=3)
+        odd: dict[str, Any] = {"target": "a\0b", "worker": "7\ud800", "why": "\ud800\0"}
+        await store.record([replace(event_of("started", f"job-{i}"), **odd) for i in range(2)])
+        await store.record(
+            [
+                replace(event_of("succeeded", "job-0"), **odd),
+                replace(event_of("requeued", "job-1"), **odd),
+                event_of("succeeded", "job-2"),
+            ]
+        )
+        first, second, third = await all_tasks(store, "job")
+        assert (first.state, second.state, third.state) == (State.SUCCEEDED, State.QUEUED, State.SUCCEEDED)
+        assert (first.target, first.worker, first.why) == ("a\ufffdb", "7\ufffd", "\ufffd\ufffd")
+        (lost,) = await store.attempts("ann", "job-1")
+        assert (lost["target"], lost["worker"]) == ("a\ufffdb", "7\ufffd")
 
     # -- cancel, retry, delete -------------------------------------------------------------------
 

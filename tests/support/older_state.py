@@ -1,0 +1,27 @@
+"""Takes the state of a data folder back to an older schema, for tests of what migrations make of it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+_UNDO_0006 = (
+    "DROP TABLE sessions",
+    "DROP TABLE pipelines",
+    "DROP INDEX jobs_by_age",
+    "DROP INDEX jobs_by_state",
+    "CREATE INDEX jobs_by_state ON jobs (state)",
+    "ALTER TABLE jobs DROP COLUMN folded",
+    "UPDATE alembic_version SET version_num = '0005'",
+)
+_UNDO_0005 = (
+    "DROP INDEX tasks_dead",
+    "ALTER TABLE tasks DROP COLUMN dead",
+    "UPDATE alembic_version SET version_num = '0004'",
+)
+
+
+def back_to(version: str, raw: sqlite3.Connection) -> None:
+    """Undo, the latest first, what came after ``version``: ``0005`` or ``0004``."""
+    steps = {"0005": (_UNDO_0006,), "0004": (_UNDO_0006, _UNDO_0005)}[version]
+    for statement in (statement for step in steps for statement in step):
+        raw.execute(statement)
