@@ -69,8 +69,8 @@ export interface NewJob {
 /** Submit; `key` makes a repeated request give the same job. */
 export const submitJob = (job: NewJob, key: string) =>
   askJson<Job>("POST", "/v1/jobs", { json: job, headers: { "Idempotency-Key": key } });
-export const addTasks = (job: string, uploads: string[], sealed: boolean, key: string) =>
-  askJson<Job>("POST", `/v1/jobs/${part(job)}/tasks`, { json: { uploads, sealed }, headers: { "Idempotency-Key": key } });
+/** Add a page to a job that isn't sealed; `seal` with the last one. */
+export const addTasks = (job: string, uploads: string[], seal: boolean) => askJson<Job>("POST", `/v1/jobs/${part(job)}/tasks`, { json: { uploads, seal } });
 export const sealJob = (job: string) => askJson<Job>("POST", `/v1/jobs/${part(job)}/seal`);
 
 export const jobs = (query: Query, signal?: AbortSignal) =>

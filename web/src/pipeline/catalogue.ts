@@ -19,6 +19,11 @@ export interface Parameter {
   /** The minimum itself is not allowed. */
   above: boolean;
   maxLength: number | undefined;
+  /** Of a list: how many there may be. */
+  least: number;
+  most: number | undefined;
+  /** Of a color: whether it may be translucent. */
+  alpha: boolean;
   unit: string;
 }
 
@@ -44,6 +49,9 @@ export interface Catalogue {
 
 type Schema = Record<string, unknown>;
 
+/** Formats without transparency take a color of six digits. */
+const OPAQUE = "^[0-9a-f]{6}$";
+
 export function parametersOf(schema: Schema): Parameter[] {
   const required = new Set((schema["required"] as string[] | undefined) ?? []);
   const properties = (schema["properties"] as Record<string, Schema> | undefined) ?? {};
@@ -66,6 +74,9 @@ function parameterOf(name: string, schema: Schema, required: boolean): Parameter
     maximum: (schema["maximum"] as number | undefined) ?? (items?.["maximum"] as number | undefined),
     above: above !== undefined,
     maxLength: schema["maxLength"] as number | undefined,
+    least: (schema["minItems"] as number | undefined) ?? 0,
+    most: schema["maxItems"] as number | undefined,
+    alpha: schema["format"] === "color",
     unit: (schema["unit"] as string | undefined) ?? "",
   };
 }
@@ -74,7 +85,7 @@ function kindOf(schema: Schema): Parameter["kind"] {
   const items = schema["items"] as Schema | undefined;
   if (schema["type"] === "array") return items?.["enum"] ? "choices" : "numbers";
   if (schema["enum"]) return "choice";
-  if (schema["format"] === "color") return "color";
+  if (schema["format"] === "color" || schema["pattern"] === OPAQUE) return "color";
   if (schema["format"] === "image") return "image";
   if (schema["type"] === "integer" || schema["type"] === "number" || schema["type"] === "boolean") return schema["type"];
   return "text";
@@ -110,7 +121,7 @@ export function catalogueOf(operations: readonly Operation[], formats: readonly 
 }
 
 function parameter(name: string, title: string, description: string, more: Partial<Parameter>): Parameter {
-  const plain: Parameter = { name, title, description, kind: "boolean", fallback: false, required: false, nullable: false, choices: [], minimum: undefined, maximum: undefined, above: false, maxLength: undefined, unit: "" };
+  const plain: Parameter = { name, title, description, kind: "boolean", fallback: false, required: false, nullable: false, choices: [], minimum: undefined, maximum: undefined, above: false, maxLength: undefined, least: 0, most: undefined, alpha: false, unit: "" };
   return { ...plain, ...more };
 }
 

@@ -11,6 +11,8 @@ export interface Step {
   name: string;
   /** What was given; what is left out has its default. */
   values: Values;
+  /** Kept, but left out of the text. */
+  off?: boolean;
 }
 
 export interface Draft {
@@ -65,34 +67,56 @@ function formatOf(step: TextStep, catalogue: Catalogue): { name: string; values:
 function valuesOf(step: TextStep, type: StepType): Values {
   const values: Record<string, unknown> = {};
   step.arguments.forEach((argument, index) => {
+    if (argument.name === null && index > 0 && step.arguments[index - 1]?.name !== null) {
+      refuse(step, "an argument without a name stands behind one with a name");
+    }
     const parameter = argument.name === null ? type.parameters[index] : type.parameters.find((one) => one.name === argument.name);
     if (parameter === undefined) {
-      const what = argument.name === null ? `takes at most ${type.parameters.length} arguments` : `has no parameter "${argument.name}"`;
-      throw new TextError(`At character ${step.position + 1}: ${step.name} ${what}.`, step.position);
+      refuse(step, argument.name === null ? `it takes at most ${type.parameters.length} arguments` : `it has no parameter "${argument.name}"`);
+    }
+    if (parameter.name in values) refuse(step, `${parameter.name} is given twice`);
+    if (argument.elements.length > 1 && parameter.kind !== "numbers" && parameter.kind !== "choices") {
+      refuse(step, `${parameter.name} is no list; a colon in a value is written ~3A`);
     }
     values[parameter.name] = valueOf(argument, parameter);
   });
   return values;
 }
 
+function refuse(step: TextStep, what: string): never {
+  throw new TextError(`At character ${step.position + 1}: ${step.name}: ${what}.`, step.position);
+}
+
 /** What a word means; a word that means nothing stays text, and the service says what is wrong with it. */
 function valueOf(argument: TextArgument, parameter: Parameter): unknown {
   if (parameter.kind === "numbers") return argument.elements.map(numberOf);
   if (parameter.kind === "choices") return argument.elements;
-  const word = argument.elements.join(":");
-  if (parameter.kind === "boolean") return word === "true" ? true : word === "false" ? false : word;
+  const word = argument.elements[0] ?? "";
+  if (parameter.kind === "boolean") return TRUE.has(word.toLowerCase()) ? true : FALSE.has(word.toLowerCase()) ? false : word;
+  if (parameter.kind === "color") return colorOf(word);
   if (parameter.kind === "integer" || parameter.kind === "number") return numberOf(word);
   if (parameter.kind === "choice") return parameter.choices.find((choice) => String(choice) === word) ?? word;
   return word;
 }
 
-const numberOf = (word: string): number | string => (word.trim() !== "" && Number.isFinite(Number(word)) ? Number(word) : word);
+const TRUE = new Set(["true", "1", "yes", "y", "on", "t"]);
+const FALSE = new Set(["false", "0", "no", "n", "off", "f"]);
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+
+const numberOf = (word: string): number | string => (NUMBER.test(word) && Number.isFinite(Number(word)) ? Number(word) : word);
+
+/** Lower case, without a mark, each of three digits doubled: as the service writes it. */
+function colorOf(word: string): string {
+  const text = word.replace(/^#/, "").toLowerCase();
+  return /^[0-9a-f]{3}$/.test(text) ? text.replace(/./g, "$&$&") : text;
+}
 
 /** The text of a draft. */
 export function textOf(draft: Draft, catalogue: Catalogue): string {
   const steps: TextStep[] = [];
   if (draft.frame !== null) steps.push(textStep("frame", [{ name: null, elements: [String(draft.frame)] }]));
   for (const step of draft.steps) {
+    if (step.off) continue;
     const type = catalogue.operations.get(step.name);
     steps.push(textStep(step.name, type ? textArguments(step.values, type) : []));
   }
@@ -128,6 +152,17 @@ export const isDefault = (value: unknown, parameter: Parameter): boolean =>
   !parameter.required && JSON.stringify(value) === JSON.stringify(parameter.fallback);
 
 function wordOf(value: unknown, parameter: Parameter): string {
-  if (parameter.kind === "number" && typeof value === "number" && Number.isInteger(value) && Math.abs(value) < 1e16) return `${value}.0`;
-  return String(value).replace("+", "");
+  if (typeof value === "number" && parameter.kind !== "choice") return numberWord(value);
+  return String(value);
+}
+
+/** As Python writes it: whole numbers without a point, exponents of two digits from 1e-05 and 1e16 on, without "+". */
+export function numberWord(value: number): string {
+  if (Number.isInteger(value) && Math.abs(value) < 2 ** 53) return String(value === 0 ? 0 : value);
+  const [digits = "", power = "0"] = value.toExponential().split("e");
+  const exponent = Number(power);
+  if (exponent < -4 || exponent >= 16) return `${digits}e${exponent < 0 ? "-" : ""}${String(Math.abs(exponent)).padStart(2, "0")}`;
+  if (Number.isInteger(value)) return `${BigInt(value)}.0`;
+  // Shorter than 1e-6, browsers would write an exponent.
+  return exponent < 0 ? value.toFixed(digits.replace(/[-.]/g, "").length - 1 - exponent) : String(value);
 }

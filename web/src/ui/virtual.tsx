@@ -14,13 +14,21 @@ interface VirtualProps<T> {
   label: string;
   /** Called when the end comes near. */
   onEnd?: () => void;
+  /** Called with the number of columns when it changes. */
+  onColumns?: (columns: number) => void;
+  /** Scrolls this item into view whenever another object is given. */
+  reveal?: { index: number } | undefined;
+  /** Called whenever other items have come into the document. */
+  onRender?: (box: HTMLElement) => void;
   class?: string;
 }
 
 const BEYOND = 4;
+/** What stands over the top of the page, where it is the page that scrolls. */
+const TOP_PX = 130;
 
 /** Scrolls with the page or with the nearest scrolling parent. */
-export function Virtual<T>({ items, keyOf, rowHeight, cellWidth, render, label, onEnd, class: more = "" }: VirtualProps<T>) {
+export function Virtual<T>({ items, keyOf, rowHeight, cellWidth, render, label, onEnd, onColumns, reveal, onRender, class: more = "" }: VirtualProps<T>) {
   const box = useRef<HTMLDivElement>(null);
   const [seen, setSeen] = useState({ from: 0, to: 30, columns: 1 });
   useLayoutEffect(() => {
@@ -55,6 +63,14 @@ export function Virtual<T>({ items, keyOf, rowHeight, cellWidth, render, label, 
     };
   }, [items, rowHeight, cellWidth, onEnd]);
   const { columns } = seen;
+  useLayoutEffect(() => onColumns?.(columns), [columns, onColumns]);
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (element && reveal) scrollTo(element, Math.floor(reveal.index / columns) * rowHeight, rowHeight);
+  }, [reveal, columns, rowHeight]);
+  useLayoutEffect(() => {
+    if (box.current) onRender?.(box.current);
+  });
   const rows = Math.ceil(items.length / columns);
   const first = Math.min(seen.from, rows) * columns;
   const shown = items.slice(first, seen.to * columns);
@@ -73,6 +89,15 @@ export function Virtual<T>({ items, keyOf, rowHeight, cellWidth, render, label, 
       </div>
     </div>
   );
+}
+
+function scrollTo(element: HTMLElement, offset: number, height: number): void {
+  const scroller = scrollerOf(element);
+  const start = scroller ? scroller.getBoundingClientRect().top : TOP_PX;
+  const end = scroller ? start + scroller.clientHeight : innerHeight;
+  const top = element.getBoundingClientRect().top + offset;
+  const by = top < start ? top - start : top + height > end ? top + height - end : 0;
+  if (by !== 0) (scroller ?? window).scrollBy({ top: by, behavior: "instant" });
 }
 
 function scrollerOf(element: HTMLElement): HTMLElement | null {
