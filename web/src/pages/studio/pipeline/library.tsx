@@ -3,7 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 
 import * as api from "../../../net/api";
-import type { SavedPipeline } from "../../../net/shapes";
+import type { SavedPipeline } from "../../../net/api";
 import { notify } from "../../../state/notices";
 import { Button, CopyButton, Failure, Field, WorkButton } from "../../../ui/basics";
 import { Dialog } from "../../../ui/dialog";

@@ -4,7 +4,7 @@ import { computed, effect, signal } from "@preact/signals";
 
 import * as api from "../../../net/api";
 import { isAbort, Problem, returns, Unreachable, words } from "../../../net/http";
-import type { PipelineCheck } from "../../../net/shapes";
+import type { PipelineCheck } from "../../../net/api";
 import { catalogueOf, type Catalogue } from "../../../pipeline/catalogue";
 import { draftOf, EMPTY, NeedsService, textOf, type Draft } from "../../../pipeline/draft";
 import { isDraft, reconciled, without } from "../../../pipeline/edit";
@@ -154,7 +154,7 @@ async function expanded(text: string, known: Catalogue): Promise<string> {
   } catch (error) {
     if (!(error instanceof NeedsService)) throw error;
     const found = await api.checkPipeline(text);
-    if (found.text === undefined) throw new Error(found.error?.detail ?? "The service can't read this pipeline.");
+    if (found.text == null) throw new Error(found.error?.detail ?? "The service can't read this pipeline.");
     return found.text;
   }
 }
