@@ -217,7 +217,7 @@ function told(known: Catalogue, found: PipelineCheck): void {
     pipelineState.value = { valid: false, checking: false, error: { detail, step: found.step ?? null, position: found.position ?? null }, needs };
     return;
   }
-  if (!isRead.peek() && found.text !== undefined) become(reconciled(draft.peek(), draftOf(found.text, known)), "text");
+  if (!isRead.peek() && found.text != null) become(reconciled(draft.peek(), draftOf(found.text, known)), "text");
   pipelineState.value = { valid: true, checking: false, needs };
 }
 
