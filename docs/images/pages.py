@@ -20,8 +20,8 @@ import skimage
 from playwright.sync_api import Browser, Page
 
 ROOT = Path(__file__).parents[2]
-for folder in ("tests/support", "bench"):
-    sys.path.insert(0, str(ROOT / folder))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(ROOT / "bench"))
 
 from browser import chromium, visit
 
