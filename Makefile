@@ -45,7 +45,7 @@ test-all: check servers ## The same with long runs
 	$(BIN)/python -m pytest -q
 
 screenshots: servers ## Pictures of the pages for the README and the documentation, taken in Chromium
-	$(BIN)/python docs/images/pages.py
+	$(BIN)/python docs/images/screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist web/node_modules web/generated src/pixelmill/api/static .mypy_cache .ruff_cache .pytest_cache
