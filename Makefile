@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install dev servers pages demo serve check test test-all bench clean
+.PHONY: install dev servers pages demo serve check test test-all screenshots clean
 
 $(VENV)/installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
@@ -44,5 +44,8 @@ test: check servers ## Everything that must hold, in a few minutes
 test-all: check servers ## The same with long runs
 	$(BIN)/python -m pytest -q
 
+screenshots: servers ## Pictures of the pages for the README and the documentation, taken in Chromium
+	$(BIN)/python docs/images/screenshots.py
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist web/node_modules web/generated src/pixelmill/api/static .mypy_cache .ruff_cache .pytest_cache
