@@ -68,12 +68,12 @@ def test_cancel_retry_and_delete(service: ServiceProcess, open_window: OpenWindo
     job = named(service.url, "long", SLOW, {f"{i}.jpg": pictures[i % 8] for i in range(200)})
     page = open_window(service.url).page
     visit(page, f"/jobs/{job}")
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Retry what failed").wait_for()
     assert httpx.get(f"{service.url}/v1/jobs/{job}").json()["state"] == "cancelled"
     page.get_by_role("button", name="Retry what failed").click()
-    page.get_by_role("button", name="Cancel").wait_for()
-    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel", exact=True).wait_for()
+    page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Retry what failed").wait_for()
     page.get_by_role("button", name="Delete").click()
     dialog = page.get_by_role("dialog", name="Delete this job?")
@@ -128,9 +128,9 @@ def test_what_happened_while_the_service_was_away_is_caught_up(
     watched.may_fail_to_load = True
     visit(watched.page, f"/jobs/{job}")
     service.kill()
-    watched.page.get_by_text("The service does not answer").wait_for()
+    watched.page.get_by_text("Nothing here is lost").wait_for()
     service.start()
-    watched.page.get_by_text("The service does not answer").wait_for(state="detached")
+    watched.page.get_by_text("Nothing here is lost").wait_for(state="detached")
     expect(watched.page.get_by_text("30 of 30")).to_be_visible(timeout=60_000)
     expect(watched.page.get_by_role("button", name="Download all")).to_have_count(0)
     expect(watched.page.get_by_role("link", name="Download all")).to_be_visible()

@@ -67,6 +67,6 @@ def test_a_lost_service_is_told_and_found_again(service: ServiceProcess, open_wi
     watched.may_fail_to_load = True
     visit(watched.page, "/jobs")
     service.kill()
-    watched.page.get_by_text("The service does not answer").wait_for()
+    watched.page.get_by_text("Nothing here is lost").wait_for()
     service.start()
-    watched.page.get_by_text("The service does not answer").wait_for(state="detached")
+    watched.page.get_by_text("Nothing here is lost").wait_for(state="detached")

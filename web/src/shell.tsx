@@ -30,10 +30,15 @@ export function Shell({ children }: { children: ComponentChildren }) {
       </a>
       <Top />
       <Connection />
-      {session.value === undefined || signedIn.value ? children : <SignIn />}
+      {session.value === undefined ? <Waiting /> : signedIn.value ? children : <SignIn />}
       <Notices />
     </div>
   );
+}
+
+/** Until the service has said who is here: pages ask for nothing before. */
+function Waiting() {
+  return <main id="content" class="loading" aria-busy="true" tabIndex={-1} />;
 }
 
 function toContent(event: Event): void {

@@ -70,12 +70,16 @@ export function TaskDialog({ tasks, id, onChange, onClose }: TaskDialogProps) {
   );
 }
 
+/** Why an input can't be shown either. */
+const UNREADABLE = new Set(["unsupported-format", "corrupt-image", "limit-exceeded", "object-not-found"]);
+
 function Pictures({ task }: { task: TaskDetail }) {
+  const readable = !UNREADABLE.has(task.error?.type.split("/").pop() ?? "");
   const hasImage = task.state === "succeeded" && task.outcome?.format;
   return (
     <div class="pictures">
       <figure>
-        <img src={api.thumbnailUrl(task.id, "input", 1024)} alt={`Input: ${task.name}`} />
+        {readable && <img src={api.thumbnailUrl(task.id, "input", 1024)} alt={`Input: ${task.name}`} />}
         <figcaption class="soft">
           Input <a href={api.inputUrl(task.id)}>as it was sent</a>
         </figcaption>
