@@ -54,7 +54,7 @@ def add(page: Page, query: str) -> None:
     page.get_by_role("dialog").wait_for(state="detached")
 
 
-BEGINS = {"cli": "pixelmill run", "curl": ("curl", "SECOND1="), "python": "from pathlib"}
+BEGINS = {"cli": ("pixelmill run",), "curl": ("curl", "SECOND1="), "python": ("from pathlib",)}
 
 
 def copied_as(page: Page, language: str) -> str:
@@ -204,8 +204,9 @@ def test_presets_say_what_they_lack(service: ServiceProcess, open_window: OpenWi
 def test_pipelines_are_saved_loaded_and_deleted(service: ServiceProcess, open_window: OpenWindow) -> None:
     page = opened(open_window, service, "grayscale/format:webp,quality=50")
     page.get_by_role("button", name="Save this pipeline").click()
-    page.get_by_role("textbox", name="Name").last.fill("Small & gray")
-    page.get_by_role("button", name="Save", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Save this pipeline")
+    dialog.get_by_role("textbox", name="Name").fill("Small & gray")
+    dialog.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("Saved as Small & gray.").wait_for()
     page.get_by_role("button", name="Remove everything").click()
     expect(text_form(page)).to_have_value("")
@@ -255,8 +256,9 @@ def test_what_is_copied_runs(service: ServiceProcess, open_window: OpenWindow, t
             assert '"width"' in done.stdout.replace("'", '"') or any("width" in path.read_text() for path in made)
         else:
             (result,) = made
-            shape = cv2.imread(str(result)).shape
-            assert shape == ((64, 64, 3) if "resize" in pipeline else (240, 320, 3))
+            pixels = cv2.imread(str(result))
+            assert pixels is not None
+            assert pixels.shape == ((64, 64, 3) if "resize" in pipeline else (240, 320, 3))
 
 
 def test_a_second_image_is_chosen_uploaded_and_copied(

@@ -155,6 +155,16 @@ def test_a_frame_is_taken_from_the_file_itself(
     expect(page.get_by_role("region", name="Data")).to_contain_text(re.compile("#0000f[ef]"))
 
 
+def test_matching_asks_for_its_second_picture(service: ServiceProcess, open_window: OpenWindow, tmp_path: Path) -> None:
+    page = showing(open_window, service, picture(tmp_path / "a.png"), "").page
+    page.get_by_role("button", name="Feature matching").click()
+    step = page.get_by_role("list", name="Steps").get_by_role("listitem")
+    expect(step.get_by_role("alert")).to_contain_text("image")
+    step.get_by_label("Image", exact=True).set_input_files(tmp_path / "a.png")
+    shown(page, "1280 × 480 PNG")
+    expect(page.get_by_role("region", name="Data")).to_contain_text("inliers")
+
+
 def test_a_service_that_comes_back_is_asked_again(open_window: OpenWindow, tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path / "data", "--workers", "1")
     service.start()

@@ -1,8 +1,11 @@
 // The pipeline: what is read, its steps, what is written, and the same as text.
 
+import { useSignalEffect } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 
+import { returns } from "../../../net/http";
 import { EMPTY } from "../../../pipeline/draft";
+import { signedIn } from "../../../state/session";
 import { Button, Failure } from "../../../ui/basics";
 import { AddStep } from "./add-step";
 import { InputEnd, OutputEnd } from "./ends";
@@ -16,8 +19,12 @@ type Shown = "add" | "library" | "save" | null;
 export function PipelinePanel() {
   const [shown, setShown] = useState<Shown>(null);
   const known = catalogue.value;
+  // Once somebody is signed in, and again when the service was away.
+  useSignalEffect(() => {
+    returns.value;
+    if (signedIn.value && catalogue.peek() === undefined) loadCatalogue().catch(() => undefined); // shown below
+  });
   useEffect(() => {
-    loadCatalogue().catch(() => undefined); // shown below
     addEventListener("keydown", keys);
     return () => removeEventListener("keydown", keys);
   }, []);

@@ -11,7 +11,7 @@ import { bytes, duration } from "../../../ui/format";
 import { marksOf, type Data } from "../../../ui/marks";
 import { OutcomeData } from "../../../ui/outcome-data";
 import { Overlay } from "../../../ui/overlay";
-import { catalogue, draft, isRead, loadCatalogue, pipelineState } from "../pipeline/state";
+import { catalogue, draft, isRead, pipelineState } from "../pipeline/state";
 import { Compare } from "./compare";
 import { forPreview, resultOf, type Result } from "./result";
 import { MOST_SIDE, sourceOf, type Source } from "./source";
@@ -46,7 +46,6 @@ export function PreviewPanel({ image }: { image: PreviewImage }) {
       forget();
       return;
     }
-    loadCatalogue().catch(() => undefined); // the pipeline's panel tells
     const mine = new AbortController();
     preparing.current = mine;
     busy.value = true;
