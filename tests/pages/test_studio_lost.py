@@ -37,7 +37,7 @@ def test_nothing_is_lost_when_the_service_dies_in_uploads_and_in_a_run(
 
     page.route("**/v1/uploads/**", kill_at_the_tenth)
     drop(page, photographs(40, 640, 480))
-    expect(page.get_by_text("The service does not answer")).to_be_visible()
+    expect(page.get_by_text("Nothing here is lost")).to_be_visible()
     # Asked for now, the run begins by itself when everything is there.
     run(page)
     expect(page.get_by_label("Run", exact=True)).to_contain_text("Waiting for the service")
@@ -46,7 +46,7 @@ def test_nothing_is_lost_when_the_service_dies_in_uploads_and_in_a_run(
     expect(page.get_by_text("40 images stored")).to_be_visible(timeout=LONG_MS)
     results(page).get_by_text("done").first.wait_for(timeout=LONG_MS)
     service.kill()
-    expect(page.get_by_text("The service does not answer")).to_be_visible()
+    expect(page.get_by_text("Nothing here is lost")).to_be_visible()
     service.start()
     expect_end(page, "40 done")
     (job,) = _jobs(service)

@@ -48,6 +48,7 @@ def test_fifty_dropped_images_are_run_compared_and_downloaded(service: ServicePr
     assert sorted(archive.namelist()) == [f"photo-{index:03}.png" for index in range(50)]
     for name in archive.namelist():
         found = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+        assert found is not None
         assert found.shape == (48, 64)
 
 
@@ -154,7 +155,10 @@ def test_everything_by_keyboard(service: ServiceProcess, open_window: OpenWindow
 
 def _tab_to(page: Page, name: str) -> None:
     """Press the tab key until what has this name (or begins with it) has the focus."""
-    named = "() => (document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.labels?.[0]?.innerText ?? document.activeElement?.innerText ?? '').trim()"
+    named = """() => {
+      const at = document.activeElement;
+      return (at?.getAttribute('aria-label') ?? at?.labels?.[0]?.innerText ?? at?.innerText ?? '').trim();
+    }"""
     seen = []
     for _ in range(120):
         page.keyboard.press("Tab")

@@ -8,6 +8,8 @@ import { Icon } from "./icons";
 
 const MOST_TRIES = 3;
 const AGAIN_MS = 1_500;
+/** What flies by while somebody scrolls is neither asked for nor decoded. */
+const STAYS_MS = 90;
 
 interface TaskThumbnailProps {
   task: string;
@@ -22,6 +24,11 @@ interface TaskThumbnailProps {
 export function TaskThumbnail({ task, of, size, run = 0, alt }: TaskThumbnailProps) {
   const [tries, setTries] = useState(0);
   const [failed, setFailed] = useState(false);
+  const [stays, setStays] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setStays(true), STAYS_MS);
+    return () => clearTimeout(timer);
+  }, []);
   useEffect(() => {
     setTries(0);
     setFailed(false);
@@ -41,5 +48,6 @@ export function TaskThumbnail({ task, of, size, run = 0, alt }: TaskThumbnailPro
       </span>
     );
   }
+  if (!stays) return <span class="thumbnail" />;
   return <img key={tries} class="thumbnail" src={thumbnailUrl(task, of, size, run)} alt={alt} loading="lazy" decoding="async" onError={() => setFailed(true)} />;
 }
