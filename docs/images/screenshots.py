@@ -17,11 +17,10 @@ from pathlib import Path
 
 import httpx
 import skimage
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 from browser import chromium, visit
 
@@ -29,7 +28,7 @@ from pixelmill import Pipeline
 from server import PrivateService, free_port
 
 OUT = Path(__file__).parent
-SIZE = {"width": 1440, "height": 900}
+SIZE: ViewportSize = {"width": 1440, "height": 900}
 PHOTOS = (
     "astronaut.png",
     "chelsea.png",

@@ -3,7 +3,6 @@
 import { useEffect, useState } from "preact/hooks";
 
 import * as api from "../../../net/api";
-import type { SavedPipeline } from "../../../net/api";
 import { notify } from "../../../state/notices";
 import { Button, CopyButton, Failure, Field, WorkButton } from "../../../ui/basics";
 import { Dialog } from "../../../ui/dialog";
@@ -89,7 +88,7 @@ function Actions({ title, pipeline, missing = [], disabled = false, onClose }: A
 }
 
 function Saved({ onClose }: { onClose: () => void }) {
-  const [items, setItems] = useState<readonly SavedPipeline[] | undefined>(undefined);
+  const [items, setItems] = useState<readonly api.SavedPipeline[] | undefined>(undefined);
   const [error, setError] = useState<unknown>(undefined);
   const load = async () => {
     try {
@@ -122,7 +121,7 @@ function Saved({ onClose }: { onClose: () => void }) {
   );
 }
 
-async function remove(item: SavedPipeline, load: () => Promise<void>): Promise<void> {
+async function remove(item: api.SavedPipeline, load: () => Promise<void>): Promise<void> {
   await api.deletePipeline(item.name);
   await load();
   notify("info", `${item.name} was deleted.`, { label: "Undo", do: () => void api.savePipeline(item.name, item.pipeline).then(load, () => undefined) });
@@ -131,7 +130,7 @@ async function remove(item: SavedPipeline, load: () => Promise<void>): Promise<v
 export function Save({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState("");
   const [error, setError] = useState<string | undefined>(undefined);
-  const [known, setKnown] = useState<readonly SavedPipeline[]>([]);
+  const [known, setKnown] = useState<readonly api.SavedPipeline[]>([]);
   useEffect(() => {
     api.savedPipelines().then((found) => setKnown(found.items), () => undefined); // only to say what would be overwritten
   }, []);

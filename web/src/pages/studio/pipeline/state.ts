@@ -3,8 +3,7 @@
 import { computed, effect, signal } from "@preact/signals";
 
 import * as api from "../../../net/api";
-import { isAbort, Problem, returns, Unreachable, words } from "../../../net/http";
-import type { PipelineCheck } from "../../../net/api";
+import { isAbort, returns, Unreachable, words } from "../../../net/http";
 import { catalogueOf, type Catalogue } from "../../../pipeline/catalogue";
 import { draftOf, EMPTY, NeedsService, textOf, type Draft } from "../../../pipeline/draft";
 import { isDraft, reconciled, without } from "../../../pipeline/edit";
@@ -154,7 +153,7 @@ async function expanded(text: string, known: Catalogue): Promise<string> {
   } catch (error) {
     if (!(error instanceof NeedsService)) throw error;
     const found = await api.checkPipeline(text);
-    if (found.text == null) throw new Error(found.error?.detail ?? "The service can't read this pipeline.");
+    if (!found.text) throw new Error(found.error?.detail ?? "The service can't read this pipeline.");
     return found.text;
   }
 }
@@ -162,8 +161,6 @@ async function expanded(text: string, known: Catalogue): Promise<string> {
 // -- what the service says ----------------------------------------------------------------------------------------
 
 let asking: AbortController | undefined;
-/** Services from before there was such a route are asked once. */
-let canCheck = true;
 
 effect(() => {
   const text = pipelineText.value;
@@ -197,12 +194,11 @@ function faultOf(text: string, known: Catalogue): PipelineState["error"] | undef
 
 async function check(text: string, known: Catalogue, asked: AbortSignal): Promise<void> {
   try {
-    const found = canCheck ? await api.checkPipeline(text, asked) : { valid: true };
+    const found = await api.checkPipeline(text, asked);
     if (!asked.aborted) told(known, found);
   } catch (error) {
     if (isAbort(error) || asked.aborted) return;
-    if (error instanceof Problem && (error.status === 404 || error.status === 405)) canCheck = false;
-    if (!canCheck || error instanceof Unreachable) {
+    if (error instanceof Unreachable) {
       pipelineState.value = { valid: isRead.peek(), checking: false, needs: [] };
       return;
     }
@@ -210,14 +206,14 @@ async function check(text: string, known: Catalogue, asked: AbortSignal): Promis
   }
 }
 
-function told(known: Catalogue, found: PipelineCheck): void {
+function told(known: Catalogue, found: api.PipelineCheck): void {
   const needs = found.needs ?? [];
   if (!found.valid) {
     const { detail = "The service can't read this pipeline." } = found.error ?? {};
     pipelineState.value = { valid: false, checking: false, error: { detail, step: found.step ?? null, position: found.position ?? null }, needs };
     return;
   }
-  if (!isRead.peek() && found.text != null) become(reconciled(draft.peek(), draftOf(found.text, known)), "text");
+  if (!isRead.peek() && typeof found.text === "string") become(reconciled(draft.peek(), draftOf(found.text, known)), "text");
   pipelineState.value = { valid: true, checking: false, needs };
 }
 
