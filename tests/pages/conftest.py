@@ -10,10 +10,13 @@ from typing import Any
 
 import browser as browsers
 import pytest
+from live_service import LiveService
 from playwright.sync_api import Browser
 from service_process import ServiceProcess, pictures
 
 __all__ = ["pictures"]
+
+SCOPES = ["process", "jobs:read", "jobs:write"]
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +48,13 @@ def open_window(browser: Browser) -> Iterator[browsers.OpenWindow]:
             return stack.enter_context(browsers.window(browser, url, **options))
 
         yield opened
+
+
+@pytest.fixture
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """A service that needs tokens: those of ann, of bob, and of an admin."""
+    owners = [{"owner": name, "scopes": SCOPES} for name in ("ann", "bob")] + [{"owner": "root", "scopes": ["admin"]}]
+    folder = tmp_path_factory.mktemp("pages")
+    with LiveService(folder / "data", api={"require_tokens": True}, tokens=owners) as service:
+        yield service
+        assert service.stop() == 0

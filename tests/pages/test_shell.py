@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 from browser import OpenWindow, accessibility_faults, visit
-from service_process import ServiceProcess
+from playwright.sync_api import expect
+from service_process import ServiceProcess, submit, wait_until
 
 PATHS = ["/", "/jobs", "/dashboard"]
 
@@ -48,6 +49,63 @@ def test_navigation_changes_the_page_without_loading_anew(service: ServiceProces
     page.get_by_role("heading", level=1, name="Jobs").wait_for()
     assert page.title() == "Jobs · Pixelmill"
     assert page.evaluate("window.stays")
+    # Who uses the keyboard or listens begins at the content of the new page.
+    expect(page.locator("main")).to_be_focused()
+
+
+def test_who_comes_back_finds_the_list_where_they_left_it(
+    service: ServiceProcess, open_window: OpenWindow, pictures: list[bytes]
+) -> None:
+    for _ in range(30):
+        submit(service.url, "grayscale", {"a.jpg": pictures[0]})
+    page = open_window(service.url, viewport={"width": 1200, "height": 600}).page
+    visit(page, "/jobs")
+    page.get_by_role("list", name="Jobs").get_by_role("link").first.wait_for()
+    page.mouse.move(600, 400)
+    page.mouse.wheel(0, 1_200)
+    wait_until(lambda: bool(page.evaluate("scrollY") > 1_000), "the list is scrolled")
+    left = page.evaluate("scrollY")
+    link = page.locator('[role=listitem][aria-posinset="22"] a')
+    name = link.inner_text()
+    link.click()
+    page.get_by_role("heading", level=1, name=name).wait_for()
+    assert page.title() == f"{name} · Pixelmill"
+    assert page.evaluate("scrollY") == 0
+    page.go_back()
+    wait_until(lambda: bool(abs(page.evaluate("scrollY") - left) < 2), "the list stands where it was left")
+
+
+def test_pages_that_were_not_visited_yet_are_there_without_the_service(
+    service: ServiceProcess, open_window: OpenWindow
+) -> None:
+    watched = open_window(service.url)
+    watched.may_fail_to_load = True
+    page = watched.page
+    fetched: list[str] = []
+    page.on("requestfinished", lambda request: fetched.append(request.url))
+    visit(page, "/")
+    while not all(any(f"/assets/{name}-" in url for url in fetched) for name in ("jobs", "dashboard")):
+        page.wait_for_event("requestfinished")
+    service.kill()
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_role("heading", level=1, name="Jobs").wait_for()
+    expect(page.get_by_role("searchbox")).to_be_visible()
+
+
+def test_what_is_not_ours_in_the_storage_does_no_harm(service: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(service.url).page
+    visit(page, "/")
+    page.evaluate(
+        """() => {
+          localStorage.setItem("pixelmill.theme", '"neon"');
+          localStorage.setItem("pixelmill.draft-text", "5");
+          localStorage.setItem("pixelmill.draft", '{"steps": 3}');
+          localStorage.setItem("pixelmill.studio.run", '{"job": 5}');
+        }"""
+    )
+    page.reload()
+    expect(page.get_by_text("Drop images or folders anywhere on this page")).to_be_visible()
+    expect(page.get_by_role("button", name="Theme: as the system")).to_be_visible()
 
 
 def test_a_chosen_theme_stays(service: ServiceProcess, open_window: OpenWindow) -> None:

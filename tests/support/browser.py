@@ -108,6 +108,14 @@ def visit(page: Page, path: str) -> None:
     page.wait_for_selector(SHELL)
 
 
+def sign_in(page: Page, token: str, path: str = "/jobs") -> None:
+    """Open a page as somebody who isn't signed in, and sign in there."""
+    visit(page, path)
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign out").wait_for()
+
+
 def accessibility_faults(page: Page) -> list[str]:
     """What axe-core finds against WCAG 2.2 AA (its rules for A and AA up to 2.2)."""
     page.evaluate(AXE.read_text())

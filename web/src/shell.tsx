@@ -6,9 +6,9 @@ import type { ComponentChildren } from "preact";
 import { Problem, reachable, words } from "./net/http";
 import { dismiss, notices } from "./state/notices";
 import { follows, route } from "./state/router";
-import { isAdmin, session, signedIn, signIn, signOut } from "./state/session";
+import { isAdmin, session, sessionError, signedIn, signIn, signOut } from "./state/session";
 import { theme, type Theme } from "./state/theme";
-import { Button, Field, WorkButton } from "./ui/basics";
+import { Button, Failure, Field, WorkButton } from "./ui/basics";
 import { Icon, type IconName } from "./ui/icons";
 
 const PAGES: { page: string; href: string; title: string; icon: IconName; admin?: boolean }[] = [
@@ -38,7 +38,12 @@ export function Shell({ children }: { children: ComponentChildren }) {
 
 /** Until the service has said who is here: pages ask for nothing before. */
 function Waiting() {
-  return <main id="content" class="loading" aria-busy="true" tabIndex={-1} />;
+  const error = sessionError.value;
+  return (
+    <main id="content" class="loading" aria-busy={error === undefined} tabIndex={-1}>
+      {error !== undefined && <Failure error={error} />}
+    </main>
+  );
 }
 
 function toContent(event: Event): void {

@@ -40,6 +40,8 @@ export const reachable = signal(true);
 export const returns = signal(0);
 /** Called when a request is refused for want of a session. */
 export const onSignedOut: { current: () => void } = { current: () => undefined };
+/** Called when a stream was refused or ended although the service answers: the session may have ended. */
+export const onDoubt: { current: () => void } = { current: () => undefined };
 
 export type Query = Record<string, string | number | boolean | null | undefined>;
 
@@ -129,8 +131,12 @@ export function send<T>(path: string, file: Blob, wanted: UploadWanted = {}): Pr
     request.upload.onprogress = (event) => wanted.onProgress?.(event.loaded, event.total);
     request.onload = () => {
       found();
-      if (request.status >= 200 && request.status < 300) resolve(JSON.parse(request.responseText) as T);
-      else reject(problemFrom(request.status, request.responseText, request.getResponseHeader("retry-after")));
+      if (request.status < 200 || request.status >= 300) return reject(problemFrom(request.status, request.responseText, request.getResponseHeader("retry-after")));
+      try {
+        resolve(JSON.parse(request.responseText) as T);
+      } catch {
+        reject(problemFrom(502, "", null)); // a proxy's own page, said to be a success
+      }
     };
     request.onerror = () => {
       lost();
@@ -163,8 +169,9 @@ export async function suspect(): Promise<void> {
   try {
     await fetch("/healthz", { cache: "no-store", signal: AbortSignal.timeout(5_000) });
   } catch {
-    lost();
+    return lost();
   }
+  onDoubt.current();
 }
 
 /** Nobody answered somewhere: ask again and again whether the service is back. */

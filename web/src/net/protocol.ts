@@ -16,6 +16,8 @@ export type ToWorker =
   | { do: "open"; stream: StreamName }
   | { do: "close"; stream: StreamName }
   | { do: "here" }
+  /** Who looks has changed: streams are bound to who opened them. */
+  | { do: "restart" }
   | { do: "bye" };
 
 export interface StreamEvent {

@@ -22,6 +22,7 @@ const HERE_MS = 20_000;
 interface Link {
   open(stream: StreamName): void;
   close(stream: StreamName): void;
+  restart(): void;
 }
 
 let link: Link | undefined;
@@ -46,11 +47,10 @@ export function follow(stream: StreamName, listener: Listener, onReopen?: Reopen
   };
 }
 
-/** Begin anew, as after signing in: streams are bound to who opened them. */
+/** Begin anew in all tabs, as after signing in: streams are bound to who opened them. */
 export function restartStreams(): void {
-  const wanted = [...listeners].filter(([, some]) => some.size > 0).map(([stream]) => stream);
-  for (const stream of wanted) link?.close(stream);
-  for (const stream of wanted) link?.open(stream);
+  link ??= connect();
+  link.restart();
 }
 
 function receive(message: FromWorker): void {
@@ -111,6 +111,10 @@ function throughWorker(worker: SharedWorker): Link {
       if (instead) instead.close(stream);
       else say({ do: "close", stream });
     },
+    restart: () => {
+      if (instead) instead.restart();
+      else say({ do: "restart" });
+    },
   };
 }
 
@@ -121,6 +125,12 @@ function ownSources(): Link {
     close: (stream) => {
       sources.get(stream)?.close();
       sources.delete(stream);
+    },
+    restart: () => {
+      for (const [stream, source] of sources) {
+        source.close();
+        sources.set(stream, new Source(stream, receive));
+      }
     },
   };
 }

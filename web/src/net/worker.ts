@@ -27,6 +27,14 @@ function open(tab: Tab, stream: StreamName): void {
   else tab.port.postMessage({ stream, state: source.state } satisfies FromWorker);
 }
 
+/** All anew, and from now on: what the one before saw is not for the next one. */
+function restart(): void {
+  for (const [stream, source] of sources) {
+    source.close();
+    sources.set(stream, new Source(stream, tell));
+  }
+}
+
 function closeUnwanted(): void {
   for (const [stream, source] of sources) {
     if ([...tabs].some((tab) => tab.wants.has(stream))) continue;
@@ -42,12 +50,17 @@ function forget(tab: Tab): void {
 
 function onMessage(tab: Tab, message: ToWorker): void {
   tab.seen = Date.now();
-  tabs.add(tab);
+  if (!tabs.has(tab) && message.do !== "bye") {
+    // It was thought gone while the machine slept, and its streams were closed.
+    tabs.add(tab);
+    for (const stream of tab.wants) open(tab, stream);
+  }
   if (message.do === "open") open(tab, message.stream);
   if (message.do === "close") {
     tab.wants.delete(message.stream);
     closeUnwanted();
   }
+  if (message.do === "restart") restart();
   if (message.do === "bye") forget(tab);
 }
 

@@ -25,6 +25,13 @@ export function startJobEvents(): void {
   });
 }
 
+/** Nobody is signed in: the stream would be refused again and again. */
+export function stopJobEvents(): void {
+  stop?.();
+  stop = undefined;
+  open.clear();
+}
+
 export function onJobEvent(listener: Listener, onReopen?: () => void): () => void {
   listeners.add(listener);
   if (onReopen) reopened.add(onReopen);

@@ -16,7 +16,7 @@ const STAYS_MS = 8_000;
 
 export const notices = signal<Notice[]>([]);
 /** Whether the person wants the browser's notifications; it may forbid them all the same. */
-export const wantsNotifications = stored("notifications", false);
+export const wantsNotifications = stored("notifications", false, (value) => typeof value === "boolean");
 
 let next = 1;
 

@@ -9,10 +9,19 @@ export interface Route {
   query: URLSearchParams;
 }
 
+/** Lists come from the service: as long a place that was left is looked for. */
+const RETURN_MS = 2_000;
+const MOST_PLACES = 200;
+
 const here = signal(location.pathname + location.search);
+/** How far each address of the history was scrolled, by its key. */
+const places = new Map<string, number>();
+
+if (typeof history !== "undefined") history.scrollRestoration = "manual";
 addEventListener("popstate", () => {
-  here.value = location.pathname + location.search;
+  arrive(places.get(keyOf()) ?? 0);
 });
+addEventListener("scrollend", leave);
 
 export const route = computed<Route>(() => parse(here.value));
 
@@ -26,10 +35,51 @@ export function parse(path: string): Route {
   return { page: "unknown", job: null, query };
 }
 
+/** `replace`: the same page said otherwise, as with another filter. */
 export function go(path: string, replace = false): void {
-  if (replace) history.replaceState(null, "", path);
-  else history.pushState(null, "", path);
-  here.value = path;
+  if (replace) {
+    history.replaceState(history.state, "", path);
+    here.value = path;
+    return;
+  }
+  leave();
+  history.pushState({ key: crypto.getRandomValues(new Uint32Array(2)).join("-") }, "", path);
+  arrive(0);
+}
+
+const keyOf = (): string => (history.state as { key?: string } | null)?.key ?? "first";
+
+function leave(): void {
+  const key = keyOf();
+  places.delete(key);
+  places.set(key, scrollY);
+  const [oldest] = places.keys();
+  if (places.size > MOST_PLACES && oldest !== undefined) places.delete(oldest);
+}
+
+/** On another page: who listens or uses the keyboard begins at its content, and everybody where they left it. */
+function arrive(top: number): void {
+  const before = parse(here.peek());
+  here.value = location.pathname + location.search;
+  const now = route.peek();
+  if (now.page === before.page && now.job === before.job) return;
+  const until = performance.now() + RETURN_MS;
+  const arrived = here.peek();
+  let focused = false;
+  let set = scrollY;
+  const settle = () => {
+    // Gone on, or scrolled by somebody else.
+    if (here.peek() !== arrived || (focused && Math.abs(scrollY - set) > 1)) return;
+    const content = document.getElementById("content");
+    if (content && !focused) {
+      focused = true;
+      content.focus({ preventScroll: true });
+    }
+    scrollTo({ top, behavior: "instant" });
+    set = scrollY;
+    if (Math.abs(set - top) > 1 && performance.now() < until) requestAnimationFrame(settle);
+  };
+  requestAnimationFrame(() => requestAnimationFrame(settle));
 }
 
 /** A click on a link that this page can follow by itself. */

@@ -6,7 +6,7 @@ import { stored } from "./storage";
 
 export type Theme = "system" | "light" | "dark";
 
-export const theme = stored<Theme>("theme", "system");
+export const theme = stored<Theme>("theme", "system", (value) => value === "system" || value === "light" || value === "dark");
 
 const query = matchMedia("(prefers-color-scheme: dark)");
 const systemIsDark = signal(query.matches);

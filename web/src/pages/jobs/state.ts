@@ -21,7 +21,7 @@ export interface Filters {
 
 export const filters = computed<Filters>(() => ({ state: route.value.query.get("state") ?? "", q: route.value.query.get("q") ?? "" }));
 /** Admins may look at everybody's jobs. */
-export const everybody = stored("jobs.everybody", false);
+export const everybody = stored("jobs.everybody", false, (value) => typeof value === "boolean");
 const all = computed(() => everybody.value && isAdmin.value);
 
 export const jobs = signal<readonly Job[]>([]);
@@ -97,13 +97,17 @@ function receive(event: StreamEvent): void {
 
 const sumOf = (counts: Job["counts"]): number => counts.queued + counts.running + counts.succeeded + counts.failed + counts.cancelled;
 
-/** Keep the list true until the returned function is called. */
+let listed = "";
+
+/** Keep the list true until the returned function is called. Who comes back finds it as it was, and then as it is. */
 export function start(): () => void {
   const stopFilters = effect(() => {
-    void filters.value;
-    void all.value;
-    jobs.value = [];
-    loaded.value = false;
+    const wanted = JSON.stringify([filters.value, all.value]);
+    if (wanted !== listed) {
+      listed = wanted;
+      jobs.value = [];
+      loaded.value = false;
+    }
     void load();
   });
   let stopAll: (() => void) | undefined;

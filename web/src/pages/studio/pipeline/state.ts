@@ -27,10 +27,9 @@ export const catalogue = signal<Catalogue | undefined>(undefined);
 export const presets = signal<readonly api.Preset[]>([]);
 export const catalogueError = signal<unknown>(undefined);
 
-export const draft = stored<Draft>("draft", EMPTY);
-if (!isDraft(draft.peek())) draft.value = EMPTY;
+export const draft = stored<Draft>("draft", EMPTY, isDraft);
 /** The text while it is being written, if it isn't the draft's own; it may have faults. */
-export const written = stored<string | null>("draft-text", null);
+export const written = stored<string | null>("draft-text", null, (value) => value === null || typeof value === "string");
 
 const canonical = computed(() => (catalogue.value ? textOf(draft.value, catalogue.value) : ""));
 export const pipelineText = computed(() => written.value ?? canonical.value);

@@ -29,13 +29,19 @@ export function keptRun(): KeptRun | null {
   for (const store of stores()) {
     try {
       const text = store.getItem(NAME);
-      if (text) return JSON.parse(text) as KeptRun;
+      const kept: unknown = text ? JSON.parse(text) : null;
+      if (isKept(kept)) return kept;
     } catch {
       // As if there were none.
     }
   }
   return null;
 }
+
+const isKept = (value: unknown): value is KeptRun => {
+  const { job, pending } = (value ?? {}) as Partial<KeptRun>;
+  return (typeof job === "string" || job === null) && (pending === null || (typeof pending?.key === "string" && Array.isArray(pending.uploads)));
+};
 
 /** The tab's own first: two tabs may show two runs. */
 function stores(): Storage[] {
