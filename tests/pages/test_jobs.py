@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from browser import OpenWindow, accessibility_faults, visit
+from browser import OpenWindow, accessibility_faults, sign_in, visit
 from live_service import LiveService
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Route, expect
 from service_process import ServiceProcess, submit, wait_until
 
 SLOW = "sketch:denoise=full/format:jpeg"
-SCOPES = ["process", "jobs:read", "jobs:write"]
 
 
 def ended(url: str, job: str) -> bool:
@@ -97,20 +95,39 @@ def test_a_task_tells_its_attempts_its_pictures_and_why_it_failed(
     visit(page, f"/jobs/{job}")
     page.get_by_role("list", name="Tasks").get_by_role("button", name="good.jpg").click()
     dialog = page.get_by_role("dialog", name="good.jpg")
-    picture = dialog.get_by_role("img", name="Result: good.jpg")
+    picture = dialog.get_by_role("img", name="Result of good.jpg")
     picture.wait_for()
-    page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
-    expect(dialog.get_by_text("attempt 1 on local")).to_be_visible()
+    wait_until(lambda: bool(picture.evaluate("image => image.naturalWidth > 0")), "the result is shown")
+    expect(dialog.get_by_text("attempt 1 on local: succeeded")).to_be_visible()
+    expect(dialog.get_by_role("link", name="Input as it was sent")).to_be_visible()
     assert accessibility_faults(page) == []
-    dialog.get_by_role("button", name="The next one").click()
+    dialog.get_by_role("button", name="Next").click()
     dialog = page.get_by_role("dialog", name="bad.jpg")
     expect(dialog.get_by_text("What this means")).to_be_visible()
     expect(dialog.get_by_text("failed").first).to_be_visible()
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
+    # Who used the keyboard goes on at the one that was looked at last.
+    expect(page.get_by_role("list", name="Tasks").get_by_role("button", name="bad.jpg")).to_be_focused()
     page.get_by_role("button", name=re.compile("^failed")).click()
     expect(page.get_by_role("list", name="Tasks").get_by_role("listitem")).to_have_count(1)
     assert accessibility_faults(page) == []
+
+
+def test_a_jobs_pipeline_is_opened_in_the_studio_and_that_is_undone(
+    service: ServiceProcess, open_window: OpenWindow, pictures: list[bytes]
+) -> None:
+    job = named(service.url, "again", "resize:99/text:100~25/format:png", {"a.jpg": pictures[0]})
+    page = open_window(service.url).page
+    visit(page, "/")
+    text = page.get_by_role("textbox", name="As text")
+    text.fill("invert")
+    page.goto(f"/jobs/{job}")
+    page.get_by_role("link", name="Open in the Studio").click()
+    expect(text).to_have_value("resize:99/text:100~25/format:png")
+    assert page.url == f"{service.url}/"
+    page.get_by_role("button", name="Undo").first.click()
+    expect(text).to_have_value("invert")
 
 
 def test_a_job_that_is_not_there_says_so(service: ServiceProcess, open_window: OpenWindow) -> None:
@@ -118,6 +135,34 @@ def test_a_job_that_is_not_there_says_so(service: ServiceProcess, open_window: O
     watched.may_fail_to_load = True
     visit(watched.page, "/jobs/job_nobody")
     expect(watched.page.get_by_text("This job isn't here")).to_be_visible()
+
+
+def test_an_answer_that_is_older_than_the_events_does_not_stay(
+    service: ServiceProcess, open_window: OpenWindow, pictures: list[bytes]
+) -> None:
+    job = named(service.url, "late", SLOW, {f"{i}.jpg": pictures[i % 8] for i in range(24)})
+    page = open_window(service.url).page
+    visit(page, f"/jobs/{job}")
+    page.get_by_role("button", name="Cancel", exact=True).wait_for()
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route(f"**/v1/jobs/{job}", hold_first)
+    page.get_by_role("group", name="Tasks that are shown").get_by_role("button", name="succeeded").click()
+    page.get_by_text("24 of 24").wait_for(timeout=60_000)
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
+    route, old = held[0]
+    assert old.json()["state"] == "running"
+    with page.expect_response(f"**/v1/jobs/{job}/tasks?*"):
+        route.fulfill(response=old)
+    expect(page.get_by_role("list", name="Tasks").get_by_role("button", name="0.jpg")).to_be_visible()
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0)
+    expect(page.get_by_text("24 of 24")).to_be_visible()
 
 
 def test_what_happened_while_the_service_was_away_is_caught_up(
@@ -137,23 +182,6 @@ def test_what_happened_while_the_service_was_away_is_caught_up(
 
 
 # -- who sees what ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A service that needs tokens: those of ann, of bob, and of an admin."""
-    owners = [{"owner": name, "scopes": SCOPES} for name in ("ann", "bob")] + [{"owner": "root", "scopes": ["admin"]}]
-    folder = tmp_path_factory.mktemp("pages")
-    with LiveService(folder / "data", api={"require_tokens": True}, tokens=owners) as service:
-        yield service
-        assert service.stop() == 0
-
-
-def sign_in(page: Page, token: str, path: str = "/jobs") -> None:
-    visit(page, path)
-    page.get_by_label("Token").fill(token)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Sign out").wait_for()
 
 
 def test_each_sees_their_own_jobs_and_an_admin_all(

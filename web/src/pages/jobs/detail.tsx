@@ -1,21 +1,23 @@
 // One job: how far it is, its tasks, and what became of each.
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
 
 import * as api from "../../net/api";
 import type { Job, Task } from "../../net/api";
 import { Problem } from "../../net/http";
 import { go } from "../../state/router";
-import { Badge, CopyButton, Empty, Failure } from "../../ui/basics";
+import { Badge, CopyButton, Empty, Failure, LinkButton } from "../../ui/basics";
 import { Confirm } from "../../ui/dialog";
 import { count, duration, moment, plural } from "../../ui/format";
 import { Icon } from "../../ui/icons";
+import { Viewer } from "../../ui/viewer/viewer";
 import { Virtual } from "../../ui/virtual";
 import { JobActions, JobProgress, nameOf } from "./list";
-import { TaskDialog } from "./task";
 import { JobView } from "./tasks-state";
 
+/** More tasks are read when the viewer comes so close to the last of those that are here. */
+const NEAR_END = 5;
 const STATES = ["", "queued", "running", "succeeded", "failed", "cancelled"] as const;
 
 export function JobDetail({ id }: { id: string }) {
@@ -23,7 +25,21 @@ export function JobDetail({ id }: { id: string }) {
   useEffect(() => () => view.stop(), [view]);
   const opened = useSignal<string | undefined>(undefined);
   const deleting = useSignal(false);
+  const reveal = useSignal<{ index: number } | undefined>(undefined);
+  const wanted = useRef<string | undefined>(undefined);
+  const focusWanted = useCallback((box: HTMLElement) => {
+    const row = wanted.current && box.querySelector<HTMLElement>(`[data-task="${wanted.current}"]`);
+    if (!row) return;
+    wanted.current = undefined;
+    row.focus({ preventScroll: true });
+  }, []);
   const job = view.job.value;
+  const tasks = view.tasks.value;
+  const at = opened.value === undefined ? -1 : tasks.findIndex((task) => task.id === opened.value);
+  const title = job && `${nameOf(job)} · Pixelmill`;
+  useEffect(() => {
+    if (title) document.title = title;
+  }, [title]);
   const missing = view.failure.value instanceof Problem && view.failure.value.status === 404;
   if (missing || view.gone.value) return <Gone />;
   return (
@@ -51,10 +67,26 @@ export function JobDetail({ id }: { id: string }) {
             <span>Ran</span>
             <span>Attempts</span>
           </div>
-          <Virtual items={view.tasks.value} keyOf={(task) => task.id} rowHeight={60} label="Tasks" onEnd={() => void view.more()} render={(task) => <TaskRow task={task} onOpen={() => (opened.value = task.id)} />} class="card" />
+          <Virtual items={tasks} keyOf={(task) => task.id} rowHeight={60} label="Tasks" reveal={reveal.value} onRender={focusWanted} onEnd={() => void view.more()} render={(task) => <TaskRow task={task} onOpen={() => (opened.value = task.id)} />} class="card" />
         </>
       )}
-      {opened.value && <TaskDialog tasks={view.tasks.value} id={opened.value} onChange={(id) => (opened.value = id)} onClose={() => (opened.value = undefined)} />}
+      {at >= 0 && (
+        <Viewer
+          tasks={tasks}
+          index={at}
+          total={job?.counts[view.state.value === "" ? "total" : (view.state.value as "failed")] ?? 0}
+          onIndex={(next) => {
+            opened.value = tasks[next]?.id;
+            if (next >= tasks.length - NEAR_END) void view.more();
+          }}
+          onClose={() => {
+            // The focus goes to the one that was looked at last, wherever it is.
+            wanted.current = opened.peek();
+            opened.value = undefined;
+            reveal.value = { index: at };
+          }}
+        />
+      )}
       {deleting.value && job && (
         <Confirm
           title="Delete this job?"
@@ -89,11 +121,14 @@ function Summary({ job }: { job: Job }) {
         <Badge tone={job.state} />
         <JobProgress job={job} />
       </div>
-      <div class="summary-line">
-        <code class="pipeline">{job.pipeline || "no steps"}</code>
+      <div class="summary-line text">
+        <code class="job-pipeline">{job.pipeline || "no steps"}</code>
         <CopyButton text={() => job.pipeline} label="Copy the pipeline">
           Copy
         </CopyButton>
+        <LinkButton href={`/?pipeline=${encodeURIComponent(job.pipeline)}`} kind="quiet" icon="studio">
+          Open in the Studio
+        </LinkButton>
       </div>
       <dl class="facts">
         <Fact name="Created" value={moment(job.created)} />
@@ -137,7 +172,7 @@ const between = (from: string | null, to: string | null): string => (from && to 
 function TaskRow({ task, onOpen }: { task: Task; onOpen: () => void }) {
   const shows = task.state === "succeeded" && task.outcome?.format;
   return (
-    <button type="button" class="task-row" onClick={onOpen}>
+    <button type="button" class="task-row" data-task={task.id} onClick={onOpen}>
       <span class="task-thumb">{shows ? <img src={api.thumbnailUrl(task.id, "result", 96, task.run)} alt="" loading="lazy" decoding="async" /> : <Icon name={task.state === "failed" ? "warning" : "image"} />}</span>
       <span class="task-name">
         <span>{task.name}</span>

@@ -33,6 +33,8 @@ export class JobView {
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly ends: (() => void)[] = [];
   private asking = new AbortController();
+  /** Events of the job so far: an answer that was on its way meanwhile is older than they. */
+  private told = 0;
 
   readonly tasks = computed<readonly Task[]>(() => this.pages.value.flatMap((page) => page.tasks));
 
@@ -62,6 +64,8 @@ export class JobView {
     this.asking = new AbortController();
     const { signal: stopped } = this.asking;
     this.loading.value = true;
+    this.changed.clear(); // what changes from now on is read again
+    const told = this.told;
     try {
       const job = await api.job(this.id);
       this.followOthers(job);
@@ -74,16 +78,26 @@ export class JobView {
         cursor = page.next;
         if (cursor === null) break;
       }
-      this.job.value = job;
       this.pages.value = pages;
       this.next = cursor;
-      this.changed.clear();
+      if (told === this.told) this.job.value = job;
+      else await this.readJob(job);
       this.failure.value = undefined;
     } catch (error) {
       if (!isAbort(error)) this.failure.value = error;
     } finally {
       this.loading.value = false;
     }
+  }
+
+  /** Until no event came in between. */
+  private async readJob(job: Job): Promise<void> {
+    for (let told = -1; told !== this.told; ) {
+      told = this.told;
+      this.job.value = job;
+      job = await api.job(this.id);
+    }
+    this.job.value = job;
   }
 
   async choose(state: string): Promise<void> {
@@ -120,11 +134,12 @@ export class JobView {
   private receive(event: StreamEvent): void {
     if (event.data["job"] !== this.id && event.data["id"] !== this.id) return;
     if (event.type === "deleted") this.gone.value = true;
+    if (event.type === "job") this.told += 1;
     if (event.type === "job" && this.job.peek()) {
       const now = this.job.peek() as Job;
       const { state, counts } = event.data as unknown as Pick<Job, "state" | "counts">;
       this.job.value = { ...now, state, counts: { ...counts, total: now.counts.total } };
-      if (state !== now.state) void api.job(this.id).then((job) => (this.job.value = job), () => undefined);
+      if (state !== now.state) void this.readJob(this.job.peek() as Job).catch(() => undefined);
     }
     if (event.type === "task") {
       const { id, state, seq } = event.data as { id: string; state: Task["state"]; seq: number };

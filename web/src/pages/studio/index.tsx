@@ -3,10 +3,14 @@
 import { computed, effect, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
+import { words } from "../../net/http";
+import { notify } from "../../state/notices";
+import { go, type Route } from "../../state/router";
 import { Tabs, type Tab } from "../../ui/tabs";
 import { DropAnywhere } from "./images/bring";
 import { pictures, selected } from "./images/model";
 import { ImagesPanel } from "./images/panel";
+import { use } from "./pipeline/library";
 import { PipelinePanel } from "./pipeline/panel";
 import { PreviewPanel } from "./preview/panel";
 import { ResultsPanel } from "./results/panel";
@@ -39,7 +43,17 @@ function choose(next: View): void {
   if (next === "preview" || next === "results") middle.value = next;
 }
 
-export default function Studio() {
+/** A pipeline in the address takes the place of the one that is here, once; it can be undone. */
+function takeOver(text: string | null): void {
+  if (text === null) return;
+  go("/", true);
+  view.value = "pipeline";
+  use(text, "The job's pipeline").catch((error: unknown) => notify("bad", words(error)));
+}
+
+export default function Studio({ route }: { route: Route }) {
+  const brought = route.query.get("pipeline");
+  useEffect(() => takeOver(brought), [brought]);
   const rows = live.value?.rows.value.length ?? 0;
   const results: Tab<View> = { name: "results", title: <>Results {rows > 0 && <span class="numbers">{count(rows)}</span>}</>, icon: "check" };
   const previewTab: Tab<View> = { name: "preview", title: "Preview", icon: "image" };

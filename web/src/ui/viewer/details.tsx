@@ -5,6 +5,7 @@ import { Badge, CopyButton } from "../basics";
 import { bytes, count, duration, moment } from "../format";
 import { Icon } from "../icons";
 import { OutcomeData } from "../outcome-data";
+import { Timeline } from "./timeline";
 
 export function Details({ task }: { task: api.TaskDetail }) {
   const { outcome, error } = task;
@@ -16,6 +17,7 @@ export function Details({ task }: { task: api.TaskDetail }) {
           <div>
             <h3>{error.title}</h3>
             {error.detail && <p>{error.detail}</p>}
+            <a href={error.type}>What this means</a>
           </div>
         </div>
       )}
@@ -44,7 +46,7 @@ export function Details({ task }: { task: api.TaskDetail }) {
         </dl>
         {outcome && <Timings timings={outcome.timings} />}
       </section>
-      {task.lost_attempts.length > 0 && <Lost attempts={task.lost_attempts} />}
+      <Timeline task={task} />
       {outcome && Object.keys(outcome.data).length > 0 && <OutcomeData data={outcome.data} />}
       <details class="viewer-json">
         <summary>All of it as JSON</summary>
@@ -100,25 +102,6 @@ function Timings({ timings }: { timings: Readonly<Record<string, number>> }) {
         ))}
       </tbody>
     </table>
-  );
-}
-
-function Lost({ attempts }: { attempts: api.TaskDetail["lost_attempts"] }) {
-  return (
-    <section>
-      <h3>Attempts that were lost</h3>
-      <ol class="lost-attempts">
-        {attempts.map((attempt, index) => {
-          const { target, error, started, ended } = attempt as { target?: string; error?: { title?: string; detail?: string }; started?: string; ended?: string };
-          return (
-            <li key={index}>
-              <strong>{target ?? "unknown place"}</strong> {started && <span class="soft numbers">{moment(started)}{ended ? `, after ${seconds(started, ended)}` : ""}</span>}
-              <p>{error?.detail || error?.title || "It gave no answer."}</p>
-            </li>
-          );
-        })}
-      </ol>
-    </section>
   );
 }
 

@@ -22,6 +22,8 @@ export interface ViewerTask {
 interface ViewerProps {
   tasks: readonly ViewerTask[];
   index: number;
+  /** How many there are, where `tasks` are only those that were read so far. */
+  total?: number;
   onIndex: (index: number) => void;
   onClose: () => void;
 }
@@ -30,7 +32,7 @@ const way = signal<Way>("slider");
 const marks = signal(true);
 
 /** Shown as long as it is there; render nothing to close it. */
-export function Viewer({ tasks, index, onIndex, onClose }: ViewerProps) {
+export function Viewer({ tasks, index, total = tasks.length, onIndex, onClose }: ViewerProps) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   const task = tasks[index];
@@ -66,7 +68,7 @@ export function Viewer({ tasks, index, onIndex, onClose }: ViewerProps) {
           {task.name}
         </h2>
         <p class="soft numbers" aria-live="polite">
-          {count(index + 1)} of {count(tasks.length)}
+          {count(index + 1)} of {count(Math.max(total, tasks.length))}
         </p>
         <Button icon="back" label="Previous" aria-disabled={index === 0} onClick={() => to(index - 1)} />
         <Button icon="arrow" label="Next" aria-disabled={index >= tasks.length - 1} onClick={() => to(index + 1)} />
@@ -114,11 +116,16 @@ function Body({ task }: { task: ViewerTask }) {
               Marks
             </label>
           )}
-          {detail.outcome && (
-            <LinkButton href={api.resultUrl(detail.id)} icon="down" download>
-              Download {hasImage ? "" : "data"}
+          <div class="viewer-links">
+            <LinkButton href={api.inputUrl(detail.id)} kind="quiet" download>
+              Input as it was sent
             </LinkButton>
-          )}
+            {detail.outcome && (
+              <LinkButton href={api.resultUrl(detail.id)} icon="down" download>
+                Download {hasImage ? "" : "data"}
+              </LinkButton>
+            )}
+          </div>
         </div>
         <Stage task={detail} way={way.value} marks={marks.value} />
       </div>

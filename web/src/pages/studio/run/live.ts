@@ -58,6 +58,8 @@ export class LiveJob {
   private readonly dirty = new Set<number>();
   private early = new Map<number, api.TaskState>();
   private reading = false;
+  /** An event of the job came while it was read: the answer may be older. */
+  private overtaken = false;
   private closed = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private telling: ReturnType<typeof setTimeout> | undefined;
@@ -101,6 +103,7 @@ export class LiveJob {
       this.dirty.add(Math.floor(data.seq / PAGE));
       this.soon(REFRESH_MS);
     } else if (event.type === "job" && data.id === this.id) {
+      this.overtaken = this.reading;
       const job = this.job.peek();
       const told = (event.data as { counts: Counts }).counts; // without a total
       const counts = { ...told, total: told.queued + told.running + told.succeeded + told.failed + told.cancelled };
@@ -156,6 +159,7 @@ export class LiveJob {
 
   private async read(): Promise<void> {
     this.reading = true;
+    this.overtaken = false;
     let wait = REFRESH_MS;
     try {
       this.job.value = await api.job(this.id);
@@ -175,7 +179,7 @@ export class LiveJob {
     } finally {
       this.reading = false;
     }
-    if (this.dirty.size > 0) this.soon(wait);
+    if (this.dirty.size > 0 || this.overtaken) this.soon(wait);
   }
 
   private async readPage(page: number): Promise<void> {
