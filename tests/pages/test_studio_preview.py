@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from browser import OpenWindow, Watched, accessibility_faults, visit
 from playwright.sync_api import Page, expect
-from service_process import ServiceProcess
+from service_process import ServiceProcess, wait_until
+from studio import drop, photographs
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,48 @@ def test_a_service_that_comes_back_is_asked_again(open_window: OpenWindow, tmp_p
         shown(watched.page, "100 × 75")
     finally:
         service.end()
+
+
+COUNTED = """
+  window.undone = 0; window.whole = 0; window.hold = false; window.held = [];
+  const make = window.createImageBitmap.bind(window);
+  window.createImageBitmap = async (source, options) => {
+    if (!options && source instanceof Blob) {
+      window.whole += 1;
+      if (window.hold) await new Promise((go) => window.held.push(go));
+    }
+    const bitmap = await make(source, options);
+    if (options) return bitmap;
+    window.undone += 1;
+    const close = bitmap.close.bind(bitmap);
+    bitmap.close = () => { window.undone -= 1; close(); };
+    return bitmap;
+  };
+"""
+
+
+def test_going_through_many_pictures_decodes_one_at_a_time_and_keeps_none(
+    service: ServiceProcess, open_window: OpenWindow
+) -> None:
+    page = open_window(service.url).page
+    page.add_init_script(COUNTED)
+    visit(page, "/")
+    files = photographs(9)
+    gray = cv2.imdecode(np.frombuffer(files["photo-000.jpg"], np.uint8), cv2.IMREAD_GRAYSCALE)
+    files["scan.tif"] = bytes(cv2.imencode(".tif", gray)[1])
+    drop(page, files)
+    preview = page.get_by_role("region", name="Preview")
+    preview.get_by_role("img", name="photo-000.jpg before").wait_for()
+    page.evaluate("window.hold = true; window.whole = 0")
+    page.get_by_role("button", name="photo-000.jpg,").focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    expect(preview).to_contain_text("photo-008.jpg")
+    assert page.evaluate("window.whole") == 1
+    page.evaluate("window.hold = false; window.held.forEach((go) => go())")
+    preview.get_by_role("img", name="photo-008.jpg before").wait_for()
+    assert page.evaluate("window.whole") == 2
+    # One that the browser can't read comes from the service.
+    page.keyboard.press("End")
+    preview.get_by_role("img", name="scan.tif before").wait_for()
+    wait_until(lambda: bool(page.evaluate("window.undone") == 0), "decoded pictures are given back")

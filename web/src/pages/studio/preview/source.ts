@@ -15,8 +15,20 @@ export interface Source {
   downscaled: boolean;
 }
 
-/** Throws what the service says where neither browser nor service can read it. */
-export async function sourceOf(file: Blob, frame: number | null, signal: AbortSignal): Promise<Source> {
+let before: Promise<unknown> = Promise.resolve();
+
+/** Throws what the service says where neither browser nor service can read it. One at a time: whoever goes through a
+ * hundred photographs by arrow keys would have them all decoded in memory. */
+export function sourceOf(file: Blob, frame: number | null, signal: AbortSignal): Promise<Source> {
+  const mine = before.then(() => {
+    signal.throwIfAborted();
+    return madeOf(file, frame, signal);
+  });
+  before = mine.catch(() => undefined);
+  return mine;
+}
+
+async function madeOf(file: Blob, frame: number | null, signal: AbortSignal): Promise<Source> {
   const bitmap = frame === null ? await decoded(file) : null;
   if (bitmap === null) return fromService(file, frame, signal);
   try {
@@ -57,6 +69,8 @@ async function fromService(file: Blob, frame: number | null, signal: AbortSignal
   const first = frame === null ? "" : `frame:${frame}/`;
   const answer = await api.process(file, `${first}resize:${MOST_SIDE},${MOST_SIDE},fit=inside/format:png`, signal);
   const blob = await answer.blob();
-  const { width, height } = await createImageBitmap(blob);
+  const bitmap = await createImageBitmap(blob);
+  const { width, height } = bitmap;
+  bitmap.close();
   return { blob, url: URL.createObjectURL(blob), width, height, downscaled: Math.max(width, height) >= MOST_SIDE };
 }
