@@ -10,6 +10,7 @@ when its leases end.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from contextlib import AsyncExitStack
@@ -21,18 +22,20 @@ from pixelmill.engines.cancels import CancelMarks, Cancels
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.event_queue import EventSink, QueueSink
 from pixelmill.engines.executor import Executor
+from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.rabbit import RabbitQueue
 from pixelmill.engines.reporter import Emit
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.errors import ConfigError
+from pixelmill.errors import ConfigError, PixelmillError
 from pixelmill.events.bus import InProcessBus
 from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import RedisEventSink
 from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
-from pixelmill.fleet.gates import gate_named
+from pixelmill.fleet.gates import AutoGate, gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
+from pixelmill.fleet.resting import Resting
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
@@ -53,6 +56,10 @@ from pixelmill.storage.opening import close_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
 
+log = logging.getLogger(__name__)
+
+GATE_S = 1.0
+"""How often the gate is looked at, and, while it is shut, the queue."""
 PREFETCH_ELSEWHERE = 2
 """Messages fetched ahead where a request takes long; in the database none: each that a killed worker had fetched has
 lost an attempt."""
@@ -114,7 +121,10 @@ class LocalPlace:
         monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
         stack.callback(sampling.cancel)
-        return make_engine(
+        # Azure counts what is leased with what waits.
+        resting = Resting(gate, tells=not config.queue_url.startswith("azure:"))
+        shuts = not isinstance(gate, AutoGate)
+        engine = make_engine(
             config,
             post.queue,
             post.queues,
@@ -124,8 +134,12 @@ class LocalPlace:
             slots=pool.load().capacity,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
             gate=gate,
+            door=resting if shuts else None,
             cancels=post.cancels,
         )
+        if shuts and isinstance(engine, LeasedEngine):
+            stack.callback(asyncio.create_task(_keep_gate(resting, engine), name="gate").cancel)
+        return engine
 
     def busy(self) -> tuple[int, frozenset[str]]:
         """See :class:`Place`."""
@@ -134,6 +148,32 @@ class LocalPlace:
     def _set_slots(self, metrics: Metrics) -> None:
         load = self.pool.load()
         metrics.set_slots(self.pool.name, load.capacity, load.running)
+
+
+async def _keep_gate(resting: Resting, engine: LeasedEngine) -> None:
+    """While the gate is shut: does anybody else take what waits? Until cancelled."""
+    took = True
+    while True:
+        if resting.shut:
+            held = engine.held
+            try:
+                depth = await engine.depth()
+            except PixelmillError as error:
+                log.debug("the gate could not ask what others take: %s", error)
+            else:
+                resting.look(depth.waiting, depth.leased, max(held, engine.held))
+        else:
+            resting.opened()
+        if (takes := resting.most >= 0) != took:
+            took = takes
+            if not takes:
+                log.info("this worker takes no tasks: %s", resting.reason())
+            elif resting.shut:
+                log.info("this worker takes tasks although its gate is shut (%s): nobody else does", resting.reason())
+            else:
+                log.info("this worker takes tasks again")
+            engine.wake()
+        await asyncio.sleep(GATE_S)
 
 
 class Worker:
