@@ -17,6 +17,7 @@ from pixelmill.errors import PixelmillError
 from pixelmill.fleet.overflow_settings import OverflowConfig, overflow_targets
 from pixelmill.images.limits import Limits
 from pixelmill.jobs.database import Database
+from pixelmill.jobs.model import Priority
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.service import Service, ServiceConfig, parts
 from pixelmill.targets.local import LocalPool
@@ -54,7 +55,9 @@ def main() -> None:
     if "overflow" in service:
         wanted_overflow = service["overflow"]
         targets = overflow_targets(wanted_overflow["targets"], service.get("timeout_s", 60.0))
-        service["overflow"] = OverflowConfig(targets, wanted_overflow.get("budgets", {}))
+        latency = {Priority(name): float(wait) for name, wait in wanted_overflow.get("latency", {}).items()}
+        more = {"latency_s": latency} if latency else {}
+        service["overflow"] = OverflowConfig(targets, wanted_overflow.get("budgets", {}), **more)
     roots = tuple(Path(root) for root in service.pop("source_roots", ()))
     config = ServiceConfig(data=data, source_roots=roots, **{"workers": 1, **service})
     try:
