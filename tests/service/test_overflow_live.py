@@ -67,7 +67,9 @@ def shut(client: httpx.Client) -> None:
     until(lambda: not place(client, "local")["gate"]["open"])
 
 
-def run_job(client: httpx.Client, count: int, pipeline: str = "resize:10/format:png") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run_job(
+    client: httpx.Client, count: int, pipeline: str = "resize:10/format:png"
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A job over so many images, at its end, with its tasks."""
     uploads = [
         client.put(f"/v1/uploads/{number}.jpg", content=jpeg()).raise_for_status().json()["id"]
@@ -120,7 +122,9 @@ def test_work_that_waits_too_long_overflows_on_every_queue(
         assert job["state"] == "succeeded"
         assert {task["target"] for task in tasks} == {"local", "cloud"}
         reasons = {task["why"] for task in tasks if task["target"] == "cloud"}
-        assert all(re.fullmatch(r"work had waited for \d+\.\d s, longer than 2 s", reason) for reason in reasons), reasons
+        assert all(re.fullmatch(r"work had waited for \d+\.\d s, longer than 2 s", reason) for reason in reasons), (
+            reasons
+        )
     assert hub.stop() == 0
 
 
@@ -157,6 +161,26 @@ async def test_a_broken_place_gets_no_more_and_nothing_is_lost(start: Start, act
         assert shown["gate"]["circuit"] in ("open", "half-open")
         # Five in a row open it; no more than its slots were on their way then, and one each time it is tried again.
         assert 5 <= server.posts <= 5 + 4 + len(hub.log_lines("circuit.opened"))
+    assert hub.stop() == 0
+
+
+@pytest.mark.parametrize("act", [answer(500, b"no"), odd_server.hang], ids=["500", "hangs"])
+async def test_tasks_tell_what_their_failed_calls_cost(start: Start, act: Write) -> None:
+    async with odd_server.odd_server(act) as server:
+        targets = [table(server.url, timeout=3.0, price_per_second=0.1)]
+        hub = start(gate=SHUT, timeout_s=2.0, overflow={"targets": targets, "budgets": {"hour": 10.0}})
+
+        def work() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+            with hub.client() as client:
+                shut(client)
+                _, tasks = run_job(client, 6)
+                until(lambda: place(client, "cloud")["gate"]["hour"]["reserved"] == 0)
+                return tasks, place(client, "cloud")["gate"]["hour"]
+
+        tasks, books = await asyncio.to_thread(work)
+        assert {task["target"] for task in tasks} == {"local"}
+        assert books["cost"] >= 5 * 0.01
+        assert sum(task["cost"] for task in tasks) == pytest.approx(books["cost"])
     assert hub.stop() == 0
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pixelmill.engines.cancels import Cancels
-from pixelmill.engines.executor import Execution, ReasonedSlot, Slot
+from pixelmill.engines.executor import Execution, ReasonedSlot, Slot, cost_of
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
@@ -413,6 +413,7 @@ class LeasedEngine:
             target=None if slot is None else slot.target,
             error=None if error is None else error_to_dict(error),
             why=None if slot is None else slot.reason,
+            cost=cost_of(error),
         )
 
 

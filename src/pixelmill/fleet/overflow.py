@@ -163,10 +163,12 @@ class PaidTarget:
             return replace(result, target=self.name, cost=cost / UNIT)
         except TargetUnavailable as error:
             cost = self._cost(error, self._now() - started)
+            error.context["cost"] = cost / UNIT
             self._failed(request, error)
             raise
-        except (Cancelled, ShuttingDown):
-            raise  # we hung up, and nobody knows when it notices
+        except (Cancelled, ShuttingDown) as error:
+            error.context["cost"] = cost / UNIT  # we hung up, and nobody knows when it notices
+            raise
         except PixelmillError as error:
             # It answered in order: the task is what failed.
             cost, ended = min(self.price.of(self._now() - started), self.worst), "task-error"
@@ -231,7 +233,9 @@ class PaidTarget:
         if not error.context.get("begun", False):
             return
         if request.id in self._ended_badly:
-            raise NodeLost(f"A call ended without an outcome, again: {error}", target=self.name) from error
+            raise NodeLost(
+                f"A call ended without an outcome, again: {error}", target=self.name, cost=error.context["cost"]
+            ) from error
         self._ended_badly[request.id] = None
         while len(self._ended_badly) > REMEMBERED:
             self._ended_badly.popitem(last=False)
