@@ -184,6 +184,33 @@ async def test_tasks_tell_what_their_failed_calls_cost(start: Start, act: Write)
     assert hub.stop() == 0
 
 
+async def test_the_history_tells_refusals_money_and_places(start: Start) -> None:
+    async with odd_server.odd_server(answer(429, b"slow down")) as server:
+        targets = [table(server.url)]
+        hub = start(gate=SHUT, overflow={"targets": targets, "budgets": {"hour": 10.0}})
+
+        def work() -> None:
+            with hub.client() as client:
+                shut(client)
+                _, tasks = run_job(client, 6)
+                until(lambda: place(client, "cloud")["gate"]["hour"]["reserved"] == 0)
+
+                def told() -> bool:
+                    history = client.get("/v1/metrics/history").json()
+                    return bool(sum(history["columns"]["succeeded"]) == 6)
+
+                until(told)
+                history = client.get("/v1/metrics/history").json()
+                assert history["targets"] == {"local": 6}
+                assert sum(history["columns"]["throttled"]) == server.posts >= 5
+                spent = place(client, "cloud")["gate"]["hour"]["cost"]
+                assert sum(history["columns"]["cost"]) == pytest.approx(spent)
+                assert sum(task["cost"] for task in tasks) == pytest.approx(spent)
+
+        await asyncio.to_thread(work)
+    assert hub.stop() == 0
+
+
 async def test_who_waits_is_served_at_home_when_the_cloud_fails_under_the_request(start: Start) -> None:
     async with odd_server.odd_server(answer(500, b"no")) as server:
         hub = start(gate=SHUT, overflow={"targets": [table(server.url)], "budgets": {"hour": 10.0}})

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,9 @@ def main() -> None:
         wanted_overflow = service["overflow"]
         targets = overflow_targets(wanted_overflow["targets"], service.get("timeout_s", 60.0))
         latency = {Priority(name): float(wait) for name, wait in wanted_overflow.get("latency", {}).items()}
-        more = {"latency_s": latency} if latency else {}
-        service["overflow"] = OverflowConfig(targets, wanted_overflow.get("budgets", {}), **more)
+        service["overflow"] = OverflowConfig(targets, wanted_overflow.get("budgets", {}))
+        if latency:
+            service["overflow"] = replace(service["overflow"], latency_s=latency)
     roots = tuple(Path(root) for root in service.pop("source_roots", ()))
     config = ServiceConfig(data=data, source_roots=roots, **{"workers": 1, **service})
     try:

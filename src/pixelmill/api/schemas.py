@@ -350,12 +350,16 @@ class DeliveryList(Answer):
 
 
 class HistoryBody(Answer):
-    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any."""
+    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any.
+
+    `targets`: tasks of the range by where they ran.
+    """
 
     range: Literal["hour", "day"]
     step_s: int
     columns: dict[str, list[float | None]]
     errors: list[dict[str, Any]]
+    targets: Annotated[dict[str, int], Field(examples=[{"local": 120, "run": 14}])]
 
 
 class Wanted(BaseModel):

@@ -54,8 +54,8 @@ class Price:
 class Observer(Protocol):
     """Who counts calls (``metrics.Metrics``)."""
 
-    def overflow_call(self, target: str, ended: str, cost: float) -> None:
-        """A call ended: ``ok``, ``task-error``, ``failed`` or ``refused``."""
+    def overflow_call(self, target: str, ended: str, cost: float, *, throttled: bool = False) -> None:
+        """A call ended: ``ok``, ``task-error``, ``failed`` or ``refused``; ``throttled``: it had too many calls."""
         ...
 
 
@@ -153,7 +153,7 @@ class PaidTarget:
 
     async def _run(self, request: RunRequest) -> RunResult:
         reservation = await self._reserve(self.worst)
-        started, cost, ended = self._now(), self.worst, "failed"
+        started, cost, ended, throttled = self._now(), self.worst, "failed", False
         try:
             result = await self._within(request)
             took_s = self._now() - started
@@ -163,7 +163,7 @@ class PaidTarget:
             return replace(result, target=self.name, cost=cost / UNIT)
         except TargetUnavailable as error:
             cost = self._cost(error, self._now() - started)
-            error.context["cost"] = cost / UNIT
+            error.context["cost"], throttled = cost / UNIT, bool(error.context.get("throttled"))
             self._failed(request, error)
             raise
         except (Cancelled, ShuttingDown) as error:
@@ -176,7 +176,7 @@ class PaidTarget:
             error.context["cost"] = cost / UNIT
             raise
         finally:
-            self._settle(reservation, cost, ended)
+            self._settle(reservation, cost, ended, throttled=throttled)
 
     async def _within(self, request: RunRequest) -> RunResult:
         """Run it for as long as was reserved: a task may bring a longer limit, of before the settings were changed."""
@@ -240,9 +240,9 @@ class PaidTarget:
         while len(self._ended_badly) > REMEMBERED:
             self._ended_badly.popitem(last=False)
 
-    def _settle(self, reservation: Reservation, cost: int, ended: str) -> None:
+    def _settle(self, reservation: Reservation, cost: int, ended: str, *, throttled: bool = False) -> None:
         """In the background: the result need not wait for the books. Until then the worst case counts."""
-        self._count(ended, cost)
+        self._count(ended, cost, throttled=throttled)
         task = asyncio.create_task(self._settled(reservation, cost, failed=ended == "failed"))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
@@ -257,9 +257,9 @@ class PaidTarget:
             else:
                 return
 
-    def _count(self, ended: str, cost: int) -> None:
+    def _count(self, ended: str, cost: int, *, throttled: bool = False) -> None:
         if self._observer is not None:
-            self._observer.overflow_call(self.name, ended, cost / UNIT)
+            self._observer.overflow_call(self.name, ended, cost / UNIT, throttled=throttled)
 
 
 class OverflowGate:

@@ -158,7 +158,8 @@ class TaskEvent:
 
     ``kind`` is one of ``started``, ``succeeded``, ``failed``, ``requeued`` (an attempt was lost; ``error`` says why),
     ``returned`` (the target did not take it: the attempt does not count).
-    ``at`` is seconds since the epoch; ``cost`` is of this attempt alone. Applying an event twice, or after a final state, changes nothing.
+    ``at`` is seconds since the epoch; ``cost`` is of this attempt alone.
+    Applying an event twice, or after a final state, changes nothing.
     """
 
     kind: str

@@ -87,6 +87,7 @@ class Parts:
         self.shared = Shared(config.redis_url)
         self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
+        self.metrics.watch(self.history)
         self.metrics.before_render(self._set_slots)
         # With SQLite we hold the folder's lock: whoever had this name before is dead. Other names are of processes
         # that may live.

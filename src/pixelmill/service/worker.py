@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -186,6 +187,7 @@ class Worker:
         self._database: Database | None = None
         self._stack = AsyncExitStack()
         self._history = History()
+        self.metrics.watch(self._history)
 
     async def start(self) -> None:
         """From the ground up: store, queue, pool, consumer."""
@@ -206,14 +208,18 @@ class Worker:
         engine = await self._place.engine(post, stack)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
-        if config.redis_url and (queues is None or not isinstance(queues.tasks, RabbitQueue)):
+        if config.redis_url:
             news = RedisNews(config.redis_url)
             stack.push_async_callback(news.close)
-            fleet = FleetHistory(self._history, news, self.name)
-            # With a database it records ends itself, and no service counts them; without, it can't see what ended.
-            work = fleet.tell(self._place.busy) if queues is None else hear_cancels(news, engine.cancel)
-            exchange = asyncio.create_task(work, name="news")
-            stack.callback(exchange.cancel)
+            work: list[Coroutine[Any, Any, None]] = []
+            # With a database it records ends itself, and what overflow costs is known nowhere else.
+            if queues is None or self._place.busy()[1]:
+                work.append(FleetHistory(self._history, news, self.name).tell(self._place.busy))
+            # RabbitMQ tells this itself.
+            if queues is not None and not isinstance(queues.tasks, RabbitQueue):
+                work.append(hear_cancels(news, engine.cancel))
+            for one in work:
+                stack.callback(asyncio.create_task(one, name="news").cancel)
         if config.metrics_port:
             exporter = Exporter(self.metrics, config.metrics_port)
             await exporter.start()
