@@ -84,7 +84,7 @@ class Parts:
         self.webhooks = Webhooks(self.database)
         self.history = History()
         self.upkeep = Upkeep(self.jobs)
-        self.shared = Shared(config.redis_url)
+        self.shared = Shared(config.redis_url, config.redis_prefix)
         self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.history)

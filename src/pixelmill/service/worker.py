@@ -30,8 +30,9 @@ from pixelmill.engines.reporter import Emit
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError, PixelmillError
 from pixelmill.events.bus import InProcessBus
+from pixelmill.events.redis_client import key_of
 from pixelmill.events.redis_news import RedisNews
-from pixelmill.events.redis_stream import RedisEventSink
+from pixelmill.events.redis_stream import NAME, RedisEventSink
 from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import AutoGate, gate_named
@@ -209,7 +210,7 @@ class Worker:
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
         if config.redis_url:
-            news = RedisNews(config.redis_url)
+            news = RedisNews(config.redis_url, config.redis_prefix)
             stack.push_async_callback(news.close)
             work: list[Coroutine[Any, Any, None]] = []
             # With a database it records ends itself, and what overflow costs is known nowhere else.
@@ -268,7 +269,7 @@ def make_sink(config: ServiceConfig, events: LeaseQueue) -> EventSink:
     if wanted == "queue:":
         return QueueSink(events)
     if wanted == "redis:" and config.redis_url:
-        return RedisEventSink(config.redis_url, event_to_json)
+        return RedisEventSink(config.redis_url, event_to_json, stream=key_of(config.redis_prefix, NAME))
     raise ConfigError(
         "events_url is queue: (an events queue beside the task queues) or redis: (a stream in the Redis of redis_url, "
         "which must be set then). Set it with --events or PIXELMILL_EVENTS_URL.",
