@@ -134,7 +134,7 @@ def studio(page: Page, theme: str) -> None:
     page.get_by_text(f"{len(photographs())} images stored").wait_for()
     page.get_by_role("textbox", name="As text").fill(STUDIO)
     page.get_by_text("After", exact=True).wait_for()
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(5_000)  # the picture after the last change
     save(page, f"studio-{theme}")
 
 
