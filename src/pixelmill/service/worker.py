@@ -163,6 +163,9 @@ async def _keep_gate(resting: Resting, engine: LeasedEngine) -> None:
                 depth = await engine.depth()
             except PixelmillError as error:
                 log.debug("the gate could not ask what others take: %s", error)
+            except Exception:
+                # A defect; but without these rounds a worker would rest for ever, and nobody would notice.
+                log.exception("the gate could not ask what others take")
             else:
                 resting.look(depth.waiting, depth.leased, max(held, engine.held))
         else:
