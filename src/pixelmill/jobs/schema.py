@@ -126,7 +126,7 @@ queue = Table(
     Column("deliveries", Integer, nullable=False),
     Column("receipt", Text),
     Column("holder", Text),
-    Index("queue_order", "priority", "rank", "seq"),
+    Index("queue_turns", "priority", "owner", "rank", "seq"),  # owners take turns (see engines/turns.py)
     # Holds the leases of living consumers only, so counting them is quick.
     Index(
         "queue_leased",
