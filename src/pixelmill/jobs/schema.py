@@ -305,3 +305,11 @@ overflow_spend = Table(
     Column("calls", BigInteger, nullable=False),
     Column("failures", BigInteger, nullable=False),
 )
+
+overflow_calls = Table(
+    "overflow_calls",
+    metadata,
+    Column("id", Text, primary_key=True),  # of a call that is not settled yet
+    Column("owner", Text, nullable=False),
+    Column("day", BigInteger, nullable=False),
+)
