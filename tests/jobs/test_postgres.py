@@ -128,11 +128,13 @@ async def test_writes_go_on_after_the_server_was_away(postgres_server: Postgres,
         getattr(postgres_server, how)()
         writes = [asyncio.create_task(db.write(put(f"during {i}"))) for i in range(20)]
         with pytest.raises(StorageUnavailable):
-            await db.read(lambda c: c.execute(select(meta.c.key)).all())
+            await db.read(lambda c: c.execute(select(meta.c.key).where(meta.c.key != "schema.oldest")).all())
         postgres_server.start()  # in this thread: the server dies with the one that starts it
         await asyncio.gather(*writes)
         await db.write(put("after"))
-        assert len(await db.read(lambda c: c.execute(select(meta.c.key)).all())) == 41
+        assert (
+            len(await db.read(lambda c: c.execute(select(meta.c.key).where(meta.c.key != "schema.oldest")).all())) == 41
+        )
 
 
 async def test_a_connection_that_the_server_ends_is_made_anew(pair: tuple[Database, Database]) -> None:
@@ -149,7 +151,9 @@ async def test_a_connection_that_the_server_ends_is_made_anew(pair: tuple[Databa
 
     await second.write(end_others)
     await first.write(put("b"))
-    assert len(await first.read(lambda c: c.execute(select(meta.c.key)).all())) == 2
+    assert (
+        len(await first.read(lambda c: c.execute(select(meta.c.key).where(meta.c.key != "schema.oldest")).all())) == 2
+    )
 
 
 async def test_a_server_that_stays_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
