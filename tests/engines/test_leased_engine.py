@@ -160,6 +160,12 @@ async def test_an_event_that_the_recorder_can_not_take_holds_up_no_other() -> No
         await rig.engine.start()
         await rig.submit([message_of("odd"), message_of("even")])
         await rig.ledger.until(lambda: rig.ledger.ended() == ["even"])
+        await rig.engine.stop(BOUND_S)
+        # Its message is kept: a task without an end and without a message would stay open for ever.
+        (dead,) = await rig.queue.dead(10)
+        assert dead.message.id == "odd/0"
+        assert "could not be recorded: ValueError: a defect" in dead.reason
+        assert (await rig.queue.depth()).leased == 0
 
 
 async def test_a_message_that_can_not_be_read_is_set_aside() -> None:
