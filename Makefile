@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install dev servers demo serve check test test-all bench clean
+.PHONY: install dev servers pages demo serve check test test-all screenshots clean
 
 $(VENV)/installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer: apt-get install python3 python3-venv"; exit 1; }
@@ -17,8 +17,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --group dev
 	@touch $@
 
-install: $(VENV)/installed ## Create .venv and install Pixelmill into it
-dev: $(VENV)/installed-dev ## The same, with what tests and checks need
+pages: ## Build the web application; without npm (and Debian's root to install it) the service has none
+	@$(PYTHON) web/build.py --get-npm
+
+install: $(VENV)/installed pages ## Create .venv and install Pixelmill into it
+dev: $(VENV)/installed-dev pages ## The same, with what tests and checks need
 
 servers: dev ## Real servers for the tests: RabbitMQ, Redis, PostgreSQL (Debian, as root), Azurite (npm)
 	@sh tests/support/install_servers.sh "$(VENV)"
@@ -41,5 +44,8 @@ test: check servers ## Everything that must hold, in a few minutes
 test-all: check servers ## The same with long runs
 	$(BIN)/python -m pytest -q
 
+screenshots: servers ## Pictures of the pages for the README and the documentation, taken in Chromium
+	$(BIN)/python docs/images/screenshots.py
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist web/node_modules web/generated src/pixelmill/api/static .mypy_cache .ruff_cache .pytest_cache

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_tools import Cli, clean_environment, command, picture
 
-from pixelmill.cli.demo import private_service
+from pixelmill.cli.private import private_service
 
 
 @pytest.fixture
@@ -44,5 +44,6 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real service, for all tests of a session."""
-    with private_service(tmp_path_factory.mktemp("service")) as url:
+    folder = tmp_path_factory.mktemp("service")
+    with private_service(folder, folder / "data") as url:
         yield url

@@ -13,7 +13,7 @@ from worker_hub import LEASE, Hub, queue_settings, submit
 from pixelmill.jobs.model import Counts, Job, State, TaskEvent, result_key
 
 pytestmark = pytest.mark.anyio
-WORKER = str(Path(__file__).parent.parent / "support" / "poisoned_worker.py")
+WORKER = str(Path(__file__).parent.parent / "support" / "poisoned.py")
 BOUND_S = 30.0
 """Tasks that are not stopped run much longer."""
 LONG = 300.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cable import Cable
 from node_tools import NodeProcess
 from service_process import ServiceProcess, all_events, all_tasks, submit, wait_until
 
@@ -150,47 +149,14 @@ def test_synchronous_requests_use_nodes_and_outlive_one(
 # -- a network that breaks -------------------------------------------------------------------------------------------
 
 
-class Cable:
-    """A network namespace for a node, and a veth pair between it and us that can be pulled out."""
-
-    def __init__(self, number: int) -> None:
-        self.space, self.here, self.there = f"pmill{number}", f"pmh{number}", f"pmn{number}"
-        self.hub = f"10.231.{number % 250}.1"
-        peer = f"10.231.{number % 250}.2"
-        self._run("netns", "add", self.space)
-        self._run("link", "add", self.here, "type", "veth", "peer", "name", self.there, "netns", self.space)
-        self._run("addr", "add", f"{self.hub}/30", "dev", self.here)
-        self._run("link", "set", self.here, "up")
-        self._run("-n", self.space, "addr", "add", f"{peer}/30", "dev", self.there)
-        self._run("-n", self.space, "link", "set", self.there, "up")
-
-    def cut(self) -> None:
-        """Drop every packet: neither side is told."""
-        self._run("-n", self.space, "link", "set", self.there, "down")
-
-    def mend(self) -> None:
-        self._run("-n", self.space, "link", "set", self.there, "up")
-
-    def remove(self) -> None:
-        subprocess.run(["ip", "link", "del", self.here], check=False, capture_output=True)
-        subprocess.run(["ip", "netns", "del", self.space], check=False, capture_output=True)
-
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
-
 @pytest.fixture
 def cable() -> Iterator[Cable]:
-    say = pytest.fail if os.environ.get("CI") else pytest.skip
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        say("network namespaces need root, and `ip` of iproute2")
-    try:
-        made = Cable(os.getpid() % 60_000)
-    except subprocess.CalledProcessError as error:
-        say(f"no network namespace can be made here: {error.stderr.decode()}")
-        raise
-    yield made
-    made.remove()
+    missing = Cable.missing()
+    if missing is not None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(missing)
+    with Cable().laid() as made:
+        yield made
 
 
 @pytest.mark.timeout(200)
@@ -198,8 +164,7 @@ def test_a_network_cut_of_ten_seconds_loses_nothing(
     service_process: Start, node_process: Callable[..., NodeProcess], pictures: list[bytes], cable: Cable
 ) -> None:
     hub = service_process("--workers", "1", "--host", cable.hub, "--insecure", "--log-format", "json")
-    prefix = ("ip", "netns", "exec", cable.space)
-    far = node_process(hub.url, "far", prefix=prefix)
+    far = node_process(hub.url, "far", prefix=cable.prefix)
     job = submit(hub.url, SLOW, files(pictures, 80))["id"]
     wait_until(lambda: is_busy(hub.url, "far") and counts(hub.url, job)["succeeded"] > 3, "the batch is under way")
     cable.cut()

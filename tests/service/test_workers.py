@@ -15,10 +15,12 @@ from buckets import s3_bucket
 from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.engines.celery_engine import CeleryEngine
+from pixelmill.engines.patience import when_there
+from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs.model import Counts, Job, State
-from servers import Moto, Postgres
+from servers import Moto, Postgres, free_port
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]  # what bounds them is progress: see `Hub.until`
 SUPPORT = Path(__file__).parent.parent / "support"
 
 
@@ -55,7 +57,8 @@ async def ended_once(hub: Hub, job: Job, tasks: int) -> None:
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in results.iterdir() if path.suffix != ".json")
 
 
-async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: int) -> None:
+async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictures: list[bytes]) -> None:
+    tasks, kills = 240, 3
     job = await submit(hub, pictures, tasks)
     chance = random.Random(5)
     alive = [hub.start_worker(), hub.start_worker()]
@@ -68,10 +71,6 @@ async def killed_at_random(hub: Hub, pictures: list[bytes], tasks: int, kills: i
     ended = await hub.until(job, tasks)
     assert (ended.state, ended.counts) == (State.SUCCEEDED, Counts(succeeded=tasks))
     await ended_once(hub, job, tasks)
-
-
-async def test_workers_killed_at_random_lose_and_double_nothing(hub: Hub, pictures: list[bytes]) -> None:
-    await killed_at_random(hub, pictures, 240, 3)
 
 
 async def test_workers_whose_images_lie_in_a_bucket_are_killed_and_lose_nothing(
@@ -104,11 +103,6 @@ async def test_workers_whose_images_lie_in_a_bucket_are_killed_and_lose_nothing(
     finally:
         hub.end()
         await hub.service.stop()
-
-
-@pytest.mark.slow
-async def test_workers_killed_at_random_over_2000_tasks(hub: Hub, pictures: list[bytes]) -> None:
-    await killed_at_random(hub, pictures, 2000, 8)
 
 
 async def test_a_worker_that_is_asked_to_end_gives_the_rest_back(hub: Hub, pictures: list[bytes]) -> None:
@@ -158,7 +152,7 @@ async def test_poisonous_tasks_end_as_dead_letters_and_run_again_when_the_cause_
     job = await submit(hub, [*poison, *pictures[2:]], 24)
     other = await submit(hub, pictures[2:], 10)
     for _ in range(2):
-        hub.start_worker(str(SUPPORT / "poisoned_worker.py"))
+        hub.start_worker(str(SUPPORT / "poisoned.py"))
     ended = await hub.until(job, 24)
     assert (ended.state, ended.counts) == (State.FAILED, Counts(succeeded=18, failed=6))
     assert (await hub.until(other, 10)).counts == Counts(succeeded=10)
@@ -217,3 +211,57 @@ async def test_postgresql_restarted_in_the_middle_of_a_batch_loses_and_doubles_n
         hub.end()
         await hub.service.stop()
         server.close()
+
+
+async def waits_for_its_database(hub: Hub) -> None:
+    log = hub.data.parent / "workers.log"
+    async with asyncio.timeout(BOUND_S):
+        while "the database is not there" not in log.read_text():  # noqa: ASYNC110 -- another process writes it
+            await asyncio.sleep(0.02)
+
+
+async def test_what_starts_before_its_database_waits_for_it(tmp_path: Path, pictures: list[bytes]) -> None:
+    missing = Postgres.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    server = Postgres(tmp_path / "postgres").start()
+    server.stop()
+    hub = Hub(tmp_path / "data", database_url=server.url())
+    try:
+        starting = asyncio.create_task(hub.service.start())
+        worker = hub.start_worker()
+        await waits_for_its_database(hub)
+        assert not starting.done()
+        await asyncio.to_thread(server.start)
+        await starting
+        job = await submit(hub, pictures, 4)
+        assert (await hub.until(job, 4)).counts == Counts(succeeded=4)
+        assert worker.poll() is None
+    finally:
+        hub.end()
+        await hub.service.stop()
+        server.close()
+
+
+async def test_a_worker_that_waits_for_its_database_can_be_asked_to_end(tmp_path: Path) -> None:
+    hub = Hub(tmp_path / "data", database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    worker = hub.start_worker()
+    try:
+        await waits_for_its_database(hub)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 20) == 0
+    finally:
+        hub.end()
+
+
+async def test_the_wait_has_an_end() -> None:
+    asked = 0
+
+    async def away() -> None:
+        nonlocal asked
+        asked += 1
+        raise StorageUnavailable("It is away.")
+
+    with pytest.raises(StorageUnavailable, match="It is away"):
+        await when_there(away, "the queue", patience_s=0.9)
+    assert asked == 2

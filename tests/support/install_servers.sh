@@ -12,6 +12,7 @@ has redis-server || packages="$packages redis-server"
 [ -n "$(find /usr/lib/postgresql -name postgres -path '*/bin/*' 2>/dev/null)" ] || has postgres || packages="$packages postgresql"
 has npm || packages="$packages npm"
 has ip || packages="$packages iproute2"
+has chromium || packages="$packages chromium"
 if [ -n "$packages" ]; then
   if has apt-get && [ "$(id -u)" = 0 ]; then
     echo "Installing$packages"

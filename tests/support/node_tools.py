@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from service_process import wait_until
+from service_process import PIXELMILL, wait_until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -175,12 +175,19 @@ async def heard(connection: ClientConnection, word: str) -> Any:
 
 
 class NodeProcess:
-    """`pixelmill node` in its own process; ``prefix`` is a command to run it under."""
+    """`pixelmill node`, or another program like it, in its own process; ``prefix`` is a command to run it under."""
 
-    def __init__(self, folder: Path, name: str, *options: str, prefix: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *options: str,
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = PIXELMILL,
+    ) -> None:
         self.name = name
         self.log_path = folder / f"node-{name}.log"
-        command = [*prefix, sys.executable, "-m", "pixelmill", "node", "--name", name, *options]
+        command = [*prefix, sys.executable, *program, "node", "--name", name, *options]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 DEADLINE_S = 60.0
+PIXELMILL = ("-m", "pixelmill")
 
 
 def free_port() -> int:
@@ -28,10 +29,13 @@ def free_port() -> int:
 
 
 class ServiceProcess:
-    """`pixelmill serve` over a data folder; can be killed and started again on the same port."""
+    """`pixelmill serve` over a data folder; can be killed and started again on the same port.
 
-    def __init__(self, data: Path, *options: str) -> None:
-        self.data, self.options = data, options
+    ``program``: another one that takes the same arguments.
+    """
+
+    def __init__(self, data: Path, *options: str, program: Sequence[str] = PIXELMILL) -> None:
+        self.data, self.options, self.program = data, options, program
         self.port = free_port()
         host = options[options.index("--host") + 1] if "--host" in options else "127.0.0.1"
         self.url = f"http://{host}:{self.port}"
@@ -39,7 +43,7 @@ class ServiceProcess:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "pixelmill", "serve", "--port", str(self.port), "--data", str(self.data)]
+        command = [sys.executable, *self.program, "serve", "--port", str(self.port), "--data", str(self.data)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *self.options], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True

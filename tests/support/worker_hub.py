@@ -77,11 +77,15 @@ class Hub:
         return process
 
     async def until(self, job: Job, done: int) -> Job:
-        """The job, once so many of its tasks have ended."""
-        async with asyncio.timeout(BOUND_S):
-            while (now := await self.service.job("ann", job.id)).counts.done < done:  # noqa: ASYNC110 -- another process does it
-                await asyncio.sleep(0.05)  # between two questions
-        return now
+        """The job, once so many of its tasks have ended. The bound is on progress: servers of tests may be slow."""
+        before = -1
+        while True:
+            async with asyncio.timeout(BOUND_S):
+                while (now := await self.service.job("ann", job.id)).counts.done == before < done:  # noqa: ASYNC110 -- another process does it
+                    await asyncio.sleep(0.05)  # between two questions
+            before = now.counts.done
+            if before >= done:
+                return now
 
     def end(self) -> None:
         for process in self.workers:

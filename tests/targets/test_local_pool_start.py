@@ -40,6 +40,35 @@ async def test_processes_that_die_at_birth_fail_the_start_after_a_few_tries(
     assert not pool.load().healthy
 
 
+def deaths_left(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+@pytest.mark.parametrize("deaths", [1, 4])
+async def test_a_zygote_that_is_killed_while_it_starts_is_started_again(
+    deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMILL_TEST_DOOMED", str(tmp_path))
+    for number in range(deaths):
+        (tmp_path / f"{number}").touch()
+    async with running_pool(entry="doomed_zygote:act") as pool:
+        assert (await pool.run(request("echo", b"at last"))).outcome.bytes == b"at last"
+        assert pool.load().healthy
+    assert deaths_left(tmp_path) == 0
+
+
+async def test_a_zygote_that_is_always_killed_fails_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELMILL_TEST_DOOMED", str(tmp_path))
+    for number in range(20):
+        (tmp_path / f"{number}").touch()
+    pool = LocalPool(workers=1, entry="doomed_zygote:act")
+    async with asyncio.timeout(30):
+        with pytest.raises(WorkerCrashed, match="ended while it started"):
+            await pool.start()
+    assert deaths_left(tmp_path) == 15, "five tries"
+    assert pool.processes() == []
+
+
 async def test_a_pool_that_can_not_replace_its_processes_is_unhealthy_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from pixelmill.api import (
     montage,
     nodes,
     operations,
+    pages,
     presets,
     process,
     saved,
@@ -93,8 +94,10 @@ def create_app(service: Service, settings: ApiSettings, resources: Sequence[Modu
     app.state.edge = edge
     for resource in resources:
         resource.routes.add_to(app)
+    app.state.has_pages = resources is RESOURCES
     if resources is RESOURCES:
         app.router.routes.append(WebSocketRoute(join.PATH, join.join))
+        app.router.routes.extend(pages.routes())
     app.add_middleware(EdgeMiddleware, edge=edge)
     app.add_exception_handler(PixelmillError, _on_error)
     app.add_exception_handler(HTTPException, _on_http_error)

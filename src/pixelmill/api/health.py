@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import HTMLResponse, Response
 
 from pixelmill import __version__
+from pixelmill.api import pages
 from pixelmill.api.edge import Call
 from pixelmill.api.problems import KINDS, explain
 from pixelmill.api.responses import json_response
@@ -83,10 +84,12 @@ async def get_problem_type(call: Call) -> Response:
     },
 )
 async def get_index(call: Call) -> Response:
-    """The routes of this service, with one line each."""
-    listed = _listed(call.request.scope["app"].routes)
+    """The routes of this service, with one line each; to a browser the Studio, where there are pages."""
+    app = call.request.scope["app"]
+    listed = _listed(app.routes)
     if "text/html" in call.header("accept"):
-        return HTMLResponse(_page(listed))
+        studio = pages.document(call.request, "studio") if app.state.has_pages else None
+        return studio or HTMLResponse(_page(listed, pages.WITHOUT if app.state.has_pages else ""))
     return json_response({"name": "Pixelmill", "version": __version__, "openapi": OPENAPI_PATH, "routes": listed})
 
 
@@ -99,7 +102,7 @@ def _listed(routes: Sequence[Any]) -> list[dict[str, str]]:
     ]
 
 
-def _page(listed: Sequence[dict[str, str]]) -> str:
+def _page(listed: Sequence[dict[str, str]], missing: str) -> str:
     rows = "".join(
         f"<tr><td><code>{html.escape(item['method'])}</code></td><td><code>{html.escape(item['path'])}</code></td>"
         f"<td>{html.escape(item['summary'])}</td></tr>"
@@ -110,6 +113,7 @@ def _page(listed: Sequence[dict[str, str]]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Pixelmill</title>'
         '<meta name="viewport" content="width=device-width"></head><body><h1>Pixelmill</h1>'
         f"<p>Version {html.escape(__version__)}. Image pipelines over one image or a million.</p>"
+        f"<p>{html.escape(missing)}</p>"
         f"<p>Try it: <code>{html.escape(example)}</code></p>"
         f'<p>This service in full: <a href="{OPENAPI_PATH}">OpenAPI</a>, <a href="/v1/operations">operations</a>.</p>'
         f"<table><thead><tr><th>Method</th><th>Path</th><th></th></tr></thead><tbody>{rows}</tbody></table>"

@@ -32,6 +32,7 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
         "output": cls.output,
         "missing": [lack.to_dict() for lack in example.operations[0].lacks()],
         "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
+        "positional": cls.positional,
         "examples": [example.to_text()],
     }
 

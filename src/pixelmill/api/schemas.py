@@ -242,6 +242,9 @@ class OperationBody(Answer):
     ]
     missing: Annotated[list[LackBody], Field(description="What it needs and this service lacks", examples=[[]])]
     parameters: dict[str, Any]
+    positional: Annotated[
+        int, Field(description="How many of the parameters, the first ones, the text form writes without their names")
+    ]
     examples: list[str]
 
 

@@ -66,6 +66,9 @@ COMMANDS: tuple[Row, ...] = (
     ),
     Row("config", "pixelmill.cli.settings", "app", "Show every setting, its value, and where that came from."),
     Row("simulate", "pixelmill.cli.simulate", "simulate", "Compare gate rules over recorded load: waits and cost."),
+    Row(
+        "desktop", "pixelmill.cli.desktop", "desktop", "Open the pages in a window, with a service of its own or yours."
+    ),
     Row("demo", "pixelmill.cli.demo", "demo", "Run a job over sample images on a private service."),
 )
 

@@ -6,23 +6,17 @@ die in a way that leaves no time for that.
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixelmill.cli.state import Stopped
-from pixelmill.errors import ConfigError, RunError
+from pixelmill.cli.private import private_service, sigterm_raises
+from pixelmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmill.cli.progress import Bar
@@ -35,9 +29,6 @@ PIPELINES = (
     ("pencil sketch", "sketch", "resize:640,640,fit=inside/sketch:fast/format:jpeg,quality=85"),
 )
 """Title, folder below the output, and pipeline of each job."""
-
-READY_S = 60.0
-STOP_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +52,14 @@ def demo(
 
     The service listens on a free loopback port, keeps its data in a temporary folder, and is gone afterwards.
     """
-    with _sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-demo-") as temporary:
+    with sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-demo-") as temporary:
         folder = Path(temporary)
         sources = _samples(folder) if images is None else _own(images)
-        with private_service(folder) as url:
+        with private_service(folder, folder / "data") as url:
             made = _run_jobs(url, sources, output)
     _print(made, output)
     if any(row.failed for row in made):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that what was started is ended."""
-
-    def stop(number: int, frame: object) -> None:
-        del frame
-        raise Stopped(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _samples(folder: Path) -> list[Path]:
@@ -104,86 +80,6 @@ def _own(folder: Path) -> list[Path]:
     if not found:
         raise ConfigError(f"There is no image in the folder {folder} (JPEG, PNG, WebP, AVIF, GIF or the like).")
     return found
-
-
-# -- the service ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def private_service(folder: Path) -> Iterator[str]:
-    """A private service over an empty data folder; its URL."""
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    log = folder / "service.log"
-    command = [sys.executable, "-m", "pixelmill", "serve", "--port", str(port), "--data", str(folder / "data")]
-    # Settings that are meant for the user's own service stay out of this one, as does a pixelmill.toml.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PIXELMILL_")}
-    parent = os.getpid()
-    with log.open("wb") as sink:
-        process = subprocess.Popen(  # noqa: S603 -- the interpreter of this program, with fixed arguments
-            command,
-            cwd=folder,
-            env=_with_import_path(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            # A Ctrl-C at the terminal is for this process, which then ends the service.
-            process_group=0,
-            preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 -- there is one thread here, so nothing can deadlock
-        )
-    try:
-        _wait_until_ready(process, url, log)
-        print(f"Private service at {url} (process {process.pid})", file=sys.stderr)
-        yield url
-    finally:
-        _stop(process)
-
-
-def _with_import_path(environment: dict[str, str]) -> dict[str, str]:
-    """The service must import the same Pixelmill, though it starts in another folder."""
-    paths = [str(Path(path).absolute()) for path in sys.path if path]
-    return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _die_with(parent: int) -> None:
-    from pixelmill.targets.process import die_with
-
-    die_with(parent)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    import httpx
-
-    deadline = time.monotonic() + READY_S
-    with httpx.Client(trust_env=False, timeout=2.0) as http:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if http.get(f"{url}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-    tail = log.read_text(errors="replace")[-2000:].strip()
-    raise RunError(
-        f"The private service did not get ready. Its log ends with:\n{tail}\n`pixelmill doctor` may know more."
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
 
 
 # -- the jobs ------------------------------------------------------------------------------------

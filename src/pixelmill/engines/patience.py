@@ -1,7 +1,7 @@
-"""Waits while an object store is away, so that an outage costs tasks time and not their attempts.
+"""Waits while a store, a database or a queue is away, so that an outage costs time and not tasks or processes.
 
-What waits holds its slot or its place among the results that are being stored; so a service whose store is away takes
-no more work than it has room for, and goes on where it was. Cancelling ends the wait.
+A task that waits holds its slot or its place among the results that are being stored; so a service whose store is away
+takes no more work than it has room for, and goes on where it was. Cancelling ends the wait.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
+LONGEST_START_PAUSE_S = 2.0
+START_S = 30.0
+"""How long a process that starts waits for what it needs: machines that start together are not ready together."""
 
 T = TypeVar("T")
 
@@ -48,6 +51,23 @@ class Patience:
                 log.warning("the store is away, asking again in %.1f s: %s", pause, error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+async def when_there(open_it: Callable[[], Awaitable[object]], what: str, patience_s: float = START_S) -> None:
+    """Open it as soon as it can be reached; after ``patience_s`` seconds what it raised is raised."""
+    deadline = time.monotonic() + patience_s
+    pause = FIRST_PAUSE_S
+    while True:
+        try:
+            await open_it()
+        except StorageUnavailable as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            log.warning("%s is not there, asking again in %.1f s: %s", what, pause, error)
+        else:
+            return
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_START_PAUSE_S)
 
 
 async def _is_away(works: Callable[[], Awaitable[object]]) -> bool:

@@ -102,16 +102,18 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="pixelmill-db-read")
         self._thread: threading.Thread | None = None
         self._left: _Write | None = None  # taken from the queue, but for the next transaction
+        self._current = False  # whether the schema is known to be
         self._ended = False
         self._closed = False
 
     async def open(self) -> None:
-        """Start the writer, and bring the schema up to date."""
+        """Start the writer, and bring the schema up to date; may be called again where it failed."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._write_forever, name="pixelmill-db-write", daemon=True)
             self._thread.start()
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._readers, self._migrate)
+        if not self._current:
+            await asyncio.get_running_loop().run_in_executor(self._readers, self._migrate)
+            self._current = True
 
     async def close(self) -> None:
         """Finish what is queued, fold the write-ahead log into the file, and close; closing twice is no error."""

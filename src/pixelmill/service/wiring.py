@@ -13,6 +13,7 @@ from typing import Any
 
 from pixelmill import __version__, logs
 from pixelmill.engines.event_queue import EventIntake
+from pixelmill.engines.patience import when_there
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
 from pixelmill.fleet.cores import usable_cores
@@ -62,8 +63,8 @@ class Wiring:
         stack.callback(close_store, self.parts.store)
         await sweep_store(self.parts.store)
         await self.parts.store.check()
-        await self.parts.database.open()
         stack.push_async_callback(self.parts.database.close)
+        await when_there(self.parts.database.open, "the database")
         recovered = [] if self.parts.database.shared else await self.parts.sql_queue.recover()
         await self._reconcile.run(requeue=False)  # what has no result is put back below
         found = await self.parts.upkeep.reconcile(recovered)
@@ -100,8 +101,8 @@ class Wiring:
         """Those of a cloud, where one is configured."""
         if self.parts.cloud is not None:
             for queue in (self.parts.cloud.tasks, self.parts.cloud.events):
-                await queue.open()
                 self._stack.push_async_callback(queue.close)
+                await when_there(queue.open, "the queue")
 
     async def _measure(self) -> None:
         """A row of the history each second."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from pixelmill.engines.cancels import CancelMarks, Cancels
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.event_queue import EventSink, QueueSink
 from pixelmill.engines.executor import Executor
+from pixelmill.engines.patience import when_there
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.rabbit import RabbitQueue
 from pixelmill.engines.reporter import Emit
@@ -185,8 +186,8 @@ class Worker:
         config = self.config
         if queues is None:
             self._database = database = make_database(config)
-            await database.open()
             self._stack.push_async_callback(database.close)
+            await when_there(database.open, "the database")
             jobs = JobStore(
                 database,
                 bounds=RunBounds(config.limits, config.timeout_s, config.max_attempts),
@@ -200,8 +201,8 @@ class Worker:
             await EventLog(database).last_id()
             return SqlLeaseQueue(database, holder=self.name), recorder, cancelled
         for queue in (queues.tasks, queues.events):
-            await queue.open()
             self._stack.push_async_callback(queue.close)
+            await when_there(queue.open, "the queue")
         sink = make_sink(config, queues.events)
         if isinstance(sink, RedisEventSink):
             self._stack.push_async_callback(sink.close)
@@ -249,6 +250,11 @@ async def run_worker(config: ServiceConfig, place: Place | None = None) -> None:
     starting: asyncio.Task[Any] = asyncio.create_task(worker.start())
     waiting = asyncio.create_task(wanted.wait())
     await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()  # it may wait for a database that never comes
+        with suppress(asyncio.CancelledError):
+            await starting
+        return
     await starting
     await waiting
     await worker.stop()

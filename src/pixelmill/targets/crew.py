@@ -18,7 +18,7 @@ from pixelmill.errors import Cancelled, PixelmillError, ShuttingDown, WorkerCras
 from pixelmill.targets.channel import Channel, worker_socket_pair
 from pixelmill.targets.handle import WorkerHandle, crash, describe_exit
 from pixelmill.targets.process import ResidentSize
-from pixelmill.targets.spawner import Spawner, ZygoteProcess
+from pixelmill.targets.spawner import Spawner, ZygoteEnded, ZygoteProcess
 from pixelmill.targets.wire import Reply, decode_reply
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Crew:
         """Start everybody; raises :class:`WorkerCrashed` with the reason. One greeting means that work can begin."""
         self._loop = asyncio.get_running_loop()
         try:
-            await self._start_zygote()
+            await self._start_first_zygote()
             self._fill()
             self._put_back(await self.take())
         except (RuntimeError, OSError) as error:
@@ -131,6 +131,16 @@ class Crew:
             self._spawner.kill(worker.pid)
 
     # -- workers come ----------------------------------------------------------------------------
+
+    async def _start_first_zygote(self) -> None:
+        """Again a few times where it is killed: short of memory, or by mistake, which the next one may be spared."""
+        for failures in range(MAX_FAILURES - 1):
+            try:
+                return await self._start_zygote()
+            except ZygoteEnded as error:
+                log.error("a pool process could not be started: %s", error, extra={"event": "pool.start_failed"})  # noqa: TRY400 -- the sentence says it all
+                await asyncio.sleep(_BACKOFF_S * 2**failures)
+        return await self._start_zygote()
 
     async def _start_zygote(self) -> None:
         zygote, self._prefork = self._prefork, None

@@ -28,6 +28,10 @@ main()
 """
 
 
+class ZygoteEnded(RuntimeError):
+    """The zygote ended while it started and could not say why: something killed it."""
+
+
 class ZygoteProcess:
     """A zygote that runs already: its process id and the control socket to it."""
 
@@ -134,7 +138,10 @@ class Spawner:
         return self._zygote.pid if self._zygote and not self._over.is_set() else None
 
     async def start(self, timeout_s: float) -> None:
-        """Start the zygote and wait until it has imported everything; raises :class:`RuntimeError` with the reason."""
+        """Start the zygote and wait until it has imported everything.
+
+        Raises :class:`RuntimeError` with the reason, :class:`ZygoteEnded` where there is none.
+        """
         self._loop = asyncio.get_running_loop()
         self._ready = self._loop.create_future()
         if self._zygote is None:
@@ -146,6 +153,9 @@ class Spawner:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ready
+        except ZygoteEnded:
+            await self.stop(0)
+            raise
         except (TimeoutError, RuntimeError) as error:
             await self.stop(0)
             raise RuntimeError(str(error) or f"it was not ready within {timeout_s:.0f} s") from None
@@ -255,6 +265,6 @@ class Spawner:
         assert self._ready is not None
         self._finish()
         if not self._ready.done():
-            self._ready.set_exception(RuntimeError("the process that forks workers ended while it started"))
+            self._ready.set_exception(ZygoteEnded("the process that forks workers ended while it started"))
         elif not self._stopping:
             self._events.on_lost()

@@ -1,0 +1,153 @@
+// One job: how far it is, its tasks, and what became of each.
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+
+import * as api from "../../net/api";
+import type { Job, Task } from "../../net/api";
+import { Problem } from "../../net/http";
+import { go } from "../../state/router";
+import { Badge, CopyButton, Empty, Failure } from "../../ui/basics";
+import { Confirm } from "../../ui/dialog";
+import { count, duration, moment, plural } from "../../ui/format";
+import { Icon } from "../../ui/icons";
+import { Virtual } from "../../ui/virtual";
+import { JobActions, JobProgress, nameOf } from "./list";
+import { TaskDialog } from "./task";
+import { JobView } from "./tasks-state";
+
+const STATES = ["", "queued", "running", "succeeded", "failed", "cancelled"] as const;
+
+export function JobDetail({ id }: { id: string }) {
+  const view = useMemo(() => new JobView(id), [id]);
+  useEffect(() => () => view.stop(), [view]);
+  const opened = useSignal<string | undefined>(undefined);
+  const deleting = useSignal(false);
+  const job = view.job.value;
+  const missing = view.failure.value instanceof Problem && view.failure.value.status === 404;
+  if (missing || view.gone.value) return <Gone />;
+  return (
+    <main id="content" class="page jobs" tabIndex={-1} aria-busy={!job && view.failure.value === undefined}>
+      <p>
+        <a href="/jobs" class="back">
+          <Icon name="back" size={16} /> All jobs
+        </a>
+      </p>
+      <header class="page-head">
+        <h1>{job ? nameOf(job) : "Job"}</h1>
+        {job && <JobActions job={job} onDelete={() => (deleting.value = true)} />}
+      </header>
+      {view.failure.value !== undefined && <Failure error={view.failure.value} again={() => view.load()} />}
+      {job && <Summary job={job} />}
+      {job && <Filter view={view} job={job} />}
+      {job && (
+        <>
+          <div class="task-row task-head soft" aria-hidden="true">
+            <span />
+            <span>Image</span>
+            <span>State</span>
+            <span>Where</span>
+            <span>Waited</span>
+            <span>Ran</span>
+            <span>Attempts</span>
+          </div>
+          <Virtual items={view.tasks.value} keyOf={(task) => task.id} rowHeight={60} label="Tasks" onEnd={() => void view.more()} render={(task) => <TaskRow task={task} onOpen={() => (opened.value = task.id)} />} class="card" />
+        </>
+      )}
+      {opened.value && <TaskDialog tasks={view.tasks.value} id={opened.value} onChange={(id) => (opened.value = id)} onClose={() => (opened.value = undefined)} />}
+      {deleting.value && job && (
+        <Confirm
+          title="Delete this job?"
+          text={`${nameOf(job)} and its ${plural(job.counts.total, "result")} are removed for good. What still runs is cancelled.`}
+          yes="Delete"
+          work={() => api.deleteJob(job.id).then(() => go("/jobs"))}
+          onClose={() => (deleting.value = false)}
+        />
+      )}
+    </main>
+  );
+}
+
+function Gone() {
+  return (
+    <main id="content" class="page" tabIndex={-1}>
+      <h1>Job</h1>
+      <Empty icon="search" title="This job isn't here">
+        <p>It was deleted, its results have expired, or it belongs to somebody else.</p>
+        <a href="/jobs">All jobs</a>
+      </Empty>
+    </main>
+  );
+}
+
+function Summary({ job }: { job: Job }) {
+  const ran = job.started ? (job.ended ? Date.parse(job.ended) : Date.now()) - Date.parse(job.started) : 0;
+  const done = job.counts.succeeded + job.counts.failed;
+  return (
+    <section class="card summary" aria-label="Summary">
+      <div class="summary-line">
+        <Badge tone={job.state} />
+        <JobProgress job={job} />
+      </div>
+      <div class="summary-line">
+        <code class="pipeline">{job.pipeline || "no steps"}</code>
+        <CopyButton text={() => job.pipeline} label="Copy the pipeline">
+          Copy
+        </CopyButton>
+      </div>
+      <dl class="facts">
+        <Fact name="Created" value={moment(job.created)} />
+        {job.ended && <Fact name="Ended" value={moment(job.ended)} />}
+        {ran > 0 && done > 0 && <Fact name="Rate" value={`${(done / (ran / 1000)).toFixed(1)} images/s`} />}
+        {job.expires && <Fact name="Results kept until" value={moment(job.expires)} />}
+        <Fact name="Priority" value={job.priority} />
+        <Fact name="Owner" value={job.owner} />
+        <Fact name="Id" value={job.id} />
+      </dl>
+    </section>
+  );
+}
+
+function Fact({ name, value }: { name: string; value: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd class="numbers">{value}</dd>
+    </div>
+  );
+}
+
+function Filter({ view, job }: { view: JobView; job: Job }) {
+  return (
+    <div class="segments" role="group" aria-label="Tasks that are shown">
+      {STATES.map((state) => {
+        const number = state === "" ? job.counts.total : job.counts[state];
+        return (
+          <button key={state} type="button" class="button" aria-pressed={view.state.value === state} disabled={number === 0 && state !== "" && view.state.value !== state} onClick={() => void view.choose(state)}>
+            {state === "" ? "all" : state} <span class="numbers">{count(number)}</span>
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+const between = (from: string | null, to: string | null): string => (from && to ? duration(Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000)) : "–");
+
+function TaskRow({ task, onOpen }: { task: Task; onOpen: () => void }) {
+  const shows = task.state === "succeeded" && task.outcome?.format;
+  return (
+    <button type="button" class="task-row" onClick={onOpen}>
+      <span class="task-thumb">{shows ? <img src={api.thumbnailUrl(task.id, "result", 96, task.run)} alt="" loading="lazy" decoding="async" /> : <Icon name={task.state === "failed" ? "warning" : "image"} />}</span>
+      <span class="task-name">
+        <span>{task.name}</span>
+        {task.error && <span class="why">{task.error.detail}</span>}
+      </span>
+      <Badge tone={task.state} />
+      <span class="soft">{task.target ?? "–"}</span>
+      <span class="numbers soft">{between(task.queued, task.started)}</span>
+      <span class="numbers soft">{between(task.started, task.ended)}</span>
+      <span class="numbers soft">{task.attempts}</span>
+    </button>
+  );
+}
