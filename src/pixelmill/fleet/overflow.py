@@ -154,17 +154,18 @@ class PaidTarget:
     async def _run(self, request: RunRequest) -> RunResult:
         reservation = await self._reserve(self.worst)
         started, cost, ended, throttled = self._now(), self.worst, "failed", False
+        call = self.circuit.begin()
         try:
             result = await self._within(request)
             took_s = self._now() - started
             cost, ended = min(self.price.of(took_s), self.worst), "ok"
             self.mean_s += _SMOOTHING * (took_s - self.mean_s)
-            self.circuit.succeeded()
+            self.circuit.succeeded(call)
             return replace(result, target=self.name, cost=cost / UNIT)
         except TargetUnavailable as error:
             cost = self._cost(error, self._now() - started)
             error.context["cost"], throttled = cost / UNIT, bool(error.context.get("throttled"))
-            self._failed(request, error)
+            self._failed(request, error, call)
             raise
         except (Cancelled, ShuttingDown) as error:
             error.context["cost"] = cost / UNIT  # we hung up, and nobody knows when it notices
@@ -172,7 +173,7 @@ class PaidTarget:
         except PixelmillError as error:
             # It answered in order: the task is what failed.
             cost, ended = min(self.price.of(self._now() - started), self.worst), "task-error"
-            self.circuit.succeeded()
+            self.circuit.succeeded(call)
             error.context["cost"] = cost / UNIT
             raise
         finally:
@@ -225,11 +226,11 @@ class PaidTarget:
             return 0
         return self.worst if billed == "worst" else min(self.price.of(took_s), self.worst)
 
-    def _failed(self, request: RunRequest, error: TargetUnavailable) -> None:
+    def _failed(self, request: RunRequest, error: TargetUnavailable, call: int) -> None:
         """Tell the circuit. Raises :class:`NodeLost`, which counts as an attempt, for a task that ends so again."""
         if not error.context.get("fault", True):
             return
-        self.circuit.failed(str(error))
+        self.circuit.failed(str(error), call)
         if not error.context.get("begun", False):
             return
         if request.id in self._ended_badly:
