@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+JOBS ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: install dev servers pages demo serve check test test-all screenshots clean
@@ -38,11 +39,13 @@ check: dev ## Lint, format, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-test: check servers ## Everything that must hold, in a few minutes
-	$(BIN)/python -m pytest -q -m "not slow"
+# Most tests wait for real servers, leases and browsers, so more of them run at once than there are cores.
+test: check servers ## Everything that must hold, in a few minutes (JOBS=4 at once)
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test-all: check servers ## The same with long runs
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m slow -n 2 --dist load
 
 screenshots: servers ## Pictures of the pages for the README and the documentation, taken in Chromium
 	$(BIN)/python docs/images/screenshots.py

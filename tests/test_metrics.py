@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pixelmill.metrics import CONTENT_TYPE, MAX_CHILDREN, SERIES, Metrics
+from pixelmill.service.history import History
 
 DOCS = Path(__file__).parent.parent / "docs" / "metrics.md"
 OUTCOME = {
@@ -171,3 +172,23 @@ def test_the_documentation_lists_every_series() -> None:
     ]
     shown = [line for line in DOCS.read_text().splitlines() if line.startswith("| `pixelmill_")]
     assert shown == rows, "docs/metrics.md must be:\n" + "\n".join(rows)
+
+
+def test_refusals_and_money_are_told_to_who_keeps_them_over_time() -> None:
+    metrics, history = Metrics(), History()
+    metrics.watch(history)
+    history.tick(100.0, waiting=0, oldest_s=0.0, running=0)
+    for route, status in (
+        ("/v1/process", 429),
+        ("/v1/jobs", 503),
+        ("/readyz", 503),
+        ("/v1/jobs", 200),
+        ("/v1/jobs", 500),
+    ):
+        metrics.http_request(route, "POST", status, 0.1)
+    metrics.overflow_call("cloud", "ok", 0.5)
+    metrics.overflow_call("cloud", "failed", 0.25, throttled=True)
+    history.tick(101.0, waiting=0, oldest_s=0.0, running=0)
+    row = history.newest()
+    assert row is not None
+    assert (row["throttled"], row["cost"]) == (3.0, 0.75)

@@ -1,7 +1,7 @@
-"""Takes the pictures of the pages: `make screenshots`; each page in both themes, as `docs/images/pages-*.png`.
+"""Takes the pictures of the pages: `make screenshots`; each page in both themes, as `docs/images/pages-*.webp`.
 
 A hub with one pool process, a joined node and a container as overflow (all on loopback, all private) work on
-scikit-image's photographs while the pictures are taken. The pictures become PNGs with palettes by Pixelmill itself.
+scikit-image's photographs while the pictures are taken. Pixelmill itself encodes them.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ PHOTOS = (
     "camera.png",
 )
 JOBS = (
-    ("catalogue thumbnails", "resize:256,256,fit=inside/format:webp", 240),
-    ("sketches for the poster", "sketch/format:jpeg,quality=85", 120),
+    ("catalogue thumbnails", "resize:256,256,fit=inside/format:webp", 400),
+    ("sketches for the poster", "sketch:denoise=full/format:jpeg,quality=85", 240),
     ("edges", "canny:100,200/format:png", 160),
     ("cells and coins", "watershed:overlay/format:jpeg", 48),
 )
-STUDIO = "sketch/tint:0f766e/vignette/format:jpeg,quality=85"
+STUDIO = "sketch/sepia/vignette/format:jpeg,quality=85"
 BUSY_S = 45
 WAIT_S = 120.0
 
@@ -117,14 +117,14 @@ def submit(url: str, name: str, pipeline: str, count: int) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """The window as it is, with a palette."""
+    """The window as it is."""
     with tempfile.TemporaryDirectory() as folder:
         taken = Path(folder) / "taken.png"
         page.screenshot(path=taken, animations="disabled")
-        outcome = Pipeline.parse("quantize:256/format:png,compression=9").run(taken)
+        outcome = Pipeline.parse("format:webp,quality=85").run(taken)
     assert outcome.bytes is not None
-    (OUT / f"pages-{name}.png").write_bytes(outcome.bytes)
-    print(f"pages-{name}.png {len(outcome.bytes) / 1000:.0f} KB")
+    (OUT / f"pages-{name}.webp").write_bytes(outcome.bytes)
+    print(f"pages-{name}.webp {len(outcome.bytes) / 1000:.0f} KB")
 
 
 def studio(page: Page, theme: str) -> None:
@@ -134,7 +134,7 @@ def studio(page: Page, theme: str) -> None:
     page.get_by_text(f"{len(photographs())} images stored").wait_for()
     page.get_by_role("textbox", name="As text").fill(STUDIO)
     page.get_by_text("After", exact=True).wait_for()
-    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(5_000)  # the picture after the last change
     save(page, f"studio-{theme}")
 
 

@@ -327,6 +327,12 @@ TABLE: tuple[Setting, ...] = (
         "Redis of a fleet: `redis://:PASSWORD@HOST:6379/0`; carries task events, news and nodes between services.",
         secret=True,
     ),
+    Setting(
+        "redis_prefix",
+        "text",
+        "pixelmill",
+        "Begins every key and channel in Redis. Installations that share a database of Redis each need their own.",
+    ),
     Setting("webhook_allow_private", "boolean", False, "Send webhooks to private and loopback addresses too."),
     Setting(
         "database_url",

@@ -128,6 +128,19 @@ class Depth(Protocol):
         """Age of the oldest one that waits."""
 
 
+THROTTLED = frozenset({429, 503})
+
+
+class Watcher(Protocol):
+    """Who keeps some of it over time (``service.history.History``)."""
+
+    def throttled(self) -> None:
+        """A request was answered with 429 or 503, or a call of overflow with 429."""
+
+    def paid(self, cost: float) -> None:
+        """A call of overflow was settled."""
+
+
 class Metrics:
     """The counters of one process. Safe to use from several threads."""
 
@@ -136,6 +149,7 @@ class Metrics:
         self._series = {name: self._made(name, series) for name, series in SERIES.items()}
         self._children: dict[str, dict[tuple[str, ...], Any]] = {name: {} for name in SERIES}
         self._refresh: list[Callable[[], object]] = []
+        self._watcher: Watcher | None = None
         ProcessCollector(registry=self._registry)
         if version:
             self._child("pixelmill_info", version).set(1)
@@ -175,6 +189,8 @@ class Metrics:
         self._child("pixelmill_http_requests_total", route, method, str(status)).inc()
         if seconds is not None:
             self._child("pixelmill_http_request_seconds", route, method).observe(seconds)
+        if self._watcher is not None and status in THROTTLED and route != "/readyz":
+            self._watcher.throttled()
 
     def pool_restarted(self, reason: str) -> None:
         """A pool process was replaced."""
@@ -184,8 +200,16 @@ class Metrics:
         """An operation of the object store raised an error of that type."""
         self._child("pixelmill_store_errors_total", operation, error).inc()
 
-    def overflow_call(self, target: str, ended: str, cost: float) -> None:
-        """An overflow call ended, or was refused; ``cost`` in the currency."""
+    def watch(self, watcher: Watcher) -> None:
+        """Tell ``watcher`` too, in the thread that tells us."""
+        self._watcher = watcher
+
+    def overflow_call(self, target: str, ended: str, cost: float, *, throttled: bool = False) -> None:
+        """An overflow call ended, or was refused; ``cost`` in the currency; ``throttled``: answered with 429."""
+        if self._watcher is not None:
+            self._watcher.paid(cost)
+            if throttled:
+                self._watcher.throttled()
         self._child("pixelmill_overflow_calls_total", target, ended).inc()
         self._child("pixelmill_overflow_cost_total", target).inc(cost)
 

@@ -47,7 +47,7 @@ def test_a_sample_a_second_says_how_the_service_is(client: httpx.Client) -> None
     assert node.keys() == listed.keys() - {"history"}
     assert node["target"]["name"] == listed["target"]["name"]
     assert (sample["overflow"], sample["budget"]) == ([], None)
-    assert sample["row"].keys() == {*COLUMNS, "reasons"}
+    assert sample["row"].keys() == {*COLUMNS, "reasons", "targets"}
     assert sample["jobs_running"] == 0
 
 

@@ -14,9 +14,9 @@ from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import PixelmillError, StorageFull, StorageUnavailable, TargetUnavailable
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage
-from pixelmill.jobs.model import TaskEvent
+from pixelmill.jobs.model import Priority, TaskEvent
 from pixelmill.testing.engine import BOUND_S, EngineConformance, Ledger, Rig, Script, message_of
-from pixelmill.testing.slots import Slots
+from pixelmill.testing.slots import BareSlot, Slots
 
 FOREVER = 1000.0
 
@@ -85,6 +85,33 @@ async def test_leases_held_are_bounded_by_slots_and_prefetch() -> None:
         assert (await rig.engine.depth()).leased <= 2 + 3
 
 
+async def test_work_that_was_fetched_for_a_batch_holds_up_no_urgent_task() -> None:
+    """Slots for batch work don't come free; those for other work do, as with overflow that batches wait longer for."""
+    queue, script = MemoryLeaseQueue(), Script({"b0": forever})
+
+    class Full(Slots):
+        async def acquire(self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None) -> BareSlot:
+            if priority == Priority.BATCH:
+                await asyncio.Event().wait()
+            return await super().acquire(priority, wait_s)
+
+    rig = LeasedRig(queue, script, Full(2), prefetch=3)
+    async with ending(rig):
+        await rig.engine.start()
+        batch = [message_of(f"b{i}") for i in range(20)]
+        await queue.send([Message(one.id, one.to_json(), priority=2) for one in batch])
+        rig.engine.wake()
+        await script.until(lambda: "b0" in script.running)
+        for number in range(3):
+            one = message_of(f"n{number}")
+            await queue.send([Message(one.id, one.to_json(), priority=1)])
+            rig.engine.wake()
+            await rig.ledger.until(lambda one=one: one.task in rig.ledger.ended())  # type: ignore[misc] # of this round
+            assert rig.engine.held <= 1 + 3 + number + 1  # it runs, fetched ahead, perhaps not settled yet
+        await rig.engine.stop(0.0)
+    assert {lease.deliveries for lease in await queue.receive(20, FOREVER) if lease.message.id != "b0/0"} == {1}
+
+
 async def test_what_was_only_fetched_ahead_does_not_count_as_delivered() -> None:
     queue = MemoryLeaseQueue()
     script = Script({"t0": forever})
@@ -133,6 +160,12 @@ async def test_an_event_that_the_recorder_can_not_take_holds_up_no_other() -> No
         await rig.engine.start()
         await rig.submit([message_of("odd"), message_of("even")])
         await rig.ledger.until(lambda: rig.ledger.ended() == ["even"])
+        await rig.engine.stop(BOUND_S)
+        # Its message is kept: a task without an end and without a message would stay open for ever.
+        (dead,) = await rig.queue.dead(10)
+        assert dead.message.id == "odd/0"
+        assert "could not be recorded: ValueError: a defect" in dead.reason
+        assert (await rig.queue.depth()).leased == 0
 
 
 async def test_a_message_that_can_not_be_read_is_set_aside() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -44,6 +45,20 @@ async def test_a_window_is_released_in_fair_shares(store: JobStore) -> None:
     await store.record([event_of("succeeded", "large-0"), event_of("failed", "small-0")])
     assert await outbox.release() == 2
     assert {"large-7/0", "large-8/0"} <= set(await in_queue(queue))
+
+
+async def test_an_owner_with_more_jobs_than_share_a_window_holds_up_no_other(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "MAX_JOBS", 5)
+    queue = MemoryLeaseQueue()
+    for number in range(8):
+        await store.create_job(job_of(f"many{number}", created=number), tasks_of(f"many{number}", 10))
+    await store.create_job(job_of("one", owner="bob", created=9.0), tasks_of("one", 10))
+    await Outbox(Releases(store), queue, window=10).release()
+    sent = Counter(one.partition("-")[0] for one in await in_queue(queue))
+    assert sent.pop("one") == 5
+    assert sent.total() == 5
 
 
 async def test_urgent_jobs_go_first(store: JobStore) -> None:

@@ -96,3 +96,25 @@ def test_it_is_never_shut_for_longer_than_its_bound(steps: list[tuple[bool, floa
         assert circuit.describe()["pause_s"] <= 20
     clock.time += 20
     assert circuit.verdict().open
+
+
+def test_calls_that_were_begun_before_it_opened_say_nothing_when_they_end() -> None:
+    clock, changes = Clock(), list[CircuitState]()
+    circuit = make(clock, changes)
+    old = [circuit.begin() for _ in range(9)]
+    for call in old[:3]:
+        circuit.failed("a", call)
+    clock.time += 5
+    probe = circuit.begin()
+    circuit.failed("late", old[3])
+    circuit.succeeded(old[4])
+    assert state_of(circuit) is CircuitState.HALF_OPEN
+    assert circuit.describe()["pause_s"] == 5
+    circuit.succeeded(probe)
+    assert state_of(circuit) is CircuitState.CLOSED
+    for call in old[5:]:
+        circuit.failed("very late", call)
+    assert changes == [CircuitState.OPEN, CircuitState.CLOSED]
+    for _ in range(3):
+        circuit.failed("new", circuit.begin())
+    assert state_of(circuit) is CircuitState.OPEN

@@ -99,14 +99,15 @@ async def test_the_monitor_keeps_samples_and_tells_of_them() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_sample_that_can_not_be_taken_leaves_a_gap_and_no_more() -> None:
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), ValueError("a defect"), ZeroDivisionError()])
+async def test_a_sample_that_can_not_be_taken_leaves_a_gap_and_no_more(error: Exception) -> None:
     class Failing:
         failures = 2
 
         def sample(self) -> LoadSample:
             if self.failures:
                 self.failures -= 1
-                raise OSError(24, "Too many open files")
+                raise error
             return LoadSample(1.0, 2.0, 0.0, 0.0, 3)
 
     seen: asyncio.Queue[LoadSample] = asyncio.Queue()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,10 @@ from pixelmill.errors import (
 from pixelmill.jobs import connections
 from pixelmill.jobs import database as module
 from pixelmill.jobs.database import Database
-from pixelmill.jobs.migrations import HEAD, migrate
+from pixelmill.jobs.migrations import HEAD, OLDEST, migrate
 from pixelmill.jobs.schema import meta, metadata
+from pixelmill.jobs.store import JobStore
+from pixelmill.testing.job_store import event_of, job_of, tasks_of
 
 pytestmark = pytest.mark.anyio
 only_sqlite = pytest.mark.parametrize("sql_url", ["sqlite"], indirect=True)
@@ -38,7 +41,7 @@ def put(key: str, value: str = "") -> Callable[[Connection], int]:
 
 
 async def keys(db: Database) -> set[str]:
-    return await db.read(lambda c: set(c.execute(select(meta.c.key)).scalars()))
+    return await db.read(lambda c: set(c.execute(select(meta.c.key)).scalars()) - {"schema.oldest"})
 
 
 # -- migrations -------------------------------------------------------------------------------------
@@ -65,17 +68,46 @@ async def test_a_schema_that_is_up_to_date_costs_no_import_of_alembic(tmp_path: 
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=True)
 
 
-async def test_a_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
+def made_newer(path: Path, oldest: str | None) -> None:
+    """As a later version would leave it whose migrations only add."""
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("ALTER TABLE tasks ADD COLUMN shiny TEXT NOT NULL DEFAULT ''")
+        raw.execute("CREATE TABLE shinies (id TEXT PRIMARY KEY)")
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        if oldest is None:
+            raw.execute("DELETE FROM meta")
+        else:
+            raw.execute("UPDATE meta SET value = ? WHERE key = 'schema.oldest'", (oldest,))
+        raw.commit()
+
+
+@pytest.mark.parametrize(("oldest", "fits"), [("0005", True), (HEAD, True), ("9998", False), (None, False)])
+async def test_a_newer_schema_is_worked_on_where_it_declares_that_we_can(
+    tmp_path: Path, oldest: str | None, fits: bool
+) -> None:
     url = f"sqlite:///{tmp_path}/s.sqlite"
     async with Database(url):
         pass
-    with sqlite3.connect(tmp_path / "s.sqlite") as raw:
-        raw.execute("UPDATE alembic_version SET version_num = '9999'")
-    raw.close()
+    made_newer(tmp_path / "s.sqlite", oldest)
     db = Database(url)
-    with pytest.raises(ConfigError, match="newer"):
+    if fits:
+        async with db:
+            store = JobStore(db)
+            await store.create_job(job_of(), tasks_of("job", 1))
+            await store.record([event_of("succeeded", "job-0")])
+            assert (await store.job("ann", "job")).state == "succeeded"
+        return
+    said = "Programs from schema 9998 on" if oldest else "Install that version again"
+    with pytest.raises(ConfigError, match=f"newer.*{said}"):
         await db.open()
     await db.close()
+
+
+async def test_an_upgrade_declares_who_can_work_on_it(sql_url: str) -> None:
+    query = select(meta.c.value).where(meta.c.owner == "", meta.c.key == "schema.oldest")
+    async with Database(sql_url) as db:
+        assert await db.read(lambda connection: connection.execute(query).scalar_one()) == OLDEST
+    assert OLDEST <= HEAD
 
 
 # -- group commit -----------------------------------------------------------------------------------
@@ -93,9 +125,9 @@ async def test_writes_that_arrive_together_are_committed_together(db: Database) 
     def count(connection: Connection) -> int:
         # What this transaction has not committed yet is seen by itself alone.
         with sqlite3.connect(db.url.removeprefix("sqlite:///")) as outside:
-            seen.append(outside.execute("SELECT count(*) FROM meta").fetchone()[0])
+            seen.append(outside.execute("SELECT count(*) FROM meta WHERE key <> 'schema.oldest'").fetchone()[0])
         outside.close()
-        return len(connection.execute(select(meta)).all())
+        return len(connection.execute(select(meta).where(meta.c.key != "schema.oldest")).all())
 
     first = asyncio.create_task(db.write(slow))
     await asyncio.to_thread(entered.wait, 30)
@@ -124,7 +156,7 @@ async def test_one_that_fails_spoils_no_other(db: Database) -> None:
 async def test_a_result_comes_after_the_commit(db: Database) -> None:
     await db.write(put("a"))
     with sqlite3.connect(db.url.removeprefix("sqlite:///")) as outside:
-        assert outside.execute("SELECT key FROM meta").fetchall() == [("a",)]
+        assert outside.execute("SELECT key FROM meta WHERE key <> 'schema.oldest'").fetchall() == [("a",)]
     outside.close()
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
-from pixelmill.engines import sql_queue
+from pixelmill.engines import sql_queue, turns
 from pixelmill.jobs import eventlog, intake, recorder, release, rows, schema, store, upkeep, uploads
 
 # Dialects without their drivers, which need not be installed.
@@ -40,9 +40,10 @@ def test_tables_can_be_written_for_postgresql() -> None:
 
 
 def test_receivers_on_postgresql_skip_each_others_rows() -> None:
-    text = str(sql_queue._RECEIVE.compile(dialect=POSTGRESQL))
-    assert "FOR UPDATE SKIP LOCKED" in text
-    assert "FOR UPDATE" not in str(sql_queue._RECEIVE.compile(dialect=SQLITE))
+    for owners in (1, 3):
+        statement = turns.receive(owners)
+        assert str(statement.compile(dialect=POSTGRESQL)).count("FOR UPDATE SKIP LOCKED") == owners
+        assert "FOR UPDATE" not in str(statement.compile(dialect=SQLITE))
 
 
 @pytest.mark.parametrize("text", ["plain", "ümlaut", "日本", "a\0b", "\ud800x", "\udcff", "😀", "\n\t\"'\\"])

@@ -172,7 +172,8 @@ async def test_lists_never_walk_through_a_table(store: JobStore, db: Database) -
         "SELECT * FROM jobs WHERE owner = 'o' AND state = 'failed' ORDER BY created DESC, id DESC LIMIT 10",
         "SELECT * FROM events WHERE owner = 'o' AND id > 5 ORDER BY id LIMIT 10",
         "SELECT * FROM events WHERE job = 'j' AND id > 5 AND owner = 'o' ORDER BY id LIMIT 10",
-        "SELECT seq FROM queue WHERE visible <= 5 ORDER BY priority, rank, seq LIMIT 10",
+        "SELECT seq FROM queue WHERE priority = 1 AND owner = 'o' AND visible <= 5 ORDER BY rank, seq LIMIT 10",
+        "SELECT owner FROM queue WHERE priority = 1 AND owner > 'o' AND visible <= 5 ORDER BY owner LIMIT 1",
     ]
 
     def explain(connection: Connection) -> list[tuple[str, str]]:

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from pixelmill.errors import TargetUnavailable
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.ledger import PERIODS, UNIT, Ledger
+from pixelmill.jobs.schema import overflow_calls
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +89,48 @@ async def test_settling_frees_the_difference_in_the_window_of_the_reservation(
     await ledger.refresh()
     assert (ledger.spend("hour").spent, ledger.spend("hour").reserved) == (3, 0)
     assert ledger.spend("hour", "cloud").failures == 1
+
+
+async def test_settling_again_changes_nothing(databases: tuple[Database, Database]) -> None:
+    """As when a commit was done, and the answer that said so was lost."""
+    ledger = Ledger(databases[0], {"hour": 100, "day": 100}, now=Clock())
+    one, _other = [await ledger.reserve("cloud", 10) for _ in range(2)]
+    for _ in range(3):
+        await ledger.settle(one, 4, failed=True)
+    for period in PERIODS:
+        for target in ("", "cloud"):
+            spend = ledger.spend(period, target)
+            assert (spend.spent, spend.reserved, spend.failures) == (4, 10, 1)
+
+
+async def test_rows_of_calls_go_when_they_are_settled_and_when_nobody_settles_them(
+    databases: tuple[Database, Database],
+) -> None:
+    async def rows() -> int:
+        query = select(func.count()).select_from(overflow_calls)
+        return await databases[0].read(lambda connection: connection.execute(query).scalar_one())
+
+    clock = Clock()
+    ledger = Ledger(databases[0], now=clock)
+    left, settled = [await ledger.reserve("cloud", 10) for _ in range(2)]
+    await ledger.settle(settled, 1)
+    await ledger.prune()
+    assert await rows() == 1
+    clock.time += 3 * 86_400
+    await ledger.prune()
+    assert await rows() == 0
+    await ledger.settle(left, 1)  # far too late: it stays at its worst case
+    clock.time -= 3 * 86_400
+    await ledger.refresh()
+    assert ledger.spend("day").used == 11
+
+
+async def test_a_refused_call_leaves_no_row(databases: tuple[Database, Database]) -> None:
+    ledger = Ledger(databases[0], {"hour": 5})
+    with pytest.raises(TargetUnavailable):
+        await ledger.reserve("cloud", 6)
+    query = select(overflow_calls.c.id)
+    assert await databases[0].read(lambda connection: connection.execute(query).all()) == []
 
 
 async def test_a_call_never_costs_more_than_was_reserved(databases: tuple[Database, Database]) -> None:

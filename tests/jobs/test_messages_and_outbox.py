@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,8 @@ def test_ids_of_messages_name_task_and_run() -> None:
 
 
 JOBS = st.sampled_from(["a", "b", "c", "d", "e"])
-WAITING = st.dictionaries(JOBS, st.builds(Waiting, st.integers(0, 50), st.integers(0, 2)))
+OWNERS = st.sampled_from(["ann", "bob", "cid"])
+WAITING = st.dictionaries(JOBS, st.builds(Waiting, st.integers(0, 50), st.integers(0, 2), OWNERS))
 FLYING = st.dictionaries(JOBS, st.integers(0, 20))
 
 
@@ -70,8 +73,30 @@ def test_nobody_gets_a_task_while_an_equal_with_less_in_flight_waits(
         for other, job in waiting.items():
             if plan.get(other, 0) < job.tasks:  # it still waits
                 assert job.priority >= waiting[served].priority
-                if job.priority == waiting[served].priority:
+                if (job.priority, job.owner) == (waiting[served].priority, waiting[served].owner):
                     assert level[served] <= level[other] + 1
+
+
+@given(WAITING, FLYING, st.integers(0, 100))
+def test_no_owner_gets_a_task_while_another_with_less_in_flight_waits(
+    waiting: dict[str, Waiting], in_flight: dict[str, int], window: int
+) -> None:
+    plan = plan_release(waiting, in_flight, window)
+    level: Counter[tuple[str, int]] = Counter()
+    for name, job in waiting.items():
+        level[job.owner, job.priority] += in_flight.get(name, 0) + plan.get(name, 0)
+    for served in plan:
+        mine = waiting[served]
+        for other, job in waiting.items():
+            if plan.get(other, 0) < job.tasks and job.priority == mine.priority:  # it still waits
+                assert level[mine.owner, mine.priority] <= level[job.owner, job.priority] + 1
+
+
+def test_an_owner_with_many_jobs_gets_no_more_than_one_with_a_single_job() -> None:
+    waiting = {f"many-{i}": Waiting(10, owner="ann") for i in range(100)} | {"one": Waiting(1000, owner="bob")}
+    plan = plan_release(waiting, {}, 100)
+    assert plan.pop("one") == 50
+    assert set(plan.values()) == {1}
 
 
 def test_an_urgent_job_is_served_first() -> None:

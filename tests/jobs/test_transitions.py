@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +73,20 @@ def test_an_attempt_that_was_not_taken_does_not_count() -> None:
 def test_moving_tasks_keeps_their_number(before: State, after: State, tasks: int) -> None:
     counts = Counts(10, 10, 10, 10, 10)
     assert moved(counts, before, after, tasks).total == counts.total
+
+
+def test_what_comes_back_unfinished_is_paid_for_too() -> None:
+    task = TaskFacts(State.QUEUED, 0, 0)
+    for kind, attempt, cost in (
+        ("started", 1, 0.0),
+        ("returned", 1, 0.25),
+        ("returned", 1, 0.25),  # told twice
+        ("started", 1, 0.0),
+        ("requeued", 1, 0.5),
+        ("requeued", 1, 0.5),
+        ("started", 2, 0.0),
+        ("succeeded", 2, 0.125),
+        ("succeeded", 2, 0.125),
+    ):
+        task, _ = advance(task, replace(event_of(kind, "job-0", attempt=attempt, at=1.0), cost=cost))
+    assert task.cost == 0.875

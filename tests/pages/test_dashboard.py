@@ -30,6 +30,7 @@ def test_the_fleet_is_shown_and_its_numbers_move_without_loading_anew(
     expect(page.locator(".tile", has_text="Failed").locator("b")).to_have_text("1")
     expect(page.get_by_role("heading", name="Failures by reason")).to_be_visible()
     expect(page.get_by_role("link", name="unsupported-format")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Share of local")).to_be_visible()
     assert page.evaluate("window.stays")
     assert accessibility_faults(page) == []
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from live_service import LiveService
 from redis_tools import look, own_redis, until
+from worker_hub import Hub, queue_settings, submit
 
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.errors import ConfigError
@@ -133,6 +134,34 @@ def test_a_wrong_address_of_redis_is_refused_before_anything_starts(tmp_path: Pa
     with pytest.raises(ConfigError, match="PIXELMILL_REDIS_URL") as caught:
         Parts(ServiceConfig(data=tmp_path, redis_url="http://:secret-word@host"))
     assert "secret-word" not in str(caught.value)
+
+
+def test_a_wrong_prefix_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="PIXELMILL_REDIS_PREFIX"):
+        Parts(ServiceConfig(data=tmp_path, redis_url="redis://127.0.0.1:1/0", redis_prefix="a:b"))
+
+
+async def test_installations_with_prefixes_of_their_own_share_a_redis(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, pictures: list[bytes]
+) -> None:
+    """Each has its database, its queue, and a worker without a database: none hears what the other's say."""
+    hubs = []
+    try:
+        for name in ("one", "two"):
+            settings = queue_settings("sqs, redis", request, monkeypatch)
+            hubs.append(Hub(tmp_path / name / "data", redis_prefix=name, **settings))
+            (tmp_path / name).mkdir()
+            await hubs[-1].service.start()
+        jobs = [await submit(hub, pictures, 30) for hub in hubs]
+        for hub in hubs:
+            hub.start_worker()
+        for hub, job in zip(hubs, jobs, strict=True):
+            assert (await hub.until(job, 30)).counts == Counts(succeeded=30)
+            assert len({node["replica"] for node in await hub.service.nodes()}) == 1
+    finally:
+        for hub in hubs:
+            hub.end()
+            await hub.service.stop()
 
 
 async def test_two_services_show_one_fleet_and_record_what_workers_say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from worker_hub import Hub, submit
 
 from pixelmill.jobs.model import State, TaskEvent
 from pixelmill.jobs.recorder import TaskChange
-from pixelmill.service.history import History
+from pixelmill.service.history import MAX_TARGETS, History
 from servers import Redis
 
 pytestmark = pytest.mark.anyio
@@ -43,8 +44,10 @@ def test_a_history_of_what_others_tell_is_that_of_one_who_saw_it_all(changes: li
     for history in (*replicas, whole):
         history.tick(100.0, waiting=0, oldest_s=0.0, running=0)
     for where, change in changes:
-        replicas[where].task_ended(change)
-        whole.task_ended(change)
+        for history in (replicas[where], whole):
+            history.task_ended(change)
+            history.throttled()
+            history.paid(0.25)
     for name in (1, 2):
         told = json.loads(json.dumps(replicas[name].take(name, cloud)))
         replicas[0].merge(100.5, f"replica-{name}", told)
@@ -52,6 +55,11 @@ def test_a_history_of_what_others_tell_is_that_of_one_who_saw_it_all(changes: li
     replicas[0].tick(101.0, waiting=4, oldest_s=2.0, running=5, overflow=cloud)
     whole.tick(101.0, waiting=4, oldest_s=2.0, running=8, overflow=cloud)
     assert replicas[0].table("hour") == whole.table("hour")
+    assert replicas[0].newest() == whole.newest()
+    table = whole.table("hour")
+    assert table["columns"]["throttled"] == [len(changes)]
+    assert table["columns"]["cost"] == [0.25 * len(changes)]
+    assert table["targets"] == Counter(change.event.target for _, change in changes)
     replicas[0].tick(110.0, waiting=0, oldest_s=0.0, running=5)
     assert replicas[0].table("hour")["columns"]["running"][-1] == 5, "who says nothing any more runs nothing"
 
@@ -64,6 +72,9 @@ def test_a_history_of_what_others_tell_is_that_of_one_who_saw_it_all(changes: li
         {"counts": {}, "reasons": {}, "times": {"wait": [[200, 1]], "run": []}, "running": 0},
         {"counts": {}, "reasons": {}, "times": {"wait": [[-1, 1]], "run": []}, "running": 0},
         {"counts": {"succeeded": 3}, "reasons": {}, "times": {"wait": [], "run": []}, "running": "many"},
+        {"counts": {}, "reasons": {}, "times": {"wait": [], "run": []}, "running": 0, "cost": -1},
+        {"counts": {}, "reasons": {}, "times": {"wait": [], "run": []}, "running": 0, "cost": "nan"},
+        {"counts": {}, "reasons": {}, "times": {"wait": [], "run": []}, "running": 0, "targets": {"local": -1}},
         {"counts": {"succeeded": 10**30}, "reasons": {}, "times": {"wait": [], "run": []}, "running": 0},
     ],
 )
@@ -74,6 +85,32 @@ def test_what_is_no_record_leaves_no_trace(record: dict[str, object]) -> None:
         history.merge(100.5, "other", record)
     history.tick(101.0, waiting=0, oldest_s=0.0, running=0)
     assert history.table("hour")["columns"]["succeeded"] == [0.0]
+
+
+def test_a_service_of_before_tells_neither_cost_nor_targets() -> None:
+    history = History()
+    history.tick(100.0, waiting=0, oldest_s=0.0, running=0)
+    history.merge(
+        100.5, "old", {"counts": {"succeeded": 3}, "reasons": {}, "times": {"wait": [], "run": []}, "running": 0}
+    )
+    history.tick(101.0, waiting=0, oldest_s=0.0, running=0)
+    newest = history.newest()
+    assert newest is not None
+    assert (newest["succeeded"], newest["cost"], newest["targets"]) == (3.0, 0.0, {})
+
+
+def test_the_names_of_targets_are_bounded_and_old_ones_leave() -> None:
+    history = History()
+    history.tick(0.0, waiting=0, oldest_s=0.0, running=0)
+    for number in range(3 * MAX_TARGETS):
+        history.task_ended(ended(State.SUCCEEDED, 1.0, 1.0, target=f"node-{number}"))
+        history.tick(number + 1.0, waiting=0, oldest_s=0.0, running=0)
+    targets = history.table("hour")["targets"]
+    assert len(targets) == MAX_TARGETS + 1
+    assert targets["other"] == 2 * MAX_TARGETS
+    for second in range(3 * MAX_TARGETS, 3 * MAX_TARGETS + 3600):
+        history.tick(second + 1.0, waiting=0, oldest_s=0.0, running=0)
+    assert history.table("hour")["targets"] == {}
 
 
 async def test_what_workers_with_a_database_record_is_in_the_history_of_the_service(

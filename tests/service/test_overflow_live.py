@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ import odd_server
 import pytest
 from live_service import LiveService
 from odd_server import Write, answer
+from worker_hub import queue_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -65,13 +67,15 @@ def shut(client: httpx.Client) -> None:
     until(lambda: not place(client, "local")["gate"]["open"])
 
 
-def run_job(client: httpx.Client, count: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run_job(
+    client: httpx.Client, count: int, pipeline: str = "resize:10/format:png"
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A job over so many images, at its end, with its tasks."""
     uploads = [
         client.put(f"/v1/uploads/{number}.jpg", content=jpeg()).raise_for_status().json()["id"]
         for number in range(count)
     ]
-    wanted = {"pipeline": "resize:10/format:png", "uploads": uploads}
+    wanted = {"pipeline": pipeline, "uploads": uploads}
     job = client.post("/v1/jobs", json=wanted).raise_for_status().json()
     until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["state"] in ("succeeded", "failed", "cancelled"))
     tasks = client.get(f"/v1/jobs/{job['id']}/tasks", params={"limit": 500}).json()["items"]
@@ -103,6 +107,25 @@ def test_work_goes_to_the_container_and_says_where_why_and_for_how_much(start: S
         assert failed.status_code == 415  # the task's own error, from there as from here
     assert hub.stop() == 0
     assert len(hub.log_lines("overflow.opened")) == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "rabbitmq", "sqs", pytest.param("azure", marks=pytest.mark.slow)])
+def test_work_that_waits_too_long_overflows_on_every_queue(
+    start: Start, kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = queue_settings(kind, request, monkeypatch)
+    container = start()
+    wanted = {"targets": [table(container.url)], "budgets": {"hour": 10.0}, "latency": {"normal": 2.0}}
+    hub = start(overflow=wanted, **queue)
+    with hub.client() as client:
+        job, tasks = run_job(client, 60, "resize:1800,1800,fit=fill/format:png")
+        assert job["state"] == "succeeded"
+        assert {task["target"] for task in tasks} == {"local", "cloud"}
+        reasons = {task["why"] for task in tasks if task["target"] == "cloud"}
+        assert all(re.fullmatch(r"work had waited for \d+\.\d s, longer than 2 s", reason) for reason in reasons), (
+            reasons
+        )
+    assert hub.stop() == 0
 
 
 @pytest.mark.parametrize(
@@ -138,6 +161,53 @@ async def test_a_broken_place_gets_no_more_and_nothing_is_lost(start: Start, act
         assert shown["gate"]["circuit"] in ("open", "half-open")
         # Five in a row open it; no more than its slots were on their way then, and one each time it is tried again.
         assert 5 <= server.posts <= 5 + 4 + len(hub.log_lines("circuit.opened"))
+    assert hub.stop() == 0
+
+
+@pytest.mark.parametrize("act", [answer(500, b"no"), odd_server.hang], ids=["500", "hangs"])
+async def test_tasks_tell_what_their_failed_calls_cost(start: Start, act: Write) -> None:
+    async with odd_server.odd_server(act) as server:
+        targets = [table(server.url, timeout=3.0, price_per_second=0.1)]
+        hub = start(gate=SHUT, timeout_s=2.0, overflow={"targets": targets, "budgets": {"hour": 10.0}})
+
+        def work() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+            with hub.client() as client:
+                shut(client)
+                _, tasks = run_job(client, 6)
+                until(lambda: place(client, "cloud")["gate"]["hour"]["reserved"] == 0)
+                return tasks, place(client, "cloud")["gate"]["hour"]
+
+        tasks, books = await asyncio.to_thread(work)
+        assert {task["target"] for task in tasks} == {"local"}
+        assert books["cost"] >= 5 * 0.01
+        assert sum(task["cost"] for task in tasks) == pytest.approx(books["cost"])
+    assert hub.stop() == 0
+
+
+async def test_the_history_tells_refusals_money_and_places(start: Start) -> None:
+    async with odd_server.odd_server(answer(429, b"slow down")) as server:
+        targets = [table(server.url)]
+        hub = start(gate=SHUT, overflow={"targets": targets, "budgets": {"hour": 10.0}})
+
+        def work() -> None:
+            with hub.client() as client:
+                shut(client)
+                _, tasks = run_job(client, 6)
+                until(lambda: place(client, "cloud")["gate"]["hour"]["reserved"] == 0)
+
+                def told() -> bool:
+                    history = client.get("/v1/metrics/history").json()
+                    return bool(sum(history["columns"]["succeeded"]) == 6)
+
+                until(told)
+                history = client.get("/v1/metrics/history").json()
+                assert history["targets"] == {"local": 6}
+                assert sum(history["columns"]["throttled"]) == server.posts >= 5
+                spent = place(client, "cloud")["gate"]["hour"]["cost"]
+                assert sum(history["columns"]["cost"]) == pytest.approx(spent)
+                assert sum(task["cost"] for task in tasks) == pytest.approx(spent)
+
+        await asyncio.to_thread(work)
     assert hub.stop() == 0
 
 

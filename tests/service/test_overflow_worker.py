@@ -16,7 +16,7 @@ import pytest
 from node_tools import NodeProcess
 from odd_server import answer
 from service_process import free_port, wait_until
-from worker_hub import BOUND_S, Hub, submit
+from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.errors import ConfigError
 from pixelmill.fleet.overflow import Price
@@ -259,3 +259,27 @@ async def test_an_overflow_worker_that_is_asked_to_end_gives_back_what_it_has(
     await hub.until(job, 40)
     await ended_once(hub, job, 40)
     assert {task.attempts for task in await tasks_of(hub, job)} == {1}
+
+
+async def test_what_an_overflow_worker_pays_is_in_the_history_of_the_service(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    container: str,
+    pictures: list[bytes],
+) -> None:
+    hub = Hub(tmp_path / "data", **queue_settings("rabbitmq, redis", request, monkeypatch))
+    await hub.service.start()
+    try:
+        hub.start_worker(options=overflow(hub, container))
+        job = await submit(hub, pictures, 4)
+        assert (await hub.until(job, 4)).counts == Counts(succeeded=4)
+        async with asyncio.timeout(BOUND_S):
+            while sum(hub.service.history("hour")["columns"]["cost"]) < 0.039:  # noqa: ASYNC110 -- another process tells it
+                await asyncio.sleep(0.05)
+        history = hub.service.history("hour")
+        assert sum(history["columns"]["cost"]) == pytest.approx(0.04)
+        assert history["targets"] == {"cloud": 4}
+    finally:
+        hub.end()
+        await hub.service.stop()

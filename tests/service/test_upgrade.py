@@ -31,6 +31,7 @@ def test_an_older_program_on_a_newer_database_refuses(program: str, tmp_path: Pa
     assert run("tokens", "create", "one", "--data", data).returncode == 0
     with closing(sqlite3.connect(data / "state.sqlite")) as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.execute("UPDATE meta SET value = '9998' WHERE key = 'schema.oldest'")
         raw.commit()
         before = list(raw.iterdump())
     options = ["--port", "0"] if program == "serve" else []
@@ -39,6 +40,41 @@ def test_an_older_program_on_a_newer_database_refuses(program: str, tmp_path: Pa
     assert "The database was written by a newer Pixelmill (schema 9999" in refused.stderr
     with closing(sqlite3.connect(data / "state.sqlite")) as raw:
         assert list(raw.iterdump()) == before
+
+
+def test_an_older_worker_goes_on_while_a_newer_program_adds_to_the_schema(
+    service_process: Start, pictures: list[bytes], tmp_path: Path
+) -> None:
+    """This version is the older one: what a later one would do is done to its database by hand, as tasks run."""
+    data = tmp_path / "data"
+    service = service_process("--set", "local_work=false", data=data)
+    before = submit(service.url, "grayscale", {f"{i}.jpg": pictures[i % len(pictures)] for i in range(20)})["id"]
+    arguments = command("worker", "--data", data, "--workers", "1")
+    workers = [subprocess.Popen(arguments, env=clean_environment(), stderr=subprocess.DEVNULL)]
+
+    def state_of(job: str) -> str:
+        return str(httpx.get(f"{service.url}/v1/jobs/{job}").json()["state"])
+
+    try:
+        wait_until(lambda: state_of(before) != "queued", "the worker has begun")
+        with closing(sqlite3.connect(data / "state.sqlite", timeout=20)) as raw:
+            raw.execute("BEGIN IMMEDIATE")
+            raw.execute("ALTER TABLE tasks ADD COLUMN shiny TEXT NOT NULL DEFAULT ''")
+            raw.execute("ALTER TABLE queue ADD COLUMN shiny INTEGER")
+            raw.execute("CREATE TABLE shinies (id TEXT PRIMARY KEY)")
+            raw.execute("UPDATE alembic_version SET version_num = '9999'")
+            raw.commit()
+        after = submit(service.url, "grayscale", {"a.jpg": pictures[0]})["id"]
+        wait_until(lambda: {state_of(before), state_of(after)} == {"succeeded"}, "both jobs end")
+        workers[0].terminate()
+        assert workers[0].wait(40) == 0
+        last = submit(service.url, "grayscale", {"b.jpg": pictures[1]})["id"]
+        workers.append(subprocess.Popen(arguments, env=clean_environment(), stderr=subprocess.DEVNULL))
+        wait_until(lambda: state_of(last) == "succeeded", "a worker that was started on the newer schema runs it")
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait(40)
 
 
 def test_a_message_of_an_older_version_is_read() -> None:

@@ -50,6 +50,7 @@ class Hub:
         self.nodes = Nodes(self.dispatcher, **more)
         self.url = ""
         self.answer: tuple[int, str] | None = None
+        self.refusals: list[Exception] = []  # what nodes that are here are told next, when it is asked
 
     @asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[Hub]:
@@ -57,7 +58,9 @@ class Hub:
             await self.nodes.serve(HubConnection(connection), allowed)  # type: ignore[arg-type]  # the same methods
 
         async def allowed() -> None:
-            """Everybody may stay."""
+            """Everybody may stay, but for the refusals."""
+            if self.refusals:
+                raise self.refusals.pop(0)
 
         def proxy(connection: ServerConnection, _: Request) -> Response | None:
             return None if self.answer is None else connection.respond(*self.answer)

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 
+_UNDO_0008 = (
+    "DROP TABLE overflow_calls",
+    "DELETE FROM meta WHERE key = 'schema.oldest'",
+    "UPDATE alembic_version SET version_num = '0007'",
+)
+_UNDO_0007 = (
+    "DROP INDEX queue_turns",
+    "CREATE INDEX queue_order ON queue (priority, rank, seq)",
+    "UPDATE alembic_version SET version_num = '0006'",
+)
 _UNDO_0006 = (
     "DROP TABLE sessions",
     "DROP TABLE pipelines",
@@ -22,6 +32,7 @@ _UNDO_0005 = (
 
 def back_to(version: str, raw: sqlite3.Connection) -> None:
     """Undo, the latest first, what came after ``version``: ``0005`` or ``0004``."""
-    steps = {"0005": (_UNDO_0006,), "0004": (_UNDO_0006, _UNDO_0005)}[version]
+    later = (_UNDO_0008, _UNDO_0007, _UNDO_0006)
+    steps = {"0005": later, "0004": (*later, _UNDO_0005)}[version]
     for statement in (statement for step in steps for statement in step):
         raw.execute(statement)

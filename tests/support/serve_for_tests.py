@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pixelmill.errors import PixelmillError
 from pixelmill.fleet.overflow_settings import OverflowConfig, overflow_targets
 from pixelmill.images.limits import Limits
 from pixelmill.jobs.database import Database
+from pixelmill.jobs.model import Priority
 from pixelmill.jobs.tokens import Tokens
 from pixelmill.service import Service, ServiceConfig, parts
 from pixelmill.targets.local import LocalPool
@@ -54,7 +56,10 @@ def main() -> None:
     if "overflow" in service:
         wanted_overflow = service["overflow"]
         targets = overflow_targets(wanted_overflow["targets"], service.get("timeout_s", 60.0))
+        latency = {Priority(name): float(wait) for name, wait in wanted_overflow.get("latency", {}).items()}
         service["overflow"] = OverflowConfig(targets, wanted_overflow.get("budgets", {}))
+        if latency:
+            service["overflow"] = replace(service["overflow"], latency_s=latency)
     roots = tuple(Path(root) for root in service.pop("source_roots", ()))
     config = ServiceConfig(data=data, source_roots=roots, **{"workers": 1, **service})
     try:

@@ -22,6 +22,7 @@ from pixelmill.errors import (
     ObjectNotFound,
     OutOfMemory,
     TargetUnavailable,
+    Unauthenticated,
 )
 from pixelmill.fleet import nodes as fleet_nodes
 from pixelmill.images.limits import Limits
@@ -136,6 +137,15 @@ async def test_a_hub_without_tls_is_named_as_such(monkeypatch: pytest.MonkeyPatc
         node.drain()
         await task
     assert "begins with http://" in next(line for line in told if "hub.lost" in line)
+
+
+async def test_a_defect_where_tokens_are_asked_for_ends_no_later_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_nodes, "ALLOWED_EVERY_S", 0.01)
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub, raw(hub.url, hello("raw")) as connection:
+        await heard(connection, "welcome")
+        hub.refusals += [ValueError("a defect"), Unauthenticated("The token was revoked.")]
+        await heard(connection, "refused")
+        await hub.until_gone("raw")
 
 
 async def test_a_silent_node_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

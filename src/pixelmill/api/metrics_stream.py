@@ -36,8 +36,8 @@ async def follow_metrics(call: Call) -> Response:
     """`nodes` as `/v1/nodes` lists them, without their history; `overflow`: the paid targets, as in its `dispatcher`.
 
     `budget` has `limit`, `spent`, `reserved` and `left` of this `hour` and `day` (null without overflow), `row` the
-    newest row of the hour's history by column with its `reasons` (null before the first). It ends when the service
-    stops.
+    newest row of the hour's history by column with its `reasons` and `targets` (null before the first). It ends when
+    the service stops.
     """
     return EventStream(call, call.service.live(), _text)
 

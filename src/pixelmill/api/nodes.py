@@ -29,7 +29,7 @@ async def list_nodes(call: Call) -> Response:
     parameters=(parameter("range", "`hour` by second, `day` by minute", {"enum": ["hour", "day"]}),),
 )
 async def get_history(call: Call) -> Response:
-    """Throughput, queue, waiting and running times, errors, share of overflow, of what this process recorded.
+    """Throughput, queue, waiting and running times, errors, overflow and its cost, refusals, of what this process saw.
 
     Where services share a Redis, of what all of them recorded.
     """

@@ -153,7 +153,7 @@ class TaskBody(Answer):
     target: Annotated[str | None, Field(description="Where it ran last", examples=["local"])]
     worker: Annotated[str | None, Field(description="The process there", examples=["4711"])]
     why: Annotated[str | None, Field(description="Why there", examples=["its gate is open"])]
-    cost: Annotated[float, Field(description="What it cost there, in the currency of the prices")]
+    cost: Annotated[float, Field(description="What its calls cost, failed ones too, in the currency of the prices")]
     outcome: OutcomeBody | None
     error: FailureBody | None
     links: dict[str, str]
@@ -353,12 +353,16 @@ class DeliveryList(Answer):
 
 
 class HistoryBody(Answer):
-    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any."""
+    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any.
+
+    `targets`: tasks of the range by where they ran.
+    """
 
     range: Literal["hour", "day"]
     step_s: int
     columns: dict[str, list[float | None]]
     errors: list[dict[str, Any]]
+    targets: Annotated[dict[str, int], Field(examples=[{"local": 120, "run": 14}])]
 
 
 class Wanted(BaseModel):

@@ -80,6 +80,7 @@ def service_config(settings: Settings) -> ServiceConfig:
         stores=settings["stores"],
         link_keys=settings["link_keys"],
         redis_url=settings["redis_url"],
+        redis_prefix=settings["redis_prefix"],
         webhook_allow_private=settings["webhook_allow_private"],
     )
 

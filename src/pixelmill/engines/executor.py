@@ -233,16 +233,14 @@ class Executor:
             "target": result.target if result is not None else None if slot is None else slot.target,
             "worker": None if result is None else result.worker,
             "why": None if slot is None else slot.reason,
-            "cost": _cost(result, error),
+            "cost": cost_of(error) if result is None else result.cost,
             "started": started,
             "ended": self._now(),
         }
 
 
-def _cost(result: RunResult | None, error: PixelmillError | None) -> float:
-    """What the attempt cost; a task that failed on a machine that is paid for says so in its error."""
-    if result is not None:
-        return result.cost
+def cost_of(error: PixelmillError | None) -> float:
+    """What an attempt that ended so cost: a machine that is paid for says so in the error."""
     return 0.0 if error is None else float(error.context.get("cost", 0.0))
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pixelmill.engines.cancels import Cancels
-from pixelmill.engines.executor import Execution, ReasonedSlot, Slot
+from pixelmill.engines.executor import Execution, ReasonedSlot, Slot, cost_of
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
@@ -208,7 +208,7 @@ class LeasedEngine:
         while True:
             try:
                 await self._reporter.room()
-                slot = await self._dispatcher.acquire(self._priority(), None)
+                slot = await self._slot()
                 try:
                     held = await self._take()
                 except BaseException:
@@ -232,6 +232,44 @@ class LeasedEngine:
             return Priority.NORMAL
         return _CLASSES.get(self._fetched[0].lease.message.priority, Priority.BATCH)
 
+    async def _slot(self) -> Slot:
+        """A slot for the next message. What is fetched ahead for a batch does not hold up what is more urgent."""
+        wanted = self._priority()
+        if wanted is not Priority.BATCH:
+            return await self._dispatcher.acquire(wanted, None)
+        slot = asyncio.create_task(self._acquire(wanted))
+        try:
+            while self._priority() is Priority.BATCH and not await self._comes(slot):
+                await self._look_for_urgent()
+        finally:
+            slot.cancel()  # where it has come, that does nothing
+            await asyncio.wait([slot])
+        return await self._slot() if slot.cancelled() else slot.result()
+
+    async def _acquire(self, priority: Priority) -> Slot:
+        return await self._dispatcher.acquire(priority, None)
+
+    async def _comes(self, slot: asyncio.Task[Slot]) -> bool:
+        """Whether it comes before there may be other work, or it is time to look."""
+        woken = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({slot, woken}, timeout=self._poll_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+        return slot.done()
+
+    async def _look_for_urgent(self) -> None:
+        """Fetch one more message: the queue gives the most urgent one. Of a batch no more are held for that."""
+        try:
+            await self._fetch(1)
+            self._fetched = deque(sorted(self._fetched, key=lambda held: held.lease.message.priority))
+            if len(self._fetched) > max(1, self._prefetch):
+                last = self._fetched.pop().lease
+                self._settled(last)
+                await self._queue.release([last], begun=False)
+        except PixelmillError as error:
+            log.warning("it is not known whether more urgent work waits: %s", error)
+
     async def _idle(self) -> None:
         """Wait until somebody says that there may be work, or it is time to look."""
         if not self._running:
@@ -245,23 +283,26 @@ class LeasedEngine:
     async def _take(self) -> _Held | None:
         """The next message, fetched ahead or now; None if the queue has none."""
         if not self._fetched:
-            self._wake.clear()  # before looking: what is queued meanwhile sets it again
-            self._receiving = asyncio.create_task(self._receive())
-            try:
-                # Shielded: if this loop is cancelled just now, the leases must not be forgotten (see _give_back).
-                await asyncio.shield(self._receiving)
-            except Exception:
-                self._receiving = None
-                raise
-            self._receiving = None
+            await self._fetch(1 + self._prefetch)
         return self._fetched.popleft() if self._fetched else None
 
-    async def _receive(self) -> None:
+    async def _fetch(self, limit: int) -> None:
+        self._wake.clear()  # before looking: what is queued meanwhile sets it again
+        self._receiving = asyncio.create_task(self._receive(limit))
+        try:
+            # Shielded: if this loop is cancelled just now, the leases must not be forgotten (see _give_back).
+            await asyncio.shield(self._receiving)
+        except Exception:
+            self._receiving = None
+            raise
+        self._receiving = None
+
+    async def _receive(self, limit: int) -> None:
         """Fetch and keep what is there; what can't be read is set aside."""
         if self._door is not None and self._door.most < 0:
             return
         unreadable = []
-        for lease in await self._queue.receive(1 + self._prefetch, self._visibility_s):
+        for lease in await self._queue.receive(limit, self._visibility_s):
             reason = "" if self._door is None else self._door.why(lease.message.priority)
             if self._door is not None and not reason:
                 await self._queue.release([lease], begun=False)
@@ -413,6 +454,7 @@ class LeasedEngine:
             target=None if slot is None else slot.target,
             error=None if error is None else error_to_dict(error),
             why=None if slot is None else slot.reason,
+            cost=cost_of(error),
         )
 
 

@@ -38,6 +38,15 @@ class _Batch:
     ended: list[Lease] = field(default_factory=list)
     lost: list[tuple[Lease, float, bool]] = field(default_factory=list)  # visible in so many seconds; counted or not
     dead: list[tuple[Lease, str]] = field(default_factory=list)
+    ends: list[tuple[TaskEvent, Lease]] = field(default_factory=list)  # which event is the end of which message
+
+    def bury(self, unrecorded: Sequence[tuple[TaskEvent, str]]) -> None:
+        """Keep the messages whose ends these are as dead letters: without them their tasks would stay open for ever."""
+        reason_of = {id(event): reason for event, reason in unrecorded}
+        for event, lease in self.ends:
+            if id(event) in reason_of:
+                self.ended.remove(lease)
+                self.dead.append((lease, f"The end of the task could not be recorded: {reason_of[id(event)]}"))
 
     def leases(self) -> Iterable[Lease]:
         """All leases in it."""
@@ -75,6 +84,8 @@ class Reporter:
     def end(self, lease: Lease, event: TaskEvent | None) -> None:
         """The task has ended: its message goes. Without an event nothing is said (a cancelled task)."""
         self._next.ended.append(lease)
+        if event is not None:
+            self._next.ends.append((event, lease))
         self._note(event)
 
     def lose(self, lease: Lease, event: TaskEvent, after_s: float) -> None:
@@ -130,7 +141,8 @@ class Reporter:
             self._something.clear()
             self._hurry.clear()
             # Leases of the batch before are settled beside this one: with a database, in one commit.
-            await asyncio.gather(self._tell(batch.events), self._settle(behind))
+            unrecorded, _ = await asyncio.gather(self._tell(batch.events), self._settle(behind))
+            batch.bury(unrecorded)
             behind = batch
             if not self._something.is_set():
                 await self._settle(behind)
@@ -152,8 +164,8 @@ class Reporter:
         except TimeoutError:
             pass
 
-    async def _tell(self, events: Sequence[TaskEvent]) -> None:
-        """Emit, however often it takes; an event that the recorder can't take at all is logged and left out."""
+    async def _tell(self, events: Sequence[TaskEvent]) -> list[tuple[TaskEvent, str]]:
+        """Emit, however often it takes; returns the events that the recorder can't take at all, with the reason."""
         pause = 0.1
         while events:
             try:
@@ -162,15 +174,14 @@ class Reporter:
                 log.error("events can't be recorded, trying again in %.1f s: %s", pause, error)  # noqa: TRY400 -- expected, and the sentence says it all
                 await asyncio.sleep(pause)
                 pause = min(MAX_PAUSE_S, 2 * pause)
-            except Exception:
+            except Exception as error:
                 log.exception("the recorder failed on %d events", len(events))
                 if len(events) == 1:
-                    return
-                for event in events:
-                    await self._tell([event])
-                return
+                    return [(events[0], f"{type(error).__name__}: {error}")]
+                return [one for event in events for one in await self._tell([event])]
             else:
-                return
+                break
+        return []
 
     async def _settle(self, batch: _Batch) -> None:
         """Delete, release, bury. What fails here is delivered again when its lease ends, and found to have ended."""

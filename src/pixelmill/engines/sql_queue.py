@@ -1,12 +1,14 @@
 """A lease queue in the job store's database, so that a job and its messages are one transaction.
 
-Receiving is one ``UPDATE ... RETURNING``. SQLite has a single writer, so no two receivers meet; PostgreSQL
-skips rows that another receiver has locked (``FOR UPDATE SKIP LOCKED``, which SQLAlchemy leaves out on SQLite).
+Receiving is a look whose turn it is (``turns.py``) and an ``UPDATE ... RETURNING``. SQLite has a single writer, so no
+two receivers meet; PostgreSQL skips rows that another receiver has locked (``FOR UPDATE SKIP LOCKED``, which SQLAlchemy
+leaves out on SQLite).
 """
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +18,6 @@ from sqlalchemy import (
     Double,
     Integer,
     Row,
-    String,
     Text,
     bindparam,
     delete,
@@ -28,42 +29,13 @@ from sqlalchemy import (
     update,
 )
 
+from pixelmill.engines import turns
 from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, QueueTraits
 from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.intake import INSERT_MESSAGES, chunks
-from pixelmill.jobs.messages import PRIORITY_NUMBERS
 from pixelmill.jobs.rows import encode, table_of
 from pixelmill.jobs.schema import dead_letters, queue
-
-# Apart, since a planner may run a subquery more than once, each time locking other rows.
-_next = (
-    select(queue.c.seq)
-    .where(queue.c.visible <= bindparam("now", type_=Double))
-    .order_by(queue.c.priority, queue.c.rank, queue.c.seq)
-    .limit(bindparam("limit", type_=Integer))
-    .with_for_update(skip_locked=True)
-    .cte("next")
-)
-_RECEIVE = (
-    update(queue)
-    .where(queue.c.seq.in_(select(_next.c.seq)))
-    .values(
-        visible=bindparam("until", type_=Double),
-        deliveries=queue.c.deliveries + 1,
-        receipt=bindparam("new_receipt", type_=String),
-        holder=bindparam("new_holder", type_=String),
-    )
-    .returning(
-        queue.c.seq,
-        queue.c.id,
-        queue.c.owner,
-        queue.c.body,
-        queue.c.priority,
-        queue.c.rank,
-        queue.c.deliveries,
-    )
-)
 
 # A receipt is "row:token": the row makes the look-up quick, the token proves the lease.
 _held = table_of("rows", seq=BigInteger, receipt=Text).subquery("held")
@@ -97,14 +69,6 @@ _DELAYED = "delayed"
 _LEASED = (queue.c.receipt.is_not(None), queue.c.visible > bindparam("now", type_=Double))
 
 
-_HEAD = (
-    select(queue.c.sent)
-    .where(queue.c.priority == bindparam("priority", type_=Integer), queue.c.visible <= bindparam("now", type_=Double))
-    .order_by(queue.c.rank, queue.c.seq)
-    .limit(1)
-)
-
-
 class SqlLeaseQueue:
     """See :class:`pixelmill.engines.queue.LeaseQueue`. ``holder`` names this process in the leases it takes.
 
@@ -117,6 +81,7 @@ class SqlLeaseQueue:
         self._db = db
         self._holder = holder
         self._now = now
+        self._last = dict.fromkeys(turns.CLASSES, "")  # by priority, whom we served last
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Queue messages, all or none."""
@@ -134,22 +99,34 @@ class SqlLeaseQueue:
         """Up to ``limit`` visible messages."""
         token = secrets.token_hex(8)
 
-        def run(connection: Connection) -> Sequence[Row[Any]]:
+        def run(connection: Connection) -> tuple[list[Row[Any]], dict[int, str]]:
             now = time_of(connection, self._now)
-            parameters = {
-                "now": now,
-                "limit": limit,
-                "until": now + visibility_s,
-                "new_receipt": token,
-                "new_holder": self._holder,
-            }
-            return connection.execute(_RECEIVE, parameters).all()
+            lease = {"now": now, "until": now + visibility_s, "new_receipt": token, "new_holder": self._holder}
+            return self._take(connection, limit, lease)
 
-        rows = await self._db.write(run, alone=False)
+        rows, last = await self._db.write(run, alone=False)
+        self._last |= last
         return [
             Lease(Message(row.id, row.body, row.priority, row.rank, row.owner), f"{row.seq}:{token}", row.deliveries)
-            for row in sorted(rows, key=lambda row: (row.priority, row.rank, row.seq))
+            for row in rows
         ]
+
+    def _take(self, connection: Connection, limit: int, lease: dict[str, Any]) -> tuple[list[Row[Any]], dict[int, str]]:
+        """Lease messages, the most urgent class first, owners in turn; and who was served last in each class."""
+        lasts = {f"last{one}": owner for one, owner in self._last.items()}
+        found = connection.execute(turns.OWNERS, {"now": lease["now"], "most": limit, **lasts}).all()
+        rows: list[Row[Any]] = []
+        last: dict[int, str] = {}
+        for priority in turns.CLASSES:
+            owners = [row.owner for row in found if row.priority == priority]
+            while owners and len(rows) < limit:
+                parts, last[priority] = turns.turns(owners, limit - len(rows))
+                more = turns.lease(connection, priority, parts, lease)
+                rows += more
+                # What some left of their parts goes to those who took all of theirs.
+                count = Counter(row.owner for row in more)
+                owners = [part.owner for part in parts if count[part.owner] == part.count] if more else []
+        return rows, last
 
     async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:
         """Start the visibility time anew."""
@@ -214,11 +191,7 @@ class SqlLeaseQueue:
             leased = connection.execute(select(func.count()).where(*_LEASED), {"now": now}).scalar_one()
             dead = connection.execute(select(func.count()).select_from(dead_letters)).scalar_one()
             sent = connection.execute(oldest).scalar()
-            heads = {
-                priority: max(0.0, now - head)
-                for priority in PRIORITY_NUMBERS.values()
-                if (head := connection.execute(_HEAD, {"now": now, "priority": priority}).scalar()) is not None
-            }
+            heads = {one: max(0.0, now - head) for one, head in turns.heads(connection, now).items()}
             return QueueDepth(every - leased, leased, dead, 0.0 if sent is None else max(0.0, now - sent), heads)
 
         return await self._db.read(run)

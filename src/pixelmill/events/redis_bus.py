@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 from pixelmill import logs
 from pixelmill.errors import PixelmillError
 from pixelmill.events.bus import InProcessBus, Subscription
-from pixelmill.events.redis_client import database_of, make_thread_client, translated
+from pixelmill.events.redis_client import PREFIX, database_of, key_of, make_thread_client, translated
 
 if TYPE_CHECKING:
     import redis
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "pixelmill:news"
 MAX_NEWS = 10_000
 """Different jobs with news that wait to be sent; beyond it all readers are told to look again."""
 BATCH = 500
@@ -44,10 +43,10 @@ EVERYBODY = ("", "")
 class RedisBus:
     """See :class:`pixelmill.events.bus.EventBus`. Call :meth:`start` before, and :meth:`stop` at the very end."""
 
-    def __init__(self, url: str, max_subscribers: int = 10_000) -> None:
+    def __init__(self, url: str, max_subscribers: int = 10_000, *, prefix: str = PREFIX) -> None:
         self._publisher, self._listener = make_thread_client(url), make_thread_client(url)
         self._local = InProcessBus(max_subscribers)
-        self._channel = f"{CHANNEL}:{database_of(url)}"
+        self._channel = f"{key_of(prefix, 'news')}:{database_of(url)}"
         self._me = secrets.token_hex(8)
         self._news: dict[tuple[str, str], None] = {}
         self._changed = threading.Condition()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 T = TypeVar("T")
+PREFIX = "pixelmill"
+"""Of all keys and channels, where nothing else is configured."""
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,40}").fullmatch
 TIMEOUT_S = 5.0
 """For connecting, and for every answer that is not waited for on purpose."""
 MAX_CONNECTIONS = 32
@@ -59,6 +62,17 @@ def check_url(url: str) -> str:
             setting="redis_url",
         )
     return url
+
+
+def key_of(prefix: str, name: str) -> str:
+    """The key or channel of that name, of the installation with that prefix; raises :class:`ConfigError`."""
+    if _PREFIX(prefix) is None:
+        raise ConfigError(
+            f"redis_prefix is {prefix[:80]!r}, which is not 1 to 40 of a-z, A-Z, 0-9, '.', '_' and '-'. Set it with "
+            "PIXELMILL_REDIS_PREFIX.",
+            setting="redis_prefix",
+        )
+    return f"{prefix}:{name}"
 
 
 def without_password(url: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pixelmill.errors import PixelmillError
-from pixelmill.events.redis_client import database_of, heed, make_client, translated
+from pixelmill.events.redis_client import PREFIX, database_of, heed, key_of, make_client, translated
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,13 @@ MAX_NEWS = 1_000_000
 class RedisNews:
     """Both ends. Belongs to one event loop; nothing is connected before it is used."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self._client = make_client(url)
         self._database = database_of(url)
 
     def _channel(self, topic: str) -> str:
-        return f"pixelmill:{topic}:{self._database}"
+        return f"{key_of(self._prefix, topic)}:{self._database}"
 
     async def tell(self, topic: str, value: Any) -> None:
         """Tell whoever listens a JSON value. Raises :class:`StorageError` and its children."""

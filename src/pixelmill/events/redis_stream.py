@@ -21,12 +21,13 @@ from typing import Any, Generic, TypeVar
 
 from pixelmill import logs
 from pixelmill.errors import PixelmillError, QueueFull, StorageDenied
-from pixelmill.events.redis_client import heed, make_client, translated
+from pixelmill.events.redis_client import PREFIX, heed, key_of, make_client, translated
 
 log = logging.getLogger(__name__)
 E = TypeVar("E")
 
-STREAM = "pixelmill:events"
+NAME = "events"
+STREAM = key_of(PREFIX, NAME)
 GROUP = "recorder"
 BOUND = 100_000
 """Entries that nobody has recorded yet; about 50 MB in Redis."""

@@ -26,7 +26,8 @@ class Circuit:
     """Opens after ``consecutive`` failures, or when of the last ``window`` calls the share ``rate`` failed.
 
     It stays open for ``pause_s``, and twice as long after each failed probe, ``max_pause_s`` at most. A call that was
-    begun before it opened changes nothing by succeeding late. ``on_change`` is told of each new state with its reason.
+    begun before it opened (see :meth:`begin`) changes nothing by ending late. ``on_change`` is told of each new state
+    with its reason.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Circuit:
         self._in_a_row = 0
         self._until: float | None = None  # None: closed
         self._reason = ""
+        self._opened = 0  # how often
         self._on_change, self._now = on_change, now
 
     @property
@@ -62,9 +64,16 @@ class Circuit:
             return OPEN
         return Gate(open=False, reason=f"{self._reason}; tried again in {self._until - self._now():.0f} s")
 
-    def succeeded(self) -> None:
-        """A call ended in order. While the circuit is open that was an old one, and says nothing."""
-        if self.state is CircuitState.OPEN:
+    def begin(self) -> int:
+        """A call begins; tell its end with this number."""
+        return self._opened
+
+    def _is_late(self, call: int | None) -> bool:
+        return self.state is CircuitState.OPEN or (call is not None and call != self._opened)
+
+    def succeeded(self, call: int | None = None) -> None:
+        """A call ended in order. One that was begun before the circuit opened says nothing."""
+        if self._is_late(call):
             return
         self._in_a_row = 0
         self._recent.append(True)
@@ -73,11 +82,11 @@ class Circuit:
             self._recent.clear()
             self._on_change(CircuitState.CLOSED, "a probe succeeded")
 
-    def failed(self, reason: str) -> None:
+    def failed(self, reason: str, call: int | None = None) -> None:
         """A call failed for the target's reason."""
-        state = self.state
-        if state is CircuitState.OPEN:
+        if self._is_late(call):
             return
+        state = self.state
         self._in_a_row += 1
         self._recent.append(False)
         if state is CircuitState.HALF_OPEN:
@@ -92,6 +101,7 @@ class Circuit:
         return len(self._recent) == self._recent.maxlen and self._recent.count(False) >= self._rate * len(self._recent)
 
     def _open(self, reason: str) -> None:
+        self._opened += 1
         self._until = self._now() + self._pause_s
         self._reason = reason
         self._in_a_row = 0

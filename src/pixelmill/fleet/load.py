@@ -186,11 +186,12 @@ class LoadMonitor:
         while True:
             try:
                 sample = self._sampler.sample()
-            except (OSError, psutil.Error) as error:  # such as too many open files: there is a gap, and it goes on
-                log.warning("the load could not be sampled: %s", error)
-            else:
                 self.history.add(sample, time.time())
                 self._on_sample(sample)
+            except (OSError, psutil.Error) as error:  # such as too many open files: there is a gap, and it goes on
+                log.warning("the load could not be sampled: %s", error)
+            except Exception:  # a defect; but without samples gates would stand still, and nobody would notice
+                log.exception("the load could not be sampled")
             await asyncio.sleep(self._interval_s)
 
 

@@ -8,6 +8,7 @@ machine's; a node's clock is never asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,8 @@ from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.targets.link import Link, LinkEnded, Pipe, decode_control, encode_control
 from pixelmill.targets.needs import EXTRAS
 from pixelmill.targets.node import PROTOCOL, Hello, JoinedNode
+
+log = logging.getLogger(__name__)
 
 HELLO_S = 5.0
 """How long a connection may take to say hello."""
@@ -223,6 +226,8 @@ class Nodes:
                     member.node.link.post({"refused": str(error)})
                     await member.node.link.flush()
                     member.node.link.end("it may not stay: its token is not valid any more")
+            except Exception:  # a defect; but a token that is revoked later must still end the connection
+                log.exception("it is not known whether node %s may stay", member.node.name)
 
     def _observe(self, member: Member, record: dict[str, Any]) -> None:
         member.observe(record, self._now())

@@ -54,8 +54,8 @@ class Price:
 class Observer(Protocol):
     """Who counts calls (``metrics.Metrics``)."""
 
-    def overflow_call(self, target: str, ended: str, cost: float) -> None:
-        """A call ended: ``ok``, ``task-error``, ``failed`` or ``refused``."""
+    def overflow_call(self, target: str, ended: str, cost: float, *, throttled: bool = False) -> None:
+        """A call ended: ``ok``, ``task-error``, ``failed`` or ``refused``; ``throttled``: it had too many calls."""
         ...
 
 
@@ -153,28 +153,31 @@ class PaidTarget:
 
     async def _run(self, request: RunRequest) -> RunResult:
         reservation = await self._reserve(self.worst)
-        started, cost, ended = self._now(), self.worst, "failed"
+        started, cost, ended, throttled = self._now(), self.worst, "failed", False
+        call = self.circuit.begin()
         try:
             result = await self._within(request)
             took_s = self._now() - started
             cost, ended = min(self.price.of(took_s), self.worst), "ok"
             self.mean_s += _SMOOTHING * (took_s - self.mean_s)
-            self.circuit.succeeded()
+            self.circuit.succeeded(call)
             return replace(result, target=self.name, cost=cost / UNIT)
         except TargetUnavailable as error:
             cost = self._cost(error, self._now() - started)
-            self._failed(request, error)
+            error.context["cost"], throttled = cost / UNIT, bool(error.context.get("throttled"))
+            self._failed(request, error, call)
             raise
-        except (Cancelled, ShuttingDown):
-            raise  # we hung up, and nobody knows when it notices
+        except (Cancelled, ShuttingDown) as error:
+            error.context["cost"] = cost / UNIT  # we hung up, and nobody knows when it notices
+            raise
         except PixelmillError as error:
             # It answered in order: the task is what failed.
             cost, ended = min(self.price.of(self._now() - started), self.worst), "task-error"
-            self.circuit.succeeded()
+            self.circuit.succeeded(call)
             error.context["cost"] = cost / UNIT
             raise
         finally:
-            self._settle(reservation, cost, ended)
+            self._settle(reservation, cost, ended, throttled=throttled)
 
     async def _within(self, request: RunRequest) -> RunResult:
         """Run it for as long as was reserved: a task may bring a longer limit, of before the settings were changed."""
@@ -223,22 +226,24 @@ class PaidTarget:
             return 0
         return self.worst if billed == "worst" else min(self.price.of(took_s), self.worst)
 
-    def _failed(self, request: RunRequest, error: TargetUnavailable) -> None:
+    def _failed(self, request: RunRequest, error: TargetUnavailable, call: int) -> None:
         """Tell the circuit. Raises :class:`NodeLost`, which counts as an attempt, for a task that ends so again."""
         if not error.context.get("fault", True):
             return
-        self.circuit.failed(str(error))
+        self.circuit.failed(str(error), call)
         if not error.context.get("begun", False):
             return
         if request.id in self._ended_badly:
-            raise NodeLost(f"A call ended without an outcome, again: {error}", target=self.name) from error
+            raise NodeLost(
+                f"A call ended without an outcome, again: {error}", target=self.name, cost=error.context["cost"]
+            ) from error
         self._ended_badly[request.id] = None
         while len(self._ended_badly) > REMEMBERED:
             self._ended_badly.popitem(last=False)
 
-    def _settle(self, reservation: Reservation, cost: int, ended: str) -> None:
+    def _settle(self, reservation: Reservation, cost: int, ended: str, *, throttled: bool = False) -> None:
         """In the background: the result need not wait for the books. Until then the worst case counts."""
-        self._count(ended, cost)
+        self._count(ended, cost, throttled=throttled)
         task = asyncio.create_task(self._settled(reservation, cost, failed=ended == "failed"))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
@@ -253,9 +258,9 @@ class PaidTarget:
             else:
                 return
 
-    def _count(self, ended: str, cost: int) -> None:
+    def _count(self, ended: str, cost: int, *, throttled: bool = False) -> None:
         if self._observer is not None:
-            self._observer.overflow_call(self.name, ended, cost / UNIT)
+            self._observer.overflow_call(self.name, ended, cost / UNIT, throttled=throttled)
 
 
 class OverflowGate:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from pixelmill.events.redis_client import heed, make_client, translated
+from pixelmill.events.redis_client import PREFIX, heed, key_of, make_client, translated
 
 TTL_S = 5.0
 MAX_REPLICAS = 1_000
 MAX_NODES = 10_000
-KEY = "pixelmill:nodes"
+NAME = "nodes"
+KEY = key_of(PREFIX, NAME)
 
 Node = Mapping[str, Any]
 
@@ -74,7 +75,8 @@ class InProcessRegistry:
 class RedisRegistry:
     """One key a replica, with a time to live, and a set of their names. Belongs to one event loop."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+        self._key = key_of(prefix, NAME)
         self._client = make_client(url)
 
     async def write(self, replica: str, nodes: Sequence[Node]) -> None:
@@ -82,18 +84,18 @@ class RedisRegistry:
         body = json.dumps([dict(node) for node in nodes[:MAX_NODES]], separators=(",", ":"), default=str)
         with translated():
             async with self._client.pipeline(transaction=True) as pipe:
-                pipe.set(f"{KEY}:{replica}", body, px=round(1000 * TTL_S))
-                pipe.sadd(KEY, replica)
+                pipe.set(f"{self._key}:{replica}", body, px=round(1000 * TTL_S))
+                pipe.sadd(self._key, replica)
                 await heed(pipe.execute())
 
     async def read(self) -> list[dict[str, Any]]:
         """Nodes of all replicas that wrote lately; names of dead ones are forgotten."""
         with translated():
-            names = sorted(_text(name) for name in await heed(self._client.smembers(KEY)))[:MAX_REPLICAS]
+            names = sorted(_text(name) for name in await heed(self._client.smembers(self._key)))[:MAX_REPLICAS]
             async with self._client.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.get(f"{KEY}:{name}")
-                    pipe.pttl(f"{KEY}:{name}")
+                    pipe.get(f"{self._key}:{name}")
+                    pipe.pttl(f"{self._key}:{name}")
                 answers = await heed(pipe.execute()) if names else []
             found, dead = [], []
             for name, body, left_ms in zip(names, answers[::2], answers[1::2], strict=True):
@@ -103,14 +105,14 @@ class RedisRegistry:
                 age_s = round(max(0.0, TTL_S - left_ms / 1000), 3)
                 found += [{**node, "replica": name, "age_s": age_s} for node in json.loads(body)]
             if dead:
-                await heed(self._client.srem(KEY, *dead))
+                await heed(self._client.srem(self._key, *dead))
         return found
 
     async def remove(self, replica: str) -> None:
         """The replica stops."""
         with translated():
-            await heed(self._client.delete(f"{KEY}:{replica}"))
-            await heed(self._client.srem(KEY, replica))
+            await heed(self._client.delete(f"{self._key}:{replica}"))
+            await heed(self._client.srem(self._key, replica))
 
     async def close(self) -> None:
         """Close the connections."""

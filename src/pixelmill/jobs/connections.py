@@ -24,6 +24,7 @@ from pixelmill.errors import (
     StorageFull,
     StorageUnavailable,
 )
+from pixelmill.jobs.answers import bound_answers
 
 BUSY_TIMEOUT_S = 10.0
 """How long a statement waits for another process's write to SQLite."""
@@ -33,6 +34,13 @@ LOST_S = 15
 """After so long without an answer a connection to PostgreSQL is given up: by us, and by the server."""
 LOCK_S = 60
 """How long a write to PostgreSQL waits for those of other processes."""
+
+READ_S = LOCK_S + 15
+"""How long a reading statement may take on PostgreSQL; a lock that is waited for is one."""
+WRITE_S = 600
+"""The same for a writing one: migrations of large tables, cancelling 100,000 tasks."""
+GRACE_S = 5
+"""After so much more a server that has not ended the statement itself is taken to be stopped."""
 
 _ADVISORY = 0x504D
 """The class of our advisory locks: nobody else in our database should use it."""
@@ -79,10 +87,13 @@ def make_engine(url: URL, synchronous: str, *, readers: int) -> Engine:
         engine = create_engine(url, pool_size=max(1, readers), max_overflow=1, **options)
         _set_up_sqlite(engine, synchronous, write=readers == 0)
         return engine
+    limit_s = READ_S if readers else WRITE_S
+    arguments = {**_POSTGRES, "options": f"{_POSTGRES['options']} -c statement_timeout={limit_s}s"}
     # One more for the lock that `Database.hold` may keep, and one for the moment between two.
     engine = create_engine(
-        url, pool_size=max(1, readers), max_overflow=2, pool_pre_ping=True, pool_timeout=LOCK_S, connect_args=_POSTGRES
+        url, pool_size=max(1, readers), max_overflow=2, pool_pre_ping=True, pool_timeout=LOCK_S, connect_args=arguments
     )
+    bound_answers(engine, limit_s + GRACE_S)
     if readers:
         # A reader sees one state, the last one committed, over all its statements.
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -174,6 +185,7 @@ _POSTGRES_ERRORS: dict[str, _Row] = {
     "28": (StorageDenied, "The database refused to let us in. Check user and password in PIXELMILL_DATABASE_URL."),
     "3D": (StorageDenied, "There is no such database. Create it, or check PIXELMILL_DATABASE_URL."),
     "53": (StorageUnavailable, "The database server is short of connections or memory. Try again."),
+    "57014": (StorageUnavailable, "A statement took the database too long. Try again; look what else it does."),
     "57": (StorageUnavailable, "The database server is stopping or starting. Try again."),
     "08": (StorageUnavailable, "The connection to the database was lost. Try again."),
     "25P03": (StorageUnavailable, "The connection to the database stood still for too long. Try again."),

@@ -1,7 +1,8 @@
 """Writing jobs, tasks and their queue rows, inside a transaction of the caller.
 
-Ranks give fair shares: a job's i-th task gets the rank of the queue's head (of its priority) + i, so a job of ten
-that comes after one of 100,000 is interleaved with it from where the large one stands *now*, and not after it.
+Ranks give the jobs of an owner fair shares: a job's i-th task gets the rank of the owner's head (of its priority) + i,
+so a job of ten that comes after one of 100,000 is interleaved with it from where the large one stands *now*, and not
+after it. (Owners take turns when messages are received: ``engines/turns.py``.)
 A job that grows by pages goes on where its last page ended, so pages gain nothing.
 """
 
@@ -143,7 +144,7 @@ def enqueue(
 ) -> int:
     """Queue rows for tasks (each with its run); returns the rank that follows the last one."""
     priority = PRIORITY_NUMBERS[job.priority]
-    rank = first_rank(head_rank(connection, job.priority), next_rank)
+    rank = first_rank(head_rank(connection, job.owner, job.priority), next_rank)
     numbered = (
         (message_id(task.id, run), job.owner, body, priority, rank + i, at)
         for i, ((task, run), body) in enumerate(zip(waiting, bodies(job, bounds, waiting), strict=True))
@@ -153,9 +154,11 @@ def enqueue(
     return rank + len(waiting)
 
 
-def head_rank(connection: Connection, priority: Priority) -> int | None:
-    """The smallest rank queued in a priority, or None where nothing is."""
-    found = connection.execute(select(func.min(queue.c.rank)).where(queue.c.priority == PRIORITY_NUMBERS[priority]))
+def head_rank(connection: Connection, owner: str, priority: Priority) -> int | None:
+    """The smallest rank that an owner has queued in a priority, or None where nothing is."""
+    found = connection.execute(
+        select(func.min(queue.c.rank)).where(queue.c.priority == PRIORITY_NUMBERS[priority], queue.c.owner == owner)
+    )
     rank = found.scalar()
     return None if rank is None else int(rank)
 

@@ -1,9 +1,11 @@
 """What overflow costs: a ledger that reserves the worst case before each call, so that budgets are never passed.
 
-Owns the table ``overflow_spend``. It must not know what is called, or how prices are made. Amounts are whole billionths
-of the currency, for sums must be exact. One conditional statement a window both checks the budget and reserves, so it
-holds for any number of processes on one database. There is no row for a single call: what a process had reserved
-when it was killed stays reserved, and so counts as spent at its worst case, until its hour and its day have passed.
+Owns the tables ``overflow_spend`` and ``overflow_calls``. It must not know what is called, or how prices are made.
+Amounts are whole billionths of the currency, for sums must be exact. One conditional statement a window both checks the
+budget and reserves, so it holds for any number of processes on one database. A row for each open call is removed when
+the call is settled, so that settling again changes nothing. No sum is made of those rows, and nobody asks who is dead:
+what a process had reserved when it was killed stays reserved, and so counts as spent at its worst case, until its hour
+and its day have passed.
 
 Windows are the clock's hours and days, UTC. A process whose clock is wrong spends from another window's budget; no
 window's sum passes its budget even then.
@@ -11,14 +13,16 @@ window's sum passes its budget even then.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, text, update
 
 from pixelmill.errors import TargetUnavailable
 from pixelmill.jobs.database import Database
+from pixelmill.jobs.schema import overflow_calls as calls
 from pixelmill.jobs.schema import overflow_spend as table
 
 UNIT = 10**9
@@ -27,6 +31,8 @@ PERIODS: Mapping[str, int] = {"day": 86_400, "hour": 3_600}
 """Seconds of each window. In this order everybody takes the rows, so that two processes never wait for each other."""
 KEPT = 40
 """Windows of each period that are kept for people to read."""
+OPEN_DAYS = 2
+"""So long the row of a call that nobody settles is kept; one that would be settled later stays at its worst case."""
 ALL = ""
 """The target of the rows that sum up all targets."""
 UNLIMITED = 2**62
@@ -62,6 +68,7 @@ class Reservation:
     target: str
     amount: int
     windows: Mapping[str, int]
+    call: str = ""  # its row among the open calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class Ledger:
 
     async def reserve(self, target: str, amount: int) -> Reservation:
         """Set ``amount`` aside in this hour and this day, durably, or raise :class:`TargetUnavailable`."""
-        windows = self._windows()
+        windows, call = self._windows(), secrets.token_hex(12)
 
         def run(connection: Connection) -> list[tuple[tuple[str, int, str], Spend]]:
             for period, number in windows.items():
@@ -103,6 +110,7 @@ class Ledger:
                     # A row that is not there yet is inserted without a look at the budget.
                     if amount > limit or not connection.execute(_RESERVE, values).rowcount:
                         raise TargetUnavailable(self._exhausted(period, amount), budget=period)
+            connection.execute(insert(calls), {"id": call, "owner": "", "day": windows["day"]})
             return _sums(connection, windows)
 
         try:
@@ -111,14 +119,18 @@ class Ledger:
             await self.refresh()
             raise
         self._seen = dict(sums)
-        return Reservation(target, amount, windows)
+        return Reservation(target, amount, windows, call)
 
     async def settle(self, reservation: Reservation, actual: int, *, failed: bool = False) -> None:
-        """Replace the reservation by what the call has cost, which is never more."""
+        """Replace the reservation by what the call has cost, which is never more; again changes nothing.
+
+        So it may be tried again where nobody knows whether it was done.
+        """
         actual = min(max(0, actual), reservation.amount)
 
         def run(connection: Connection) -> list[tuple[tuple[str, int, str], Spend]]:
-            for period, number in reservation.windows.items():
+            mine = connection.execute(delete(calls).where(calls.c.id == reservation.call)).rowcount
+            for period, number in reservation.windows.items() if mine else ():
                 values = {
                     "in_period": period,
                     "in_number": number,
@@ -138,12 +150,13 @@ class Ledger:
         self._seen = dict(await self._db.read(lambda connection: _sums(connection, windows)))
 
     async def prune(self) -> None:
-        """Forget windows that nobody asks about any more."""
+        """Forget windows that nobody asks about any more, and calls that nobody settles."""
         windows = self._windows()
 
         def run(connection: Connection) -> None:
             for period, number in windows.items():
                 connection.execute(delete(table).where(table.c.period == period, table.c.number < number - KEPT))
+            connection.execute(delete(calls).where(calls.c.day < windows["day"] - OPEN_DAYS))
 
         await self._db.write(run)
 

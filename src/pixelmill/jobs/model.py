@@ -123,7 +123,8 @@ class Task:
 
     ``outcome`` is ``Outcome.to_dict()`` plus ``bytes`` (length of the result); ``error`` is ``error_to_dict()``.
     ``run`` counts manual retries; ``attempts`` counts deliveries in this run. ``target``: where it ran last, ``why``
-    there (a sentence), and what it ``cost`` there (in the currency of the configured prices; 0 on own machines).
+    there (a sentence). ``cost``: of all its calls, those that failed and those of earlier runs included (in
+    the currency of the configured prices; 0 on own machines).
     """
 
     id: str
@@ -157,7 +158,8 @@ class TaskEvent:
 
     ``kind`` is one of ``started``, ``succeeded``, ``failed``, ``requeued`` (an attempt was lost; ``error`` says why),
     ``returned`` (the target did not take it: the attempt does not count).
-    ``at`` is seconds since the epoch. Applying an event twice, or after a final state, changes nothing.
+    ``at`` is seconds since the epoch; ``cost`` is of this attempt alone.
+    Applying an event twice, or after a final state, changes nothing.
     """
 
     kind: str

@@ -1,5 +1,9 @@
 """Fair shares of a queue: ranks for the queue in this database, and bounded windows for any other queue.
 
+Shares have two levels within a class. Owners with work get equal shares, whatever number of jobs each has, and each
+owner's share is parted equally among its jobs. Ranks are of the second level (of the first is ``engines/turns.py``);
+windows of both.
+
 Pure planning here; the outbox that acts on it is at the end. An outbox is needed where the queue is not in the job
 store's database: a job and its messages are then not one transaction, so tasks wait as rows, and only a window of them
 is released. This also makes cancelling cheap, and gives each job its share of the window.
@@ -7,15 +11,16 @@ is released. This also makes cancelling cheap, and gives each job its share of t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 def first_rank(head: int | None, next_rank: int) -> int:
-    """The rank of the next task of a job whose last one had ``next_rank - 1``, when the queue's head has ``head``.
+    """The rank of the next task of a job whose last one had ``next_rank - 1``, when its owner's head has ``head``.
 
-    This is start-time fair queueing with equal weights: the head's rank is the virtual time, and each job takes one
-    task of each rank. A job that was idle starts at the head; one that is ahead stays behind its own tasks.
+    This is start-time fair queueing with equal weights: the head's rank is the virtual time, and each job of the owner
+    takes one task of each rank. A job that was idle starts at the head; one that is ahead stays behind its own tasks.
     """
     return next_rank if head is None else max(head, next_rank)
 
@@ -26,23 +31,41 @@ class Waiting:
 
     tasks: int
     priority: int = 1
+    owner: str = ""
 
 
 def plan_release(waiting: Mapping[str, Waiting], in_flight: Mapping[str, int], window: int) -> dict[str, int]:
     """How many tasks of each job to release now, so that at most ``window`` are in flight.
 
-    Max-min fair within a priority: room goes, task by task, to the job with the fewest in flight (the order of
-    ``waiting`` decides ties), and no room is left while a task waits. More urgent jobs are served first.
+    Max-min fair within a priority, among owners and then among the jobs of each: room goes, task by task, to the owner
+    with the fewest in flight of that priority, and to its job with the fewest (the order of ``waiting`` decides ties);
+    no room is left while a task waits. More urgent jobs are served first.
     """
     room = window - sum(in_flight.values())
     plan: dict[str, int] = {}
     for priority in sorted({job.priority for job in waiting.values()}):
-        jobs = {name: job.tasks for name, job in waiting.items() if job.priority == priority and job.tasks > 0}
-        shares = _fill(jobs, in_flight, room)
+        shares = _among_owners(
+            {name: job for name, job in waiting.items() if job.priority == priority}, in_flight, room
+        )
         plan |= shares
         room -= sum(shares.values())
         if room <= 0:
             break
+    return plan
+
+
+def _among_owners(jobs: Mapping[str, Waiting], in_flight: Mapping[str, int], room: int) -> dict[str, int]:
+    """The shares of jobs of one priority."""
+    tasks: dict[str, dict[str, int]] = {}
+    flying: Counter[str] = Counter()
+    for name, job in jobs.items():
+        flying[job.owner] += in_flight.get(name, 0)
+        if job.tasks > 0:
+            tasks.setdefault(job.owner, {})[name] = job.tasks
+    shares = _fill({owner: sum(mine.values()) for owner, mine in tasks.items()}, flying, room)
+    plan: dict[str, int] = {}
+    for owner, share in shares.items():
+        plan |= _fill(tasks[owner], in_flight, share)
     return plan
 
 

@@ -65,6 +65,7 @@ _FETCH = select(
     tasks.c.target,
     tasks.c.worker,
     tasks.c.why,
+    tasks.c.cost,
 ).select_from(_ids.join(tasks, tasks.c.id == _ids.c.id))
 
 _changed = table_of(
@@ -207,6 +208,7 @@ def _fetch(connection: Connection, events: Iterable[TaskEvent]) -> dict[str, _En
             target=row["target"],
             worker=row["worker"],
             why=row["why"],
+            cost=row["cost"],
         )
         entries[row["id"]] = _Entry(row, facts, facts)
     return entries

@@ -17,7 +17,8 @@ from pixelmill.jobs.schema import jobs, tasks
 from pixelmill.jobs.store import JobStore
 
 MAX_JOBS = 1000
-"""Jobs that share a window, the most urgent and then the oldest first; the next ones wait until one of these ends."""
+"""Jobs that share a window: the most urgent ones; of these each owner's first, each owner's second, and so on, by age.
+The next ones wait until one of these ends."""
 
 _rows = table_of("rows", id=Text)
 _ids = _rows.subquery("ids")
@@ -48,20 +49,23 @@ class Releases:
         self._db = store.db
 
     async def waiting(self) -> tuple[dict[str, Waiting], dict[str, int]]:
-        """Of the most urgent open jobs, oldest first: what waits, and how much is in flight."""
+        """Of the most urgent open jobs, owners in turn, oldest first: what waits, and how much is in flight."""
         released = select(tasks.c.job, func.count()).where(tasks.c.released).group_by(tasks.c.job)
         unreleased = jobs.c.queued + jobs.c.running
+        place = func.row_number().over(partition_by=(jobs.c.owner, _URGENCY), order_by=(jobs.c.created, jobs.c.id))
         opened = (
-            select(jobs.c.id, jobs.c.priority, unreleased.label("open"))
+            select(jobs.c.id, jobs.c.priority, jobs.c.owner, unreleased.label("open"))
             .where(jobs.c.state.in_(OPEN), unreleased > 0)
-            .order_by(_URGENCY, jobs.c.created, jobs.c.id)
+            .order_by(_URGENCY, place, jobs.c.created, jobs.c.id)
             .limit(MAX_JOBS)
         )
 
         def run(connection: Connection) -> tuple[dict[str, Waiting], dict[str, int]]:
             in_flight = {job: int(count) for job, count in connection.execute(released).all()}
             waiting = {
-                row.id: Waiting(row.open - in_flight.get(row.id, 0), PRIORITY_NUMBERS[Priority(row.priority)])
+                row.id: Waiting(
+                    row.open - in_flight.get(row.id, 0), PRIORITY_NUMBERS[Priority(row.priority)], row.owner
+                )
                 for row in connection.execute(opened).all()
             }
             return waiting, in_flight

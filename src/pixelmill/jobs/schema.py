@@ -126,7 +126,7 @@ queue = Table(
     Column("deliveries", Integer, nullable=False),
     Column("receipt", Text),
     Column("holder", Text),
-    Index("queue_order", "priority", "rank", "seq"),
+    Index("queue_turns", "priority", "owner", "rank", "seq"),  # owners take turns (see engines/turns.py)
     # Holds the leases of living consumers only, so counting them is quick.
     Index(
         "queue_leased",
@@ -304,4 +304,12 @@ overflow_spend = Table(
     Column("reserved", BigInteger, nullable=False),  # for calls that run, and for those of processes that died
     Column("calls", BigInteger, nullable=False),
     Column("failures", BigInteger, nullable=False),
+)
+
+overflow_calls = Table(
+    "overflow_calls",
+    metadata,
+    Column("id", Text, primary_key=True),  # of a call that is not settled yet
+    Column("owner", Text, nullable=False),
+    Column("day", BigInteger, nullable=False),
 )

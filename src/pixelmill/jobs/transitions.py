@@ -90,13 +90,13 @@ def _requeue(task: TaskFacts, event: TaskEvent) -> tuple[TaskFacts, LostAttempt 
         event.target or task.target,
         event.worker or task.worker,
     )
-    return replace(task, state=State.QUEUED, attempts=event.attempt, started=None), lost
+    return replace(task, state=State.QUEUED, attempts=event.attempt, started=None, cost=task.cost + event.cost), lost
 
 
 def _return(task: TaskFacts, event: TaskEvent) -> TaskFacts:
     if task.state is not State.RUNNING or event.attempt != task.attempts:
         return task
-    return replace(task, state=State.QUEUED, attempts=event.attempt - 1, started=None)
+    return replace(task, state=State.QUEUED, attempts=event.attempt - 1, started=None, cost=task.cost + event.cost)
 
 
 def _end(task: TaskFacts, event: TaskEvent) -> TaskFacts:
@@ -110,7 +110,7 @@ def _end(task: TaskFacts, event: TaskEvent) -> TaskFacts:
         target=event.target or task.target,
         worker=event.worker or task.worker,
         why=event.why or task.why,
-        cost=event.cost,
+        cost=task.cost + event.cost,  # what came back unfinished is paid for too
         outcome=event.outcome,
         error=event.error,
     )

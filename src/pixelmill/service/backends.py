@@ -17,7 +17,7 @@ from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.cloud import CloudLeaseQueue, Transport
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.executor import Executor
-from pixelmill.engines.leased import PREFETCH, LeasedEngine
+from pixelmill.engines.leased import PREFETCH, Door, LeasedEngine
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.rabbit import Address, RabbitQueue
 from pixelmill.engines.reporter import Emit
@@ -86,9 +86,13 @@ def make_engine(
     prefetch: int = PREFETCH,
     gate: GatePolicy | None = None,
     spill: Spill | None = None,
+    door: Door | None = None,
     cancels: Cancels | None = None,
 ) -> Engine:
-    """Celery's for RabbitMQ; for every other queue the leased one. ``spill``: of an overflow worker."""
+    """Celery's for RabbitMQ; for every other queue the leased one. ``spill``: of an overflow worker.
+
+    A gate pauses Celery's by itself (``gate``), and the leased one through its ``door``.
+    """
     if queues is not None and isinstance(queues.tasks, RabbitQueue):
         # Overflow fetches nothing ahead: a worker of our own may come free first.
         held = slots + max(slots, 4) if spill is None else slots
@@ -102,7 +106,7 @@ def make_engine(
         emit,
         visibility_s=config.lease_s,
         prefetch=prefetch,
-        door=spill,
+        door=spill or door,
         cancels=cancels,
     )
 

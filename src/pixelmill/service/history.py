@@ -21,16 +21,18 @@ SPANS: Mapping[str, tuple[int, int]] = {"hour": (1, 3600), "day": (60, 1440)}
 """Seconds a row, and rows, by the name of the range."""
 QUANTILES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 GAUGES = ("waiting", "oldest_s", "running")
-COUNTS = ("succeeded", "failed", "cancelled", "overflow")
+COUNTS = ("succeeded", "failed", "cancelled", "overflow", "throttled")
 TIMES = ("wait", "run")
-COLUMNS = ("at", *COUNTS, *GAUGES, *(f"{time}_{name}_s" for time in TIMES for name in QUANTILES))
+COLUMNS = ("at", *COUNTS, "cost", *GAUGES, *(f"{time}_{name}_s" for time in TIMES for name in QUANTILES))
 MAX_REASONS = 20
 """Error types that are told apart in one row; further ones count as ``other``."""
+MAX_TARGETS = 50
+"""The same for targets, in a row and in a range."""
 
 FRESH_S = 3.0
 """How long what another process said of itself counts as now."""
 MAX_OTHERS = 1_000
-MAX_COUNT = 10_000_000
+MAX_COUNT = MAX_COST = 10_000_000
 """Most that a record of another process may say of anything."""
 
 LEAST_S = 0.001
@@ -77,12 +79,16 @@ class _Row:
         self.reasons: Counter[str] = Counter()
         self.times = {name: _Times() for name in TIMES}
         self.targets: Counter[str] = Counter()
+        self.shares: Counter[str] = Counter()
+        self.cost = 0.0
 
     def add(self, change: TaskChange) -> None:
         """A task that has ended."""
         self.counts[change.after.value] += 1
         target = change.event.target or "none"
         self.targets[target if target in self.targets or len(self.targets) < 1_000 else "other"] += 1
+        if change.event.target:
+            self._share(change.event.target, 1)
         if change.after is State.FAILED:
             self._reason(str((change.event.error or {}).get("type", "unknown")), 1)
         if change.started is not None:
@@ -93,13 +99,19 @@ class _Row:
         known = reason in self.reasons or len(self.reasons) < MAX_REASONS
         self.reasons[reason if known else "other"] += count
 
+    def _share(self, target: str, count: int) -> None:
+        _put(self.shares, target, count)
+
     def on(self, targets: Iterable[str]) -> int:
         """Tasks that ran on these targets."""
         return sum(self.targets[target] for target in targets)
 
     def absorb(self, other: Self) -> None:
-        """Add what happened elsewhere; its targets have no meaning here."""
+        """Add what happened elsewhere; which of its targets are overflow is not known here: it told how many tasks."""
         self.counts.update(other.counts)
+        self.cost += other.cost
+        for target, count in other.shares.items():
+            self._share(target, count)
         for reason, count in other.reasons.items():
             self._reason(reason, count)
         for name, times in other.times.items():
@@ -111,6 +123,8 @@ class _Row:
         return {
             "counts": dict(self.counts) | {"overflow": self.on(overflow)},
             "reasons": dict(self.reasons),
+            "targets": dict(self.shares),
+            "cost": self.cost,
             "times": {name: list(times.filled().items()) for name, times in self.times.items()},
         }
 
@@ -122,6 +136,12 @@ class _Row:
             row.counts[name] = _count(record["counts"].get(name, 0))
         for reason, count in list(record["reasons"].items())[: MAX_REASONS + 1]:
             row._reason(str(reason)[:100], _count(count))
+        # Services of before tell neither.
+        for target, count in list(record.get("targets", {}).items())[: MAX_TARGETS + 1]:
+            row._share(str(target)[:100], _count(count))
+        row.cost = float(record.get("cost", 0.0))
+        if not 0 <= row.cost <= MAX_COST:
+            raise ValueError("no cost")
         for name, times in row.times.items():
             for place, count in record["times"][name][:BUCKETS]:
                 if not 0 <= int(place) < BUCKETS:
@@ -136,6 +156,14 @@ def _count(value: Any) -> int:
     return int(value)
 
 
+def _put(counter: Counter[str], target: str, count: int) -> None:
+    counter[target if target in counter or len(counter) < MAX_TARGETS else "other"] += count
+
+
+def _shown(name: str, value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 9 if name == "cost" else 4)
+
+
 class _Ring:
     """One range: closed rows as columns, and the open one."""
 
@@ -144,6 +172,7 @@ class _Ring:
         self._count = 0
         self._columns = {name: array("d", bytes(8 * size)) for name in COLUMNS}
         self._reasons: list[Mapping[str, int] | None] = [None] * size
+        self._targets: list[Mapping[str, int] | None] = [None] * size
         self.row = _Row()
         self._opened: int | None = None
 
@@ -155,7 +184,7 @@ class _Ring:
         if now <= self._opened:
             return
         row, slot = self.row, self._count % self._size
-        values = {"at": float(now * self.every_s), **gauges}
+        values = {"at": float(now * self.every_s), "cost": row.cost, **gauges}
         values |= {state: float(row.counts[state]) for state in COUNTS}
         values["overflow"] += float(row.on(overflow))
         for time, counted in row.times.items():
@@ -163,6 +192,7 @@ class _Ring:
         for name, column in self._columns.items():
             column[slot] = values[name]
         self._reasons[slot] = dict(row.reasons) or None
+        self._targets[slot] = dict(row.shares) or None
         self._count += 1
         self._opened, self.row = now, _Row()
 
@@ -172,21 +202,24 @@ class _Ring:
             return None
         slot = (self._count - 1) % self._size
         values = {name: column[slot] for name, column in self._columns.items()}
-        row: dict[str, Any] = {name: None if math.isnan(value) else round(value, 4) for name, value in values.items()}
-        return row | {"reasons": dict(self._reasons[slot] or {})}
+        row: dict[str, Any] = {name: _shown(name, value) for name, value in values.items()}
+        return row | {"reasons": dict(self._reasons[slot] or {}), "targets": dict(self._targets[slot] or {})}
 
     def table(self) -> dict[str, Any]:
         """Columns by name, oldest first; None where a percentile has no durations."""
         count = min(self._count, self._size)
         slots = [place % self._size for place in range(self._count - count, self._count)]
         columns: dict[str, Any] = {
-            name: [None if math.isnan(column[slot]) else round(column[slot], 4) for slot in slots]
-            for name, column in self._columns.items()
+            name: [_shown(name, column[slot]) for slot in slots] for name, column in self._columns.items()
         }
         errors = [
             {"at": self._columns["at"][slot], "reasons": reasons} for slot in slots if (reasons := self._reasons[slot])
         ]
-        return {"step_s": self.every_s, "columns": columns, "errors": errors}
+        targets: Counter[str] = Counter()
+        for slot in slots:
+            for target, share in (self._targets[slot] or {}).items():
+                _put(targets, target, share)
+        return {"step_s": self.every_s, "columns": columns, "errors": errors, "targets": dict(targets)}
 
 
 class History:
@@ -201,6 +234,16 @@ class History:
         """A task of a job reached its final state, and this process recorded it."""
         for row in (*(ring.row for ring in self._rings.values()), self._untold):
             row.add(change)
+
+    def throttled(self) -> None:
+        """A request was answered with 429 or 503, or a call of overflow with 429."""
+        for row in (*(ring.row for ring in self._rings.values()), self._untold):
+            row.counts["throttled"] += 1
+
+    def paid(self, cost: float) -> None:
+        """A call of overflow was settled, in the currency of the prices."""
+        for row in (*(ring.row for ring in self._rings.values()), self._untold):
+            row.cost += cost
 
     def tick(
         self, at: float, *, waiting: int, oldest_s: float, running: int, overflow: frozenset[str] = frozenset()

@@ -9,6 +9,7 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.overflow import Books, PaidTarget, circuit_for, longest_s
 from pixelmill.fleet.overflow_settings import OverflowConfig, OverflowTarget
 from pixelmill.fleet.overflow_watch import OverflowWatch
+from pixelmill.fleet.spill import Backlog
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.free_ledger import FreeLedger
 from pixelmill.jobs.ledger import PERIODS, UNIT, Ledger
@@ -41,6 +42,7 @@ class Overflow:
         overflowing: Callable[[], str | None] | None = None,
     ) -> None:
         self._config, self._dispatcher, self._queue, self._metrics = config, dispatcher, queue, metrics
+        self._backlog = Backlog()
         self._ledger = _ledger(config, database)
         self.targets = [
             PaidTarget(
@@ -107,8 +109,8 @@ class Overflow:
         """How long the head of the queue has waited, by class; urgent jobs take slots of the class ``normal``."""
         depth = await self._queue.depth()
         heads = depth.heads
-        if heads is None:  # this queue does not tell classes apart
-            return {Priority.NORMAL: depth.oldest_s} if depth.waiting else {}
+        if heads is None:  # this queue tells no ages, or none by class: for how long has something waited?
+            heads = self._backlog.ages(depth.counts or {})
         ages: dict[Priority, float] = {}
         for priority, number in PRIORITY_NUMBERS.items():
             if number in heads:

@@ -84,9 +84,10 @@ class Parts:
         self.webhooks = Webhooks(self.database)
         self.history = History()
         self.upkeep = Upkeep(self.jobs)
-        self.shared = Shared(config.redis_url)
+        self.shared = Shared(config.redis_url, config.redis_prefix)
         self.bus = self.shared.bus
         self.metrics = Metrics(__version__)
+        self.metrics.watch(self.history)
         self.metrics.before_render(self._set_slots)
         # With SQLite we hold the folder's lock: whoever had this name before is dead. Other names are of processes
         # that may live.

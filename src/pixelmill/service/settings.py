@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pixelmill.events.redis_client import PREFIX
 from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
 from pixelmill.storage.options import StoreSpec
@@ -18,7 +19,8 @@ class ServiceConfig:
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
-    ``redis_url``: what services of a fleet share; empty: this one is alone. ``webhook_allow_private``: webhooks may go
+    ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its
+    keys there, one an installation. ``webhook_allow_private``: webhooks may go
     to private and loopback addresses.
     ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
@@ -58,4 +60,5 @@ class ServiceConfig:
     stores: Mapping[str, StoreSpec] = field(default_factory=dict)
     link_keys: str = field(default="", repr=False)
     redis_url: str = field(default="", repr=False)
+    redis_prefix: str = PREFIX
     webhook_allow_private: bool = False

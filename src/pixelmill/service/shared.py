@@ -17,8 +17,9 @@ from pixelmill import logs
 from pixelmill.errors import PixelmillError
 from pixelmill.events.bus import EventBus, InProcessBus
 from pixelmill.events.redis_bus import RedisBus
+from pixelmill.events.redis_client import PREFIX, key_of
 from pixelmill.events.redis_news import RedisNews
-from pixelmill.events.redis_stream import RedisEventSource
+from pixelmill.events.redis_stream import NAME, RedisEventSource
 from pixelmill.fleet.registry import InProcessRegistry, NodeRegistry, RedisRegistry
 from pixelmill.jobs.model import TaskEvent
 from pixelmill.jobs.taskevents import event_from_json
@@ -30,13 +31,13 @@ READ_S = 2.0
 class Shared:
     """Made without connecting. Raises :class:`ConfigError` for a wrong address, :class:`MissingExtra` without redis."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, prefix: str = PREFIX) -> None:
+        self._url, self._stream = url, key_of(prefix, NAME)
         self.replica = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._redis_bus = RedisBus(url) if url else None
+        self._redis_bus = RedisBus(url, prefix=prefix) if url else None
         self.bus: EventBus = self._redis_bus or InProcessBus()
-        self.news = RedisNews(url) if url else None
-        self.registry: NodeRegistry = RedisRegistry(url) if url else InProcessRegistry()
+        self.news = RedisNews(url, prefix) if url else None
+        self.registry: NodeRegistry = RedisRegistry(url, prefix) if url else InProcessRegistry()
         self._well = True
         self._announced: str | None = None
         """What the last announcement failed of; empty where it did not; None before the first."""
@@ -60,7 +61,9 @@ class Shared:
         self, record: Callable[[Sequence[TaskEvent]], Awaitable[object]], on_lost: Callable[[str], object]
     ) -> RedisEventSource[TaskEvent] | None:
         """Task events of workers without a database; None where there is no Redis."""
-        return RedisEventSource(self._url, event_from_json, record, on_lost=on_lost) if self._url else None
+        if not self._url:
+            return None
+        return RedisEventSource(self._url, event_from_json, record, on_lost=on_lost, stream=self._stream)
 
     def state(self) -> dict[str, Any] | None:
         """How Redis is, as of the last announcement: ``ok`` and a sentence. None where none is configured."""

@@ -10,8 +10,10 @@ when its leases end.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,19 +23,22 @@ from pixelmill.engines.cancels import CancelMarks, Cancels
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.event_queue import EventSink, QueueSink
 from pixelmill.engines.executor import Executor
+from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.patience import when_there
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.rabbit import RabbitQueue
 from pixelmill.engines.reporter import Emit
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.errors import ConfigError
+from pixelmill.errors import ConfigError, PixelmillError
 from pixelmill.events.bus import InProcessBus
+from pixelmill.events.redis_client import key_of
 from pixelmill.events.redis_news import RedisNews
-from pixelmill.events.redis_stream import RedisEventSink
+from pixelmill.events.redis_stream import NAME, RedisEventSink
 from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
-from pixelmill.fleet.gates import gate_named
+from pixelmill.fleet.gates import AutoGate, gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
+from pixelmill.fleet.resting import Resting
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
@@ -54,6 +59,10 @@ from pixelmill.storage.opening import close_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
 
+log = logging.getLogger(__name__)
+
+GATE_S = 1.0
+"""How often the gate is looked at, and, while it is shut, the queue."""
 PREFETCH_ELSEWHERE = 2
 """Messages fetched ahead where a request takes long; in the database none: each that a killed worker had fetched has
 lost an attempt."""
@@ -115,7 +124,10 @@ class LocalPlace:
         monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
         stack.callback(sampling.cancel)
-        return make_engine(
+        # Azure counts what is leased with what waits.
+        resting = Resting(gate, tells=not config.queue_url.startswith("azure:"))
+        shuts = not isinstance(gate, AutoGate)
+        engine = make_engine(
             config,
             post.queue,
             post.queues,
@@ -125,8 +137,12 @@ class LocalPlace:
             slots=pool.load().capacity,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
             gate=gate,
+            door=resting if shuts else None,
             cancels=post.cancels,
         )
+        if shuts and isinstance(engine, LeasedEngine):
+            stack.callback(asyncio.create_task(_keep_gate(resting, engine), name="gate").cancel)
+        return engine
 
     def busy(self) -> tuple[int, frozenset[str]]:
         """See :class:`Place`."""
@@ -135,6 +151,35 @@ class LocalPlace:
     def _set_slots(self, metrics: Metrics) -> None:
         load = self.pool.load()
         metrics.set_slots(self.pool.name, load.capacity, load.running)
+
+
+async def _keep_gate(resting: Resting, engine: LeasedEngine) -> None:
+    """While the gate is shut: does anybody else take what waits? Until cancelled."""
+    took = True
+    while True:
+        if resting.shut:
+            held = engine.held
+            try:
+                depth = await engine.depth()
+            except PixelmillError as error:
+                log.debug("the gate could not ask what others take: %s", error)
+            except Exception:
+                # A defect; but without these rounds a worker would rest for ever, and nobody would notice.
+                log.exception("the gate could not ask what others take")
+            else:
+                resting.look(depth.waiting, depth.leased, max(held, engine.held))
+        else:
+            resting.opened()
+        if (takes := resting.most >= 0) != took:
+            took = takes
+            if not takes:
+                log.info("this worker takes no tasks: %s", resting.reason())
+            elif resting.shut:
+                log.info("this worker takes tasks although its gate is shut (%s): nobody else does", resting.reason())
+            else:
+                log.info("this worker takes tasks again")
+            engine.wake()
+        await asyncio.sleep(GATE_S)
 
 
 class Worker:
@@ -147,6 +192,7 @@ class Worker:
         self._database: Database | None = None
         self._stack = AsyncExitStack()
         self._history = History()
+        self.metrics.watch(self._history)
 
     async def start(self) -> None:
         """From the ground up: store, queue, pool, consumer."""
@@ -167,14 +213,18 @@ class Worker:
         engine = await self._place.engine(post, stack)
         await engine.start()
         stack.push_async_callback(engine.stop, config.drain_s)
-        if config.redis_url and (queues is None or not isinstance(queues.tasks, RabbitQueue)):
-            news = RedisNews(config.redis_url)
+        if config.redis_url:
+            news = RedisNews(config.redis_url, config.redis_prefix)
             stack.push_async_callback(news.close)
-            fleet = FleetHistory(self._history, news, self.name)
-            # With a database it records ends itself, and no service counts them; without, it can't see what ended.
-            work = fleet.tell(self._place.busy) if queues is None else hear_cancels(news, engine.cancel)
-            exchange = asyncio.create_task(work, name="news")
-            stack.callback(exchange.cancel)
+            work: list[Coroutine[Any, Any, None]] = []
+            # With a database it records ends itself, and what overflow costs is known nowhere else.
+            if queues is None or self._place.busy()[1]:
+                work.append(FleetHistory(self._history, news, self.name).tell(self._place.busy))
+            # RabbitMQ tells this itself.
+            if queues is not None and not isinstance(queues.tasks, RabbitQueue):
+                work.append(hear_cancels(news, engine.cancel))
+            for one in work:
+                stack.callback(asyncio.create_task(one, name="news").cancel)
         if config.metrics_port:
             exporter = Exporter(self.metrics, config.metrics_port)
             await exporter.start()
@@ -223,7 +273,7 @@ def make_sink(config: ServiceConfig, events: LeaseQueue) -> EventSink:
     if wanted == "queue:":
         return QueueSink(events)
     if wanted == "redis:" and config.redis_url:
-        return RedisEventSink(config.redis_url, event_to_json)
+        return RedisEventSink(config.redis_url, event_to_json, stream=key_of(config.redis_prefix, NAME))
     raise ConfigError(
         "events_url is queue: (an events queue beside the task queues) or redis: (a stream in the Redis of redis_url, "
         "which must be set then). Set it with --events or PIXELMILL_EVENTS_URL.",

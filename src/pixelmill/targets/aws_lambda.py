@@ -30,6 +30,7 @@ RESERVE = 200_000
 """Of them, for everything but the images."""
 MAX_RESULT = 100_000_000
 CONNECT_S = 10.0
+TOO_MANY = 429
 THROTTLES = frozenset(
     {"TooManyRequestsException", "EC2ThrottledException", "ResourceNotReadyException", "ThrottlingException"}
 )
@@ -165,7 +166,12 @@ class LambdaTarget(Remote):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         ran = status >= 500 and code not in THROTTLES
-        return TargetUnavailable(f"{self.name}: {code}: {error}"[:500], billed="elapsed" if ran else "none", begun=ran)
+        return TargetUnavailable(
+            f"{self.name}: {code}: {error}"[:500],
+            billed="elapsed" if ran else "none",
+            begun=ran,
+            throttled=status == TOO_MANY,
+        )
 
     def _function_error(self, answer: bytes) -> Exception:
         """The function ended without a reply: a defect, its time limit, or its memory (``errorType`` and message)."""

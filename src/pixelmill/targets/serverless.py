@@ -32,6 +32,7 @@ MAX_PROBLEM = 100_000
 BINARY = "application/octet-stream"
 IN_THREAD = 1_000_000
 """Answers above that many bytes are parsed in a thread, so that nobody else waits for it."""
+TOO_MANY = 429
 NOT_BEGUN = frozenset({401, 403, 404, 405, 408, 413, 415, 429})
 """Without a problem document of ours these say that nothing was run."""
 
@@ -134,7 +135,10 @@ class ServerlessTarget(Remote):
         # A 503 without a document comes from a proxy, with it from a container that was reached: neither ran anything.
         begun = status not in NOT_BEGUN and status != 503
         raise TargetUnavailable(
-            f"{self.name} answered with status {status}: {plain(str(said), 300)}", billed="elapsed", begun=begun
+            f"{self.name} answered with status {status}: {plain(str(said), 300)}",
+            billed="elapsed",
+            begun=begun,
+            throttled=status == TOO_MANY,
         )
 
     async def _send(self, method: str, path: str, **body: Any) -> tuple[int, bytes]:

@@ -5,11 +5,11 @@ import { useEffect } from "preact/hooks";
 
 import { Problem } from "../../net/http";
 import { isAdmin, session } from "../../state/session";
-import { Empty, Failure } from "../../ui/basics";
+import { Empty, Failure, Progress } from "../../ui/basics";
 import { Chart } from "../../ui/chart";
 import { count, duration } from "../../ui/format";
 import { Machines, Overflow } from "./machines";
-import { choose, errorsByReason, failure, loaded, machines, range, shown, start, sum, targets, type Columns, type Range } from "./state";
+import { choose, errorsByReason, failure, loaded, machines, range, shares, shown, start, sum, targets, type Columns, type Range } from "./state";
 
 const RANGES: [Range, string][] = [
   ["minutes", "5 minutes"],
@@ -38,6 +38,7 @@ export default function Dashboard() {
         <Charts columns={shown.value} />
       </section>
       <Machines />
+      <Shares />
       <Overflow />
       <Errors />
     </main>
@@ -149,6 +150,32 @@ function percentiles(name: string, columns: Columns) {
     { label: "p95", color: "--warn", values: columns[`${name}_p95_s`] ?? [] },
     { label: "p99", color: "--bad", values: columns[`${name}_p99_s`] ?? [] },
   ];
+}
+
+/** Where the work of the last hour (or day) was done. */
+function Shares() {
+  const found = Object.entries(shares.value).sort((one, other) => other[1] - one[1]);
+  const total = found.reduce((all, [, number]) => all + number, 0);
+  const away = new Set(targets.value.filter((one) => one.overflow).map((one) => one.name));
+  if (total === 0) return null;
+  return (
+    <section class="card shares" aria-labelledby="shares-title">
+      <h2 id="shares-title">Work by target, {range.value === "day" ? "last day" : "last hour"}</h2>
+      <ul>
+        {found.map(([name, number]) => (
+          <li key={name}>
+            <span>
+              {name} <span class="soft">{away.has(name) ? "overflow" : "own"}</span>
+            </span>
+            <Progress value={number} most={total} label={`Share of ${name}`} parts={[{ name: away.has(name) ? "running" : "succeeded", value: number }]} />
+            <span class="numbers">
+              {count(number)} <span class="soft">{((100 * number) / total).toFixed(1)} %</span>
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
 }
 
 function Errors() {

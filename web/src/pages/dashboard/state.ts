@@ -74,7 +74,7 @@ interface Row {
 export interface SampleData {
   at: number;
   nodes: Machine[];
-  row: (Row & { reasons?: Record<string, number> }) | null;
+  row: (Row & { reasons?: Record<string, number>; targets?: Record<string, number> }) | null;
   jobs_running?: number;
 }
 
@@ -86,6 +86,8 @@ export const machines = signal<Machine[]>([]);
 export const hour = signal<Columns>({ at: [] });
 export const day = signal<Columns | undefined>(undefined);
 export const errors = signal<{ at: number; reasons: Record<string, number> }[]>([]);
+/** Tasks that ended, by where they ran: of the range as it was read, and what came since. */
+export const shares = signal<Record<string, number>>({});
 export const failure = signal<unknown>(undefined);
 export const loaded = signal(false);
 /** When the last sample came, in milliseconds; the page says when they stop. */
@@ -128,6 +130,7 @@ export async function load(): Promise<void> {
     const [history, nodes] = await Promise.all([api.history("hour"), api.nodes()]);
     hour.value = history.columns as Columns;
     errors.value = history.errors as { at: number; reasons: Record<string, number> }[];
+    shares.value = history.targets;
     machines.value = (nodes.items as unknown as Machine[]).map(remembered);
     failure.value = undefined;
     loaded.value = true;
@@ -141,6 +144,7 @@ export async function choose(wanted: Range): Promise<void> {
     const table = await api.history("day");
     day.value = table.columns as Columns;
     errors.value = table.errors as { at: number; reasons: Record<string, number> }[];
+    shares.value = table.targets;
   } else if (range.peek() === "day") {
     await load();
   }
@@ -170,7 +174,7 @@ function receive(event: StreamEvent): void {
   if (sample.row) append(sample.row);
 }
 
-function append({ reasons, ...row }: NonNullable<SampleData["row"]>): void {
+function append({ reasons, targets: ended, ...row }: NonNullable<SampleData["row"]>): void {
   const at = row["at"] ?? 0;
   const before = hour.peek();
   if (at === null || at <= (before["at"]?.at(-1) ?? 0)) return;
@@ -178,6 +182,7 @@ function append({ reasons, ...row }: NonNullable<SampleData["row"]>): void {
   const next: Columns = {};
   for (const name of names) next[name] = [...(before[name] ?? []), row[name] ?? null].slice(-KEPT);
   hour.value = next;
+  if (ended) shares.value = Object.fromEntries([...new Set([...Object.keys(shares.peek()), ...Object.keys(ended)])].map((name) => [name, (shares.peek()[name] ?? 0) + (ended[name] ?? 0)]));
   if (range.peek() === "day") return;
   if (reasons && Object.keys(reasons).length > 0) errors.value = [...errors.peek(), { at, reasons }].slice(-KEPT);
 }
