@@ -128,3 +128,40 @@ def test_a_lost_service_is_told_and_found_again(service: ServiceProcess, open_wi
     watched.page.get_by_text("Nothing here is lost").wait_for()
     service.start()
     watched.page.get_by_text("Nothing here is lost").wait_for(state="detached")
+
+
+def test_states_are_seen_where_colors_are_forced(service: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(service.url, forced_colors="active").page
+    visit(page, "/")
+    page.get_by_role("textbox", name="As text").fill("invert/resize:100")
+    switch = page.get_by_role("switch").first
+    on = switch.screenshot()
+    switch.focus()
+    page.keyboard.press("Space")
+    expect(switch).not_to_be_checked()
+    page.get_by_role("textbox", name="As text").focus()
+    assert switch.screenshot() != on
+    background = "element => getComputedStyle(element).backgroundColor"
+    here, there = (page.get_by_role("link", name=name) for name in ("Studio", "Jobs"))
+    assert here.evaluate(background) != there.evaluate(background)
+    tabs = page.get_by_role("tablist", name="Preview and results").get_by_role("tab")
+    edge = "element => getComputedStyle(element).borderBottomColor"
+    assert tabs.nth(0).evaluate(edge) != tabs.nth(1).evaluate(edge)
+
+
+def test_an_answer_of_another_form_costs_one_page_and_not_the_others(
+    service: ServiceProcess, open_window: OpenWindow, pictures: list[bytes]
+) -> None:
+    job = submit(service.url, "grayscale", {"a.jpg": pictures[0]})["id"]
+    watched = open_window(service.url)
+    page = watched.page
+    page.route("**/v1/tasks/*", lambda route: route.fulfill(json={"id": "task_1", "name": "a.jpg"}))
+    visit(page, f"/jobs/{job}")
+    page.get_by_role("list", name="Tasks").get_by_role("button").click()
+    expect(page.get_by_role("heading", level=1, name="Something went wrong here")).to_be_visible()
+    assert any("console" in fault for fault in watched.faults)  # whoever develops is told more
+    watched.faults.clear()
+    page.get_by_role("link", name="Studio").click()
+    expect(page.get_by_text("Drop images or folders anywhere on this page")).to_be_visible()
+    page.get_by_role("link", name="Jobs").click()
+    expect(page.get_by_role("list", name="Jobs").get_by_role("listitem")).to_have_count(1)

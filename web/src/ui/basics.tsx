@@ -29,6 +29,7 @@ export function WorkButton({ work, ...rest }: Omit<ButtonProps, "onClick"> & { w
   const there = useRef(true);
   useEffect(() => () => void (there.current = false), []);
   const run = async () => {
+    if (busy) return;
     setBusy(true);
     try {
       await work();
@@ -38,7 +39,8 @@ export function WorkButton({ work, ...rest }: Omit<ButtonProps, "onClick"> & { w
       if (there.current) setBusy(false);
     }
   };
-  return <Button {...rest} disabled={busy || rest.disabled === true} aria-busy={busy} onClick={() => void run()} />;
+  // Not disabled while it works: that would take the focus from whoever pressed it, for good.
+  return <Button {...rest} aria-disabled={busy || undefined} aria-busy={busy} onClick={() => void run()} />;
 }
 
 export function LinkButton({ href, icon, children, kind = "plain", download }: { href: string; icon?: IconName; children: ComponentChildren; kind?: "plain" | "main" | "quiet"; download?: string | boolean }) {

@@ -19,8 +19,14 @@ export function Dialog({ title, onClose, children, actions, wide = false }: Dial
   const id = useId();
   useEffect(() => {
     const element = dialog.current;
+    const before = document.activeElement;
     if (element && !element.open) element.showModal();
-    return () => element?.close();
+    return () => {
+      element?.close();
+      // The browser gives the focus back only where the dialog is still in the document.
+      const now = document.activeElement;
+      if (before instanceof HTMLElement && (now === null || now === document.body)) before.focus({ preventScroll: true });
+    };
   }, []);
   return (
     <dialog
