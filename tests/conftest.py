@@ -15,6 +15,15 @@ ROOT = Path(__file__).parent.parent
 ASSETS = Path(os.environ.get("PIXELMILL_TEST_ASSETS", ROOT.parent / "shared" / "assets"))
 
 
+LONG = ("service", "pages", "engines", "cli", "targets", "client")
+"""Folders whose files take longest: run first, so that no process is left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folders = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: folders.get(item.path.parent.name, len(LONG)))
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
