@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,19 @@ from servers import Azurite, Moto, Postgres, RabbitMQ, Redis, Server
 
 ROOT = Path(__file__).parent.parent
 ASSETS = Path(os.environ.get("PIXELMILL_TEST_ASSETS", ROOT.parent / "shared" / "assets"))
+
+
+# A shell ignores SIGINT for what it runs in the background, and so would every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LONG = ("service", "pages", "engines", "cli", "targets", "client")
+"""Folders whose files take longest: run first, so that no process is left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folders = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: folders.get(item.path.parent.name, len(LONG)))
 
 
 @pytest.fixture

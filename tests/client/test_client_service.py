@@ -151,6 +151,25 @@ def test_webhooks_are_registered_told_and_told_again(telling: ServiceProcess, im
             client.redeliver(made.id, sent.id)
 
 
+async def pipelines_are_kept(client: AsyncClient) -> None:
+    assert (await client.check("grayscale"))["valid"]
+    assert not (await client.check("nothing"))["valid"]
+    assert (await client.save_pipeline("small ones", "resize:64,64"))["pipeline"] == "resize:64,64"
+    assert [one["name"] for one in await client.saved_pipelines()] == ["small ones"]
+    await client.delete_pipeline("small ones")
+    assert await client.saved_pipelines() == []
+
+
+def test_pipelines_are_checked_and_kept(telling: ServiceProcess) -> None:
+    with Client(telling.url) as client:
+        assert client.check({"operations": [{"name": "grayscale"}]})["text"] == "grayscale"
+        client.save_pipeline("gray", "grayscale")
+        assert [one["pipeline"] for one in client.saved_pipelines()] == ["grayscale"]
+        client.delete_pipeline("gray")
+        with pytest.raises(NotFound):
+            client.delete_pipeline("gray")
+
+
 @pytest.mark.anyio
 async def test_the_asynchronous_client_does_the_same(telling: ServiceProcess, images: list[Path]) -> None:
     async with AsyncClient(telling.url) as client:
@@ -175,6 +194,8 @@ async def test_the_asynchronous_client_does_the_same(telling: ServiceProcess, im
             assert (await stranger.get(link.url)).content == expected
         assert await client.task(task.id) == task
         assert await client.input(task.id) == images[0].read_bytes()
+        assert (await client.thumbnail(task.id, of="input", size=64))[:4] in {b"RIFF", b"\x89PNG", b"\xff\xd8\xff\xe0"}
+        await pipelines_are_kept(client)
         made = await client.add_webhook("http://127.0.0.1:9/nobody")
         assert [one.id for one in await client.webhooks()] == [made.id]
         assert (await client.webhook(made.id)).secret is None
@@ -195,6 +216,8 @@ NOT_FOR_CLIENTS = {
     "/v1/objects/{key}": "where links lead",
     "/v1/problems/{slug}": "the errors of the tree say it",
     "/v1/jobs/{job_id}/seal": "submit seals with its last page",
+    "/v1/session": "for browsers; clients send their token",
+    "/v1/metrics/stream": "for pages; history() and nodes() say the same",
 }
 
 

@@ -118,6 +118,58 @@ async def test_a_lock_is_held_by_one_process_at_a_time(pair: tuple[Database, Dat
     assert await waiting
 
 
+async def test_who_gives_up_waiting_for_a_lock_leaves_none_behind(pair: tuple[Database, Database]) -> None:
+    first, second = pair
+
+    async def wait_in_vain() -> None:
+        async with second.hold("sweep"):
+            raise AssertionError("the other has it")
+
+    async with first.hold("sweep"):
+        waiting = asyncio.create_task(wait_in_vain())
+        while not (await first.read(_waits_for_a_lock)):  # noqa: ASYNC110 -- another thread does it
+            await asyncio.sleep(0.02)  # the server is asked by another connection
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with asyncio.timeout(20):
+        while True:  # its thread gets the lock, and gives it back
+            async with first.hold("sweep", wait=False) as mine:
+                if mine:
+                    break
+            await asyncio.sleep(0.02)
+
+
+def _waits_for_a_lock(connection: Connection) -> bool:
+    return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar())
+
+
+def _until_alone(url: str) -> None:
+    """Until the server has no other connection to the database; it notices closed ones by itself."""
+    others, until = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()", time.monotonic() + 20
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as own:
+        while own.execute(others).fetchone() != (1,):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+async def test_a_read_that_outlives_the_database_leaves_no_connection_open(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    await db.open()
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(connection: Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        connection.execute(text("SELECT pg_sleep(1)"))
+
+    reading = asyncio.create_task(db.read(slow))
+    await begun.wait()
+    await db.close()
+    await reading
+    await asyncio.to_thread(_until_alone, postgres_url)
+
+
 def put(key: str) -> Callable[[Connection], object]:
     return lambda c: c.execute(meta.insert(), {"owner": "", "key": key, "value": ""}).rowcount
 

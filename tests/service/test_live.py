@@ -107,6 +107,7 @@ def test_the_newest_row_is_the_last_of_the_table() -> None:
     row, table = history.newest(), history.table("hour")
     assert row is not None
     assert row.pop("reasons") == {"corrupt-image": 1}
+    assert row.pop("targets") == table["targets"] == {"pool": 1}
     assert list(row) == list(COLUMNS)
     assert row == {name: column[-1] for name, column in table["columns"].items()}
     history.tick(102.0, waiting=2, oldest_s=0.5, running=0)

@@ -59,13 +59,18 @@ def desktop(
     options: Globals = context.obj
     settings = options.settings((), data=data)
     _check_screen(browser)
-    with sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-desktop-") as temporary:
+    with sigterm_raises(), _temporary() as temporary:
         folder = Path(temporary)
         if url is not None:
             _show(_address(url), folder, browser)
             return
         with private_service(folder, Path(settings["data"]), own_settings=True) as address:
             _show(address, folder, browser)
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """For the browser's profile, to which its processes may write for a moment after the window has gone."""
+    return tempfile.TemporaryDirectory(prefix="pixelmill-desktop-", ignore_cleanup_errors=True)
 
 
 def _address(url: str) -> str:

@@ -45,6 +45,7 @@ EXTRAS = {
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
+    "desktop": ("pywebview",),
     "bench": ("pyvips", "scikit-image"),
 }
 """What each extra brings; a test keeps its names equal to pyproject.toml."""

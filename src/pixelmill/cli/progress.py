@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+SHOWN = 72
+"""Characters of a source's name in a table."""
 MOST_ROWS = 20
 REFRESH_PER_SECOND = 4  # each refresh costs milliseconds
 
@@ -103,18 +105,24 @@ def is_shown(wanted: bool | None) -> bool:
     return sys.stderr.isatty() if wanted is None else wanted
 
 
+def _end(name: str) -> str:
+    """A long path without its beginning: the end tells files apart."""
+    return name if len(name) <= SHOWN else "…" + name[1 - SHOWN :]
+
+
 def print_failures(failures: Sequence[Failure]) -> None:
     """The table of what failed and why, to stderr."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from pixelmill.cli.tables import PIPED_WIDTH, plain
 
     # Piped into a file, lines must not be cut to the 80 columns that Rich assumes.
     console = Console(stderr=True, width=None if sys.stderr.isatty() else PIPED_WIDTH)
-    table = Table("source", "error", "why", title=f"{len(failures):,} failed", title_justify="left")
+    source = Column("source", overflow="fold")
+    table = Table(source, "error", "why", title=f"{len(failures):,} failed", title_justify="left")
     for failure in failures[:MOST_ROWS]:
-        table.add_row(*(plain(text) for text in (failure.name, failure.kind, failure.why)))
+        table.add_row(*(plain(text) for text in (_end(failure.name), failure.kind, failure.why)))
     console.print(table)
     if len(failures) > MOST_ROWS:
         console.print(f"and {len(failures) - MOST_ROWS:,} more (see them all with --json).")

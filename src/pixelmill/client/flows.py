@@ -73,7 +73,7 @@ def submit(
     for page, last in pages(map(understand, sources), PAGE):
         members = yield from _upload_page(page, policy, sent)
         if job is None:
-            body = {"pipeline": _pipeline_json(pipeline), "name": name, "priority": priority, "tags": dict(tags or {})}
+            body = {"pipeline": pipeline_json(pipeline), "name": name, "priority": priority, "tags": dict(tags or {})}
             body |= {"webhook": webhook} if webhook else {}
             request = post_json("/v1/jobs", {**body, **members, "sealed": last}, headers={"idempotency-key": key})
             job = JobStatus.read((yield from send(request, policy)).json())
@@ -84,7 +84,8 @@ def submit(
     return job
 
 
-def _pipeline_json(pipeline: Any) -> Any:
+def pipeline_json(pipeline: Any) -> Any:
+    """A pipeline as a request's body holds it: JSON as it is, anything else as text."""
     return pipeline if isinstance(pipeline, (list, dict)) else str(pipeline)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
 from pixelmill.client.effects import Flow, send
-from pixelmill.client.flows import get_json
+from pixelmill.client.flows import get_json, pipeline_json
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.values import Delivery, Link, Result, TaskStatus, Upload, UploadLink, Webhook
 from pixelmill.client.wire import Request, post_json, segment
@@ -30,6 +31,36 @@ def task_result(task_id: str, policy: RetryPolicy) -> Flow[Result]:
         return Result(found, None)
     # Of one that has not succeeded the service says why.
     return Result(found, (yield from send(Request("GET", f"/v1/tasks/{segment(task_id)}/result"), policy)).body)
+
+
+def thumbnail(task_id: str, of: str, size: int, policy: RetryPolicy) -> Flow[bytes]:
+    """A small picture of a task's result or input."""
+    request = Request("GET", f"/v1/tasks/{segment(task_id)}/thumbnail", params={"of": of, "size": str(size)})
+    return (yield from send(request, policy)).body
+
+
+# -- pipelines -----------------------------------------------------------------------------------
+
+
+def check(pipeline: Any, policy: RetryPolicy) -> Flow[Mapping[str, Any]]:
+    """Whether the service can read a pipeline."""
+    found: Mapping[str, Any] = (
+        yield from send(post_json("/v1/pipelines/check", {"pipeline": pipeline_json(pipeline)}), policy)
+    ).json()
+    return found
+
+
+def save_pipeline(name: str, pipeline: Any, policy: RetryPolicy) -> Flow[Mapping[str, Any]]:
+    """Keep a pipeline under a name."""
+    body = post_json("", {"pipeline": pipeline_json(pipeline)})
+    request = replace(body, method="PUT", path=f"/v1/pipelines/{segment(name)}")
+    found: Mapping[str, Any] = (yield from send(request, policy)).json()
+    return found
+
+
+def delete_pipeline(name: str, policy: RetryPolicy) -> Flow[None]:
+    """Forget a saved pipeline."""
+    yield from send(Request("DELETE", f"/v1/pipelines/{segment(name)}"), policy)
 
 
 # -- links ---------------------------------------------------------------------------------------

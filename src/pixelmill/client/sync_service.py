@@ -49,6 +49,24 @@ class ServiceVerbs(ABC):
         """What ``preset:NAME`` stands for at this service."""
         return list(self._list("/v1/presets"))
 
+    # -- pipelines -------------------------------------------------------------------------------
+
+    def check(self, pipeline: Any) -> Mapping[str, Any]:
+        """Whether the service can read a pipeline (text, JSON or a ``Pipeline``), where it is wrong, what it lacks."""
+        return self._drive(service_flows.check(pipeline, self._policy))
+
+    def saved_pipelines(self) -> list[Mapping[str, Any]]:
+        """One's own pipelines that were saved, with their text and steps."""
+        return list(self._list("/v1/pipelines"))
+
+    def save_pipeline(self, name: str, pipeline: Any) -> Mapping[str, Any]:
+        """Keep a pipeline under a name, in place of the one that had it."""
+        return self._drive(service_flows.save_pipeline(name, pipeline, self._policy))
+
+    def delete_pipeline(self, name: str) -> None:
+        """Forget a saved pipeline; raises :class:`NotFound`."""
+        self._drive(service_flows.delete_pipeline(name, self._policy))
+
     # -- machines --------------------------------------------------------------------------------
 
     def nodes(self) -> list[Mapping[str, Any]]:
@@ -83,6 +101,10 @@ class ServiceVerbs(ABC):
     def result(self, task_id: str) -> Result:
         """A task with its image; raises :class:`IllegalTransition` where it has not succeeded."""
         return self._drive(service_flows.task_result(task_id, self._policy))
+
+    def thumbnail(self, task_id: str, *, of: str = "result", size: int = 256) -> bytes:
+        """A small picture of a task's ``result`` or ``input``, at most ``size`` (16 to 1,024) pixels a side."""
+        return self._drive(service_flows.thumbnail(task_id, of, size, self._policy))
 
     # -- links -----------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from pixelmill.errors import QueueFull, StorageUnavailable
@@ -105,6 +105,13 @@ class Database:
         self._current = False  # whether the schema is known to be
         self._ended = False
         self._closed = False
+        for engine in (self._writer_engine, self._reader_engine):
+            event.listen(engine, "checkin", self._close_late)
+
+    def _close_late(self, connection: Any, _record: Any) -> None:
+        """A reading thread that ends after `close` gives its connection back to a pool that nobody empties again."""
+        if self._closed and connection is not None:
+            connection.close()
 
     async def open(self) -> None:
         """Start the writer, and bring the schema up to date; may be called again where it failed."""
@@ -177,12 +184,25 @@ class Database:
             yield True
             return
         loop = asyncio.get_running_loop()
-        connection = await loop.run_in_executor(self._readers, self._lock, name, wait)
+        locking = loop.run_in_executor(self._readers, self._lock, name, wait)
+        try:
+            connection = await asyncio.shield(locking)
+        except asyncio.CancelledError:
+            # The thread goes on, and may get the lock when nobody waits for it any more.
+            locking.add_done_callback(self._let_go)
+            raise
         try:
             yield connection is not None
         finally:
             if connection is not None:
                 await loop.run_in_executor(None, self._unlock, connection)
+
+    def _let_go(self, locking: asyncio.Future[Connection | None]) -> None:
+        if locking.cancelled() or locking.exception() is not None:
+            return
+        connection = locking.result()
+        if connection is not None:
+            threading.Thread(target=self._unlock, args=(connection,), name="pixelmill-db-unlock", daemon=True).start()
 
     # -- in the reading threads ------------------------------------------------------------------
 

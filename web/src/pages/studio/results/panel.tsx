@@ -121,7 +121,7 @@ function Result({ row, shown, tabIndex, onOpen }: { row: Row; shown: LiveJob; ta
         <span class="result-side">
           {picture && isHere(picture) ? (
             <Thumb file={picture.file} />
-          ) : row.unreadable ? (
+          ) : row.unreadable || (row.state === "failed" && row.error === null) ? (
             <span class="thumbnail">
               <Icon name="image" size={28} />
             </span>
