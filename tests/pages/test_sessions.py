@@ -90,7 +90,7 @@ def test_work_goes_on_after_a_session_ended(guarded: LiveService, open_window: O
     page.get_by_role("link", name="Jobs").click()
     expect(page.get_by_label("Token")).to_be_visible()
     sign_in_again(page, ann)
-    page.get_by_role("link", name="Studio").click()
+    page.get_by_role("link", name="Studio", exact=True).click()
     expect(images(page)).to_have_count(3)
     run(page)
     expect_end(page, "3 done")
