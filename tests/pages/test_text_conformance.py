@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from made_pipelines import pipelines
 
 from pixelmill import Pipeline
@@ -66,7 +66,7 @@ def test_examples_of_all_operations_and_presets(bundle: Path, tmp_path: Path) ->
 def test_pipelines_with_any_values(bundle: Path, tmp_path: Path) -> None:
     texts: list[str] = []
 
-    @settings(max_examples=300)
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(pipelines())
     def collect(pipeline: Pipeline) -> None:
         texts.append(pipeline.to_text())

@@ -136,7 +136,7 @@ function Result({ row, shown, tabIndex, onOpen }: { row: Row; shown: LiveJob; ta
             <span class="result-none">
               <Icon name={ICONS[row.state] ?? "clock"} size={24} />
               {row.state === "failed" && <span class="result-why">{row.error}</span>}
-              {row.state === "succeeded" && <span class="result-why">data</span>}
+              {row.image === false && row.state === "succeeded" && <span class="result-why">data</span>}
             </span>
           )}
         </span>

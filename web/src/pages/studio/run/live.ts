@@ -23,8 +23,8 @@ export interface Row {
   error: string | null;
   /** Its input is no image that can be read. */
   unreadable: boolean;
-  /** Whether there is an image, once it has succeeded. */
-  image: boolean;
+  /** Whether there is an image, once it has succeeded; null until that was read. */
+  image: boolean | null;
 }
 
 /** A task's state for people. */
@@ -211,7 +211,7 @@ export class LiveJob {
       target: task.target,
       error: task.error ? task.error.detail || task.error.title : null,
       unreadable: isUnreadable(task.error),
-      image: task.outcome?.format != null,
+      image: task.outcome ? task.outcome.format != null : null,
     });
   }
 
