@@ -1,0 +1,1 @@
+"""Work that begins because an object appeared: events, rules, and what becomes of each."""
