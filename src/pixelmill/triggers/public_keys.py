@@ -62,7 +62,9 @@ class PublicKeys:
             # Made for each: there are few, and the connection of an hour ago is closed anyway.
             async with httpx.AsyncClient(timeout=TIMEOUT_S) as client, client.stream("GET", url) as response:
                 if response.status_code != 200:
-                    raise CapacityError(f"{_host(url)} answered {response.status_code} for a signing key.", retry_after=30)
+                    raise CapacityError(
+                        f"{_host(url)} answered {response.status_code} for a signing key.", retry_after=30
+                    )
                 parts = bytearray()
                 async for part in response.aiter_bytes():
                     parts += part
