@@ -28,6 +28,9 @@ def serve(
         str | None, typer.Option(help="When this machine takes tasks: auto, threshold[-CPU-RAM], lowest-cpu-CPU.")
     ] = None,
     timeout: Annotated[str | None, typer.Option(help="Time limit of a task, such as 90s.")] = None,
+    triggers: Annotated[
+        str | None, typer.Option(help="File of rules that run a pipeline when an object appears.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
     ] = None,
@@ -51,6 +54,7 @@ def serve(
         log_format=log_format,
         timeout=timeout,
         gate=gate,
+        triggers=triggers,
     )
     from pixelmill import logs
     from pixelmill.api.server import run
