@@ -50,6 +50,7 @@ from pixelmill.service.parts import Parts
 from pixelmill.service.sessions import SessionVerbs
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.thumbnails import Thumbnail, Wanted
+from pixelmill.service.triggering import Triggering
 from pixelmill.service.webhook_verbs import WebhookVerbs
 from pixelmill.service.wiring import Wiring
 from pixelmill.storage.named import SourceObject, names_bucket
@@ -99,6 +100,7 @@ class Service:
         self.sessions = SessionVerbs(self._parts)
         self.saved = self._parts.saved
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
+        self.triggering = Triggering(self._parts, new_id)
 
     @property
     def metrics(self) -> Any:
