@@ -124,9 +124,7 @@ class Parts:
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         cancelled = Cancelled(self.database, self.store)
-        self.recorder = Recorder(
-            self.jobs, self.bus, self.metrics, self._nudge, self.history, came_late=cancelled.came_late
-        )
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge, came_late=cancelled.came_late)
         self.engine = make_engine(
             config,
             self.queue,
