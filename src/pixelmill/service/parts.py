@@ -187,6 +187,7 @@ class Parts:
 
     def _set_slots(self) -> None:
         self.metrics.set_targets(self.dispatcher.snapshot()["targets"])
+        self.metrics.set_peak(self.dispatcher.peak_ever)
         self.metrics.set_nodes(
             {socket.gethostname(): self.load.last()}
             | {member.node.name: member.history.last() for member in self.nodes.members()},
