@@ -482,6 +482,10 @@ class Service:
         """Metrics of the last ``hour`` by second, or ``day`` by minute: columns, oldest first."""
         return self._parts.history.table(span)
 
+    def summary(self, span: str) -> Mapping[str, Any]:
+        """Every metric of the last ``minute``, ``hour`` or ``day`` in one document."""
+        return self._parts.history.summary(span)
+
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all that are needed are ok."""
         checks = await self._wiring.checks()
