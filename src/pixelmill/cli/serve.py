@@ -60,6 +60,12 @@ def serve(
     from pixelmill.api.server import run
     from pixelmill.cli.settings import api_settings, service_config
     from pixelmill.service import Service
+    from pixelmill.triggers.runtime import Triggers
 
     logs.configure(settings["log_level"], settings["log_format"])
-    run(Service(service_config(settings)), api_settings(settings))
+    service, edge = Service(service_config(settings)), api_settings(settings)
+    run(
+        service,
+        edge,
+        triggers=Triggers(service, settings["triggers"], presets=edge.presets, on_loopback=edge.on_loopback),
+    )

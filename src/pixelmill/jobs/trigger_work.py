@@ -303,6 +303,8 @@ class TriggerWork:
 
         A claim whose event has a later one, or whose name another object's result of the rule has, gets none.
         """
+        if not claims:
+            return Claimed(frozenset(), {})
 
         def run(connection: Connection) -> Claimed:
             numbers = encode((one.seq,) for one in claims)

@@ -251,6 +251,14 @@ class Metrics:
         """What is left of the budget of this hour or day, in the currency."""
         self._child("pixelmill_overflow_budget_left", period).set(left)
 
+    def set_triggers(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Events by rule and state, as last counted."""
+        names = {"waiting": "waiting", "submitted": "submitted", "failed": "dead"}
+        self._clear(*(f"pixelmill_trigger_{name}" for name in names.values()))
+        for rule, states in counts.items():
+            for state, name in names.items():
+                self._child(f"pixelmill_trigger_{name}", rule).set(states.get(state, 0))
+
     def before_render(self, refresh: Callable[[], object]) -> None:
         """Call ``refresh`` before each rendering: it sets the gauges that cost nothing to read. It must not block."""
         self._refresh.append(refresh)

@@ -90,6 +90,9 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_trigger_deliveries_total": Series(
         Counter, ("rule", "result"), "Events of a rule that ended: delivered, superseded or failed."
     ),
+    "pixelmill_trigger_waiting": Series(Gauge, ("rule",), "Events that wait to become tasks."),
+    "pixelmill_trigger_submitted": Series(Gauge, ("rule",), "Events whose result is not delivered yet."),
+    "pixelmill_trigger_dead": Series(Gauge, ("rule",), "Events that failed, and wait for a redrive."),
     "pixelmill_info": Series(Gauge, ("version",), "1, with the version that runs."),
 }
 """Every series of the program; the ``process_*`` series of prometheus_client come in addition."""
