@@ -37,6 +37,7 @@ from pixelmill.api import (
     session,
     tasks,
     thumbnails,
+    triggers,
     uploads,
     webhooks,
 )
@@ -64,6 +65,7 @@ RESOURCES = (
     events,
     dead_letters,
     webhooks,
+    triggers,
     session,
     operations,
     formats,

@@ -25,6 +25,7 @@ TAGS = [
     {"name": "events", "description": "What happens, live (server-sent events)"},
     {"name": "dead letters", "description": "Tasks whose attempts were used up"},
     {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
+    {"name": "triggers", "description": "Rules that run a pipeline when an object appears"},
     {"name": "session", "description": "Who asks, and signing in with a token (for pages)"},
     {"name": "operations", "description": "What can be done to an image"},
     {"name": "formats", "description": "What is read and written"},
