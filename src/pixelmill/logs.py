@@ -92,10 +92,14 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("trigger.reloaded", _INFO, True, "The rules file was read again."),
         ("trigger.broken", _ERROR, True, "The rules file can't be used; the rules before it stay in force."),
         ("trigger.source_failed", _WARNING, True, "A source of events ended; it is started again after a pause."),
+        ("source.failed", _WARNING, True, "A source of events can't be read, or watched; it is tried again."),
+        ("source.unrecorded", _WARNING, True, "Events could not be recorded; their source keeps them for another try."),
+        ("source.unread", _WARNING, True, "A document of a source of events could not be read; it was set aside."),
         ("token.created", _INFO, True, "A token was created."),
         ("token.revoked", _INFO, True, "A token was revoked."),
         ("auth.failed", _WARNING, True, "A request came without a valid token."),
         ("auth.denied", _WARNING, True, "A valid token was used for something its scopes don't cover."),
+        ("source.started", _INFO, False, "A source of events is read, or watched."),
         ("pool.started", _INFO, False, "The pool's processes are ready."),
         ("pool.worker_recycled", _INFO, False, "A pool process was replaced after its number of tasks."),
         ("job.submitted", _INFO, False, "A job was recorded."),
@@ -121,7 +125,17 @@ CRITICAL_EVENTS: Mapping[str, str] = {name: known.meaning for name, known in EVE
 
 _LOGGERS = {name: logging.getLogger(f"pixelmill.{name.partition('.')[0]}") for name in EVENTS}
 # Libraries that tell every step at INFO; their warnings are still shown.
-_CHATTY = ("httpx", "httpcore", "PIL", "asyncio", "alembic", "sqlalchemy.engine", "multipart", "python_multipart")
+_CHATTY = (
+    "httpx",
+    "httpcore",
+    "watchfiles",
+    "PIL",
+    "asyncio",
+    "alembic",
+    "sqlalchemy.engine",
+    "multipart",
+    "python_multipart",
+)
 
 _ID_NAMES = ("request_id", "job_id", "task_id")
 _ids: ContextVar[Mapping[str, str]] = ContextVar("pixelmill_log_ids")

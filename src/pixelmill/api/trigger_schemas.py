@@ -42,12 +42,14 @@ class RuleRequest(Wanted):
     watch: Annotated[str, Field(description="The address that the objects' begin with")]
     pipeline: Annotated[str | dict[str, Any], Field(description="Text or JSON form")]
     output: Annotated[str, Field(description="The address of results, with names in braces")]
-    suffixes: list[str] = []
-    types: Annotated[list[str], Field(description="Media types (`image/*` too) or names of formats")] = []
+    suffixes: Annotated[list[str], Field(default_factory=list)]
+    types: Annotated[
+        list[str], Field(default_factory=list, description="Media types (`image/*` too) or names of formats")
+    ]
     min_bytes: Size = None
     max_bytes: Size = None
     priority: PriorityName = "normal"
-    tags: dict[str, str] = {}
+    tags: Annotated[dict[str, str], Field(default_factory=dict)]
     owner: Annotated[str, Field(description="Whose jobs they are; else the caller's")] = ""
     limits: LimitsRequest = LimitsRequest()
     cache_control: Annotated[str, Field(description="Goes with each result into its store")] = ""

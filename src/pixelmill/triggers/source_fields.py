@@ -16,11 +16,11 @@ from pixelmill.errors import ConfigError, InvalidURI
 from pixelmill.triggers.fields import HELP_PAGE, MAX_ITEMS, Fields, shown
 from pixelmill.triggers.places import canonical, place
 from pixelmill.triggers.rule import Rule, SourceSpec
+from pixelmill.triggers.source_options import SECRETS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_OPTION = 10_000
 FROM_ENVIRONMENT = "env:"
-_SECRETS = re.compile(r"token|key|secret|password|connection|sas|credential")
 
 
 def source_from(
@@ -77,14 +77,14 @@ def _folder_path(fields: Fields, text: str, folder: Path | None) -> str:
     return os.path.normpath((folder or Path("/")).absolute() / path)
 
 
-def is_secret(option: str) -> bool:
-    """Whether an option's value is never printed; one that only names a variable or a file may be."""
-    return _SECRETS.search(option) is not None and not option.endswith(("_env", "_file"))
+def is_secret(kind: str, option: str) -> bool:
+    """Whether an option's value is never printed: that of a secret itself, not the name of its variable or file."""
+    return option in SECRETS.get(kind, ())
 
 
 def shown_source(spec: SourceSpec) -> dict[str, Any]:
     """A source for people and answers: secrets as asterisks."""
-    options = {name: "***" if is_secret(name) else value for name, value in spec.options.items()}
+    options = {name: "***" if is_secret(spec.kind, name) else value for name, value in spec.options.items()}
     return {"name": spec.name, "kind": spec.kind, "options": options}
 
 
