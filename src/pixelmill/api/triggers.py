@@ -182,7 +182,7 @@ async def delete_rule(call: Call) -> Response:
     model=TrialBody,
     body={"application/json": {"schema": {}}, "application/cloudevents+json": {"schema": {}}},
 )
-async def test_event(call: Call) -> Response:
+async def try_event(call: Call) -> Response:
     """What the events in a document of any provider would lead to; nothing is run or recorded.
 
     For each event: the rules that match with pipeline and destination, and those of the same place that don't, with the
