@@ -91,7 +91,6 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("trigger.refused", _WARNING, True, "A rule of the API can't be in force beside the others."),
         ("trigger.reloaded", _INFO, True, "The rules file was read again."),
         ("trigger.broken", _ERROR, True, "The rules file can't be used; the rules before it stay in force."),
-        ("trigger.source_failed", _WARNING, True, "A source of events ended; it is started again after a pause."),
         ("source.failed", _WARNING, True, "A source of events can't be read, or watched; it is tried again."),
         ("source.unrecorded", _WARNING, True, "Events could not be recorded; their source keeps them for another try."),
         ("source.unread", _WARNING, True, "A document of a source of events could not be read; it was set aside."),

@@ -95,7 +95,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class CountedExtensions:
-    """An inbox whose extensions are counted; messages are hidden for two seconds, the least that tests have time for."""
+    """An inbox whose extensions are counted; messages are hidden for two seconds, which tests have time for."""
 
     def __init__(self, source: EventSource) -> None:
         assert isinstance(source, QueueSource)

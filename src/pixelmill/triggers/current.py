@@ -25,6 +25,7 @@ from pixelmill.service.settings import ServiceConfig
 from pixelmill.triggers.book import combine, load_rules, rule_from_dict, rule_to_dict
 from pixelmill.triggers.reach import check_stores
 from pixelmill.triggers.rule import Rule, RuleSet
+from pixelmill.triggers.source import check_source
 
 POLL_S = 2.0
 """How often the file is looked at by itself (file systems of networks tell nothing), and rules of other services."""
@@ -40,7 +41,10 @@ class Current:
         config: ServiceConfig,
         presets: Presets,
         changed: Callable[[], object],
+        *,
+        on_loopback: bool = False,
     ) -> None:
+        self._on_loopback = on_loopback
         self._path, self._kept, self._config, self._presets, self._changed = path, kept, config, presets, changed
         self.rules = RuleSet()
         self._file = RuleSet()
@@ -104,6 +108,8 @@ class Current:
         assert self._path is not None
         found = load_rules(self._path, presets=self._presets)
         check_stores(found, self._config.stores, self._config.source_roots)
+        for spec in found.sources.values():
+            check_source(spec, on_loopback=self._on_loopback)
         return found
 
     # -- rules of the API ------------------------------------------------------------------------

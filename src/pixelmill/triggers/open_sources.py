@@ -65,7 +65,7 @@ class OpenSources:
                         await source.close()
             except Exception as error:  # noqa: BLE001 -- a defect in one source must not end the others
                 self._errors[spec.name] = str(error)
-                logs.event("trigger.source_failed", error=error, source=spec.name)
+                logs.event("source.failed", error=error, source=spec.name)
             await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
 
     def state(self) -> Mapping[str, Mapping[str, Any]]:

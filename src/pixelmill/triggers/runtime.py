@@ -54,7 +54,9 @@ class Triggers:
         open_: Open | None = None,
     ) -> None:
         self._triggering = triggering = service.triggering
-        self._current = Current(path, triggering.rules, service.config, presets, self._on_change)
+        self._current = Current(
+            path, triggering.rules, service.config, presets, self._on_change, on_loopback=on_loopback
+        )
         self._destinations = Destinations(triggering)
         self._submitter = Submitter(service, self.rule_set, presets)
         self._deliverer = Deliverer(triggering, self.rule_set, self._destinations)
