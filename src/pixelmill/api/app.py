@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from pixelmill import __version__, logs
 from pixelmill.api import (
     dead_letters,
+    event_intake,
     events,
     formats,
     health,
@@ -63,6 +64,7 @@ RESOURCES = (
     tasks,
     thumbnails,
     events,
+    event_intake,
     dead_letters,
     webhooks,
     triggers,

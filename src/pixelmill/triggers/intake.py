@@ -18,9 +18,8 @@ from pixelmill.triggers.documents import is_foreign, read_events, with_headers
 from pixelmill.triggers.event import Parsed
 from pixelmill.triggers.google_oidc import is_google_token, require_google_auth
 from pixelmill.triggers.public_keys import PublicKeys, check_address
-from pixelmill.triggers.rule import SourceSpec
 from pixelmill.triggers.sns_signature import CONFIRMATIONS, is_signed, is_trusted, require_cryptography
-from pixelmill.triggers.source_options import Options, read_options
+from pixelmill.triggers.source_options import Options
 from pixelmill.triggers.verbs import Taken, Taker
 
 MAX_BODY = 1_048_576
@@ -57,29 +56,30 @@ def check_intake(options: Options) -> None:
         require_cryptography()
 
 
-async def accept(
-    spec: SourceSpec, posted: Posted, taker: Taker, keys: PublicKeys, *, on_loopback: bool = False
-) -> Answer:
+async def accept(options: Options, posted: Posted, taker: Taker, keys: PublicKeys) -> Answer:
     """Authenticate a ``POST``, answer a handshake, or hand the document's events over.
 
-    Answers 200 only when they are recorded. Raises :class:`Unauthenticated`, and :class:`CapacityError` where they could
-    not be recorded, or a key could not be fetched: the provider tries again.
+    ``options`` come from :func:`~pixelmill.triggers.source_options.read_options`. Answers 200 only when the events are
+    recorded. Raises :class:`Unauthenticated`, and :class:`CapacityError` where they could not be recorded, or a key
+    could not be fetched: the provider tries again.
     """
-    await authenticate(spec, posted, keys, on_loopback=on_loopback)
-    if (answer := await answer_handshake(spec, posted, keys, on_loopback=on_loopback)) is not None:
+    await authenticate(options, posted, keys)
+    if (answer := await answer_handshake(options, posted, keys)) is not None:
         return answer
     parsed = read(posted)
     if is_foreign(parsed):
         logs.event(
             "source.unread",
-            source=spec.name,
+            source=options.name,
             reason=parsed.unread[0].reason,
             text=posted.body[:500].decode("utf-8", "replace"),
         )
     try:
-        taken = await taker.take(spec.name, parsed.events, parsed.unread)
+        taken = await taker.take(options.name, parsed.events, parsed.unread)
     except PixelmillError as error:
-        logs.event("source.unrecorded", source=spec.name, reason=error.type, detail=error.detail, retry_s=RETRY_AFTER_S)
+        logs.event(
+            "source.unrecorded", source=options.name, reason=error.type, detail=error.detail, retry_s=RETRY_AFTER_S
+        )
         raise CapacityError(
             "The events could not be recorded; nothing was lost if you send them again.", retry_after=RETRY_AFTER_S
         ) from error
@@ -107,9 +107,8 @@ def summary(taken: Taken, parsed: Parsed) -> dict[str, Any]:
 # -- who sends it ----------------------------------------------------------------------------------------------------
 
 
-async def authenticate(spec: SourceSpec, posted: Posted, keys: PublicKeys, *, on_loopback: bool = False) -> None:
+async def authenticate(options: Options, posted: Posted, keys: PublicKeys) -> None:
     """Return for one who may send events to this source; else raise :class:`Unauthenticated`, which tells no reason."""
-    options = read_options(spec, on_loopback=on_loopback)
     match options["auth"]:
         case "token":
             good = _is_secret(posted, options.secret("token"), "token")
@@ -129,9 +128,9 @@ async def authenticate(spec: SourceSpec, posted: Posted, keys: PublicKeys, *, on
                 message, hosts=options["cert_hosts"], keys=keys
             )
         case _:
-            good = on_loopback  # read_options has refused it elsewhere
+            good = True  # `none`, which is refused for a service that others can reach
     if not good:
-        raise Unauthenticated(REFUSED, source=spec.name)
+        raise Unauthenticated(REFUSED, source=options.name)
 
 
 def _is_secret(posted: Posted, secret: str, name: str) -> bool:
@@ -156,13 +155,10 @@ def _bearer(posted: Posted) -> str:
 # -- handshakes ------------------------------------------------------------------------------------------------------
 
 
-async def answer_handshake(
-    spec: SourceSpec, posted: Posted, keys: PublicKeys, *, on_loopback: bool = False
-) -> Answer | None:
+async def answer_handshake(options: Options, posted: Posted, keys: PublicKeys) -> Answer | None:
     """The answer to a ``POST`` that sets a subscription up (it was authenticated); None for every other."""
-    options = read_options(spec, on_loopback=on_loopback)
     if options["auth"] == "sns":
-        return await _confirm(spec, _mapping(_json(posted.body)), options, keys)
+        return await _confirm(_mapping(_json(posted.body)), options, keys)
     if (
         posted.headers.get("aeg-event-type", "").lower() == "subscriptionvalidation"
         or VALIDATION.encode() in posted.body
@@ -172,16 +168,15 @@ async def answer_handshake(
     return None
 
 
-def answer_options(spec: SourceSpec, posted: Posted, *, on_loopback: bool = False) -> Answer:
+def answer_options(options: Options, posted: Posted) -> Answer:
     """The answer to ``OPTIONS``: CloudEvents' "Web Hooks", 4.1. Raises :class:`Unauthenticated`.
 
     Only sources with ``event-grid`` are asked so; the origin must be one that was configured.
     """
-    options = read_options(spec, on_loopback=on_loopback)
     origin = posted.headers.get("webhook-request-origin", "")
     good = options["auth"] == "event-grid" and _is_secret(posted, options.secret("key"), "key")
     if not good or origin not in options["origins"]:
-        raise Unauthenticated(REFUSED, source=spec.name)
+        raise Unauthenticated(REFUSED, source=options.name)
     headers = {"allow": "POST", "webhook-allowed-origin": origin, "webhook-allowed-rate": "*"}
     return Answer(200, None, headers)
 
@@ -197,14 +192,14 @@ def _validation_code(document: Any) -> str | None:
     return None
 
 
-async def _confirm(spec: SourceSpec, message: Mapping[str, Any], options: Options, keys: PublicKeys) -> Answer | None:
+async def _confirm(message: Mapping[str, Any], options: Options, keys: PublicKeys) -> Answer | None:
     """Confirm a subscription to a topic that was configured, by visiting the address that SNS gave and signed."""
     if message.get("Type") not in CONFIRMATIONS:
         return None
     url = message.get("SubscribeURL")
     if message["Type"] == "SubscriptionConfirmation":
         if not is_trusted(url, options["cert_hosts"]):
-            raise Unauthenticated(REFUSED, source=spec.name)
+            raise Unauthenticated(REFUSED, source=options.name)
         await keys.fetch(str(url))
     return Answer(200, {"topic": message.get("TopicArn"), "type": message["Type"]})
 

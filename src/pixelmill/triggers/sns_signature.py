@@ -1,7 +1,7 @@
 """Messages that Amazon SNS sends by HTTP: who signed them, and the text that is signed.
 
-SNS developer guide, "Verifying the signatures of Amazon SNS messages": the named fields, each with its value on a line of
-its own, in the order of their names; RSA over SHA-1 (signature version 1) or SHA-256 (version 2). The certificate's
+SNS developer guide, "Verifying the signatures of Amazon SNS messages": the named fields, each with its value on a line
+of its own, in the order of their names; RSA over SHA-1 (signature version 1) or SHA-256 (version 2). The certificate's
 address is in the message, so it must be one of Amazon's.
 """
 
