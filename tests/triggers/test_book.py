@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelmill.errors import ConfigError
@@ -329,6 +329,7 @@ RECORDS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(RECORDS)
 def test_writing_a_rule_and_reading_it_again_are_inverse(record: dict[str, Any]) -> None:
     rule = rule_from_dict({**RULE, **record})
@@ -345,6 +346,7 @@ JUNK = st.recursive(
 KEYS = st.sampled_from([*RULE, "suffixes", "types", "limits", "tags", "min_bytes", "enabled", "x"])
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, JUNK, max_size=4))
 def test_whatever_stands_in_a_file_is_a_rule_or_a_clear_refusal(changes: dict[str, Any]) -> None:
     said = ""

@@ -58,6 +58,8 @@ LOOPS = [
     rule("s3://photos/2", "s3://photos/{date}/{stem}.{ext}"),
     rule("s3://photos/in/", "s3://photos/in/{stem}.{ext}", "faces:data"),
     rule("s3://photos/in/", "s3://photos/in/{stem}.{ext}", "faces:data", suffixes=[".json", ".jpg"]),
+    rule("s3://photos/in/", "s3://photos/in/{task}/x.{format}", "faces:data", suffixes=["x.json"]),
+    rule("s3://photos/in/", "s3://photos/in/{task}/x.json", "faces:data", suffixes=["x.json"]),
     rule("s3://photos/in/", "s3://photos/in/{stem}.{ext}", "format:webp", types=["image/*"]),
     rule("file:///data/in", "file:///data/in/out/{stem}.{ext}"),
     rule("file:///data/in", "file:///data/{dir}/{stem}.{ext}"),

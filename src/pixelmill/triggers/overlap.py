@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pixelmill.errors import ConfigError
 from pixelmill.images.formats import Format
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.keys import split_name
@@ -22,8 +23,8 @@ from pixelmill.triggers.products import products_of
 from pixelmill.triggers.rule import Rule
 from pixelmill.triggers.template import Piece
 
-MAX_STEPS = 200_000
-"""Pairs of states that are looked at for two rules; beyond, they count as overlapping."""
+MAX_STEPS = 3_000_000
+"""States that are looked at for one set of rules: some seconds."""
 DATA_TYPE = "application/json"
 
 
@@ -52,6 +53,22 @@ _NAME_PART = Piece("name part", is_name=True)
 _PATH_PART = Piece("path part", is_name=True)
 DIGIT = Chars("0123456789")
 DATE = Chars("0123456789-")
+
+
+class Steps:
+    """How many states may still be looked at."""
+
+    def __init__(self, left: int = MAX_STEPS) -> None:
+        self._left = left
+
+    def take(self, count: int) -> None:
+        """Raise :class:`ConfigError` where they are used up."""
+        self._left -= count
+        if self._left < 0:
+            raise ConfigError(
+                "The rules watch and write so many places that overlap that it can't be told whether they form a loop. "
+                "Begin output with a folder or bucket that no rule watches."
+            )
 
 
 class Words:
@@ -104,31 +121,44 @@ def either_case(character: str) -> Chars:
 
 
 class Reach:
-    """The names that the results of one rule may get."""
+    """The names that the results of one rule may get: all in ``bucket``, all with ``start`` as their beginning."""
 
     def __init__(self, rule: Rule) -> None:
         self._template = template_of(rule)
         self._suffixes = rule.suffixes
         products = products_of(Pipeline.parse(rule.pipeline))
         self._formats, self._data = products.formats, products.data
-        self._bucket = "".join(piece.text for piece in self._template.bucket)
+        self.bucket = (self._template.scheme, "".join(piece.text for piece in self._template.bucket))
         self._root = "/" if self._template.scheme == "file" else ""
+        self._ends = self._fixed_ends()
         first = self._template.path[0]
-        self._start = self._root + ("" if first.is_name else _collapsed(first.text).removeprefix("/"))
+        self.start = self._root + ("" if first.is_name else _collapsed(first.text).removeprefix("/"))
 
-    def may_touch(self, other: Rule) -> bool:
-        """A quick look: the same bucket, and no difference in what the names begin with."""
-        watched = place(other.watch)
-        if (watched.scheme, watched.bucket) != (self._template.scheme, self._bucket):
-            return False
-        return watched.path.startswith(self._start) or self._start.startswith(watched.path)
+    def _fixed_ends(self) -> list[str] | None:
+        """What the names of all results end in, in small letters; None where that depends on the source."""
+        last = self._template.path[-1]
+        if last == Piece("ext", is_name=True):
+            images = [extension.removeprefix(".") for fmt in self._formats for extension in fmt.extensions]
+        elif not last.is_name and "." in last.text:
+            images = [last.text.lower()]
+        else:
+            return None
+        return [*images, *([DATA] if self._data else [])]
 
-    def example_for(self, other: Rule) -> str | None:
-        """The address of a result that ``other`` takes, or None where there can't be one."""
+    def may_end_in(self, suffixes: Sequence[str]) -> bool:
+        """A quick look at suffixes in small letters: False where no result can have one of them."""
+        ends = self._ends
+        return not suffixes or ends is None or any(_meet(end, suffix) for end in ends for suffix in suffixes)
+
+    def example_for(self, other: Rule, steps: Steps) -> str | None:
+        """The address of a result that ``other`` takes, or None where there can't be one.
+
+        Raises :class:`ConfigError` where ``steps`` are used up.
+        """
         watched = place(other.watch)
         for words in self._words(other):
             for suffix in other.suffixes or ("",):
-                found = shared_word(words, watched.path, suffix)
+                found = shared_word(words, watched.path, suffix, steps)
                 if found is not None:
                     return str(URI(watched.scheme, watched.bucket, found))
         return None
@@ -153,8 +183,8 @@ class Reach:
         if last.text in {"ext", "format"}:
             return False
         # The source's own extension, which need not be the result's: a store that tells no type goes by that.
-        own = [type_of_name(f"x{suffix}") for suffix in self._suffixes] if last.text in {"name", "path"} else []
-        return not own or any(not found or has_type(found, other.types) for found in own)
+        own = self._suffixes if last.text in {"name", "path"} else ()
+        return all(_may_have_type(suffixes, other.types) for suffixes in (own, other.suffixes))
 
     def _automaton(self, pieces: Sequence[Piece], formats: Sequence[Format]) -> Words:
         words = Words()
@@ -192,7 +222,17 @@ class Reach:
                 words.some(IN_NAME)
 
 
-def shared_word(words: Words, prefix: str, suffix: str) -> str | None:
+def _may_have_type(suffixes: Sequence[str], types: Sequence[str]) -> bool:
+    """Whether a name with one of these suffixes (none: any name) may stand for one of these types."""
+    found = [type_of_name(f"x{suffix}") for suffix in suffixes]
+    return not found or any(not one or has_type(one, types) for one in found)
+
+
+def _meet(one: str, two: str) -> bool:
+    return one.endswith(two) or two.endswith(one)
+
+
+def shared_word(words: Words, prefix: str, suffix: str, steps: Steps) -> str | None:
     """A word of the automaton that begins with ``prefix`` and ends with ``suffix`` in any case; None if there is none.
 
     Breadth first, so it is a shortest one.
@@ -207,8 +247,7 @@ def shared_word(words: Words, prefix: str, suffix: str) -> str | None:
         at, begun, ended = state
         if at == words.last and begun == len(prefix) and ended == len(ending):
             return _spelled(state, came_by)
-        if len(came_by) > MAX_STEPS:
-            return prefix + suffix
+        steps.take(1)
         for chars, after in words.edges[at]:
             for step, character in _steps(chars, begun, ended, prefix, ending):
                 reached = (after, *step)
@@ -277,16 +316,16 @@ def _without_folder(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
 
 def _as_data(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     """The template of the data: its name ends in ``.json``, in place of the extension of an image."""
-    head, tail = _split_at_name(pieces)
-    head = tuple(_NAME_PART if piece.is_name and piece.text in {"ext", "format"} else piece for piece in head)
+    head, tail = _split_at_name([*map(_of_data, pieces[:-1]), pieces[-1]])
     last = tail[-1]
-    if last == Piece("ext", is_name=True) and len(tail) > 1 and tail[-2].text.endswith(".") and not tail[-2].is_name:
+    kind = last.is_name and last.text in {"ext", "format"}
+    if kind and len(tail) > 1 and tail[-2].text.endswith(".") and not tail[-2].is_name:
         return (*head, *tail[:-2], Piece(tail[-2].text + DATA.removeprefix(".")))
     if not last.is_name and "." in last.text:
         # The letter stands for what comes before: a name that only begins with a dot has no extension.
         stem, extension = split_name(f"x{last.text}")
         cut = is_image_extension(extension)
-        return (*head, *tail[:-1], Piece((stem[1:] if cut else last.text) + DATA))
+        return (*head, *tail[:-1], Piece((stem[1:] if cut else last.text.removesuffix(DATA)) + DATA))
     if all(not piece.is_name for piece in tail):
         return (*head, *tail, Piece(DATA))
     # What ends here has an extension of its own, or none: that depends on the source.
@@ -294,6 +333,11 @@ def _as_data(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
         tail = tail[:-1]
     value = _PATH_PART if tail[-1].text in {"path", "dir"} else _NAME_PART
     return (*head, *tail[:-1], value, Piece(DATA))
+
+
+def _of_data(piece: Piece) -> Piece:
+    """Extension and format are ``json``, or those of the image that the data came beside."""
+    return _NAME_PART if piece.is_name and piece.text in {"ext", "format"} else piece
 
 
 def _split_at_name(pieces: Sequence[Piece]) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
