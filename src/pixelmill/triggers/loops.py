@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pixelmill.errors import ConfigError
-from pixelmill.triggers.overlap import Reach, Steps
+from pixelmill.triggers.overlap import Reach
 from pixelmill.triggers.places import place
 from pixelmill.triggers.rule import Rule
+from pixelmill.triggers.words import Steps
 
 
 @dataclass(frozen=True, slots=True)
