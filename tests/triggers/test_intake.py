@@ -28,7 +28,7 @@ EVENTS = Path(__file__).parent / "events"
 TOPIC = "arn:aws:sns:eu-central-1:111122223333:uploads"
 GOOGLE = {
     "auth": "google-oidc",
-    "audience": "https://pixelmill.example/v1/events/gcs",
+    "audience": "https://other.example, https://pixelmill.example/v1/events/gcs",
     "service_account": "pusher@example-project.iam.gserviceaccount.com",
 }
 
@@ -37,8 +37,13 @@ def load(name: str) -> Any:
     return json.loads((EVENTS / f"{name}.json").read_text())
 
 
-def http(on_loopback: bool = False, **options: str) -> Options:
-    return read_options(SourceSpec("uploads", "http", options), on_loopback=on_loopback)
+def http(**options: str) -> Options:
+    return read_options(SourceSpec("uploads", "http", options))
+
+
+def local() -> Options:
+    """A source without credentials, of a service on loopback."""
+    return read_options(SourceSpec("uploads", "http", {"auth": "none"}), on_loopback=True)
 
 
 def posted(document: Any, headers: dict[str, str] | None = None, **query: str) -> Posted:
@@ -127,7 +132,7 @@ async def test_secrets_come_from_variables_and_files_and_files_may_change(
 
 
 async def test_without_credentials_only_loopback_is_served() -> None:
-    answer, taker = await sent(http(on_loopback=True, auth="none"), posted(load("s3-put")))
+    answer, taker = await sent(local(), posted(load("s3-put")))
     assert (answer.status, len(taker.events)) == (200, 1)
     with pytest.raises(ConfigError, match="loopback"):
         http(auth="none")
@@ -169,6 +174,10 @@ BAD_CLAIMS: list[dict[str, Any]] = [
     {"iat": int(time.time()) + 600},
     {"iat": None},
     {"exp": "soon"},
+    {"exp": []},
+    {"iat": {}},
+    {"aud": {}},
+    {"email": []},
 ]
 
 
@@ -186,12 +195,14 @@ async def test_a_token_of_a_stranger_is_refused(signer: Signer, stranger: Signer
     good = signer.token()
     head, body, signature = good.split(".")
     unsigned = base64.urlsafe_b64encode(b'{"alg":"none","kid":"key-1"}').rstrip(b"=").decode()
+    odd_head = base64.urlsafe_b64encode(b'{"alg":[],"kid":{}}').rstrip(b"=").decode()
     hmac_head = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"key-1"}').rstrip(b"=").decode()
     for token in (
         stranger.token(),
         stranger.token(kid="key-2"),
         signer.token(kid=None),
         f"{unsigned}.{body}.",
+        f"{odd_head}.{body}.{signature}",
         f"{hmac_head}.{body}.{signature}",
         f"{head}.{body}.{signature[:-8]}AAAAAAAA",
         f"{head}.{body}",
@@ -241,10 +252,17 @@ async def test_keys_are_not_fetched_without_end(documents: Documents) -> None:
         await keys.get(documents.url(f"/{number}.pem"))
     with pytest.raises(CapacityError, match="last minute"):
         await keys.get(documents.url("/more.pem"))
+    assert await keys.get(documents.url(f"/{FETCHES - 1}.pem")) == b"x"  # that is still kept
     assert len(keys._kept) <= public_keys.MAX_KEPT
     now = 61.0
     documents.texts["/more.pem"] = "x"
     assert await keys.get(documents.url("/more.pem")) == b"x"
+    now = public_keys.KEPT_S + 62.0
+    del documents.texts["/more.pem"]  # an outage: what is known serves for a day
+    assert await keys.get(documents.url("/more.pem")) == b"x"
+    now = public_keys.STALE_S + 62.0
+    with pytest.raises(CapacityError):
+        await keys.get(documents.url("/more.pem"))
 
 
 # -- SNS -------------------------------------------------------------------------------------------------------------
@@ -287,6 +305,11 @@ async def test_a_message_that_was_changed_or_signed_by_others_is_refused(
         {**good, "Subject": None},
         {**good, "SignatureVersion": "1"},
         {**good, "SignatureVersion": "3"},
+        {**good, "SignatureVersion": []},
+        {**good, "TopicArn": {}},
+        {**good, "Type": []},
+        {**good, "SigningCertURL": []},
+        {**good, "Signature": {}},
         {**good, "Signature": "%%%"},
         {**good, "Signature": ""},
         {**good, "Message": 5},
@@ -376,6 +399,15 @@ async def test_event_grid_is_validated_with_its_key_only() -> None:
     assert len(taker.events) == 1
 
 
+@pytest.mark.parametrize("odd", [[], {}, 5, None, "x" * 300])
+async def test_an_odd_validation_is_no_handshake(odd: Any) -> None:
+    document = load("azure-validation")
+    document[0]["data"]["validationCode"] = odd
+    document[0]["type"] = odd
+    _, taker = await sent(http(auth="event-grid", key="k"), posted(document, key="k"))
+    assert [part.reason for part in taker.unread] == ["handshake"]
+
+
 async def test_a_validation_without_its_code_is_no_handshake() -> None:
     document = load("azure-validation")
     del document[0]["data"]["validationCode"]
@@ -402,7 +434,7 @@ async def test_cloud_events_are_allowed_to_origins_that_were_configured() -> Non
 
 async def test_what_could_not_be_recorded_is_to_be_sent_again() -> None:
     taker = RecordingTaker(failures=1)
-    options = http(on_loopback=True, auth="none")
+    options = local()
     with pytest.raises(CapacityError) as caught:
         await accept(options, posted(load("s3-put")), taker, PublicKeys())
     assert caught.value.context["retry_after"] > 0
@@ -411,7 +443,7 @@ async def test_what_could_not_be_recorded_is_to_be_sent_again() -> None:
 
 async def test_what_can_not_be_read_is_answered_with_its_reason_and_counted() -> None:
     """A provider that got an error would send it again, for days."""
-    answer, taker = await sent(http(on_loopback=True, auth="none"), posted(b"hello"))
+    answer, taker = await sent(local(), posted(b"hello"))
     assert answer.status == 200
     assert answer.body is not None
     assert [part["reason"] for part in answer.body["unread"]] == ["not-json"]

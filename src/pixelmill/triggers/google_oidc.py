@@ -7,13 +7,13 @@ signed by Google (RS256), with the audience and the service account's email that
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pixelmill.errors import MissingExtra
 from pixelmill.triggers.public_keys import PublicKeys
 
-ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
+ISSUERS = ("https://accounts.google.com", "accounts.google.com")
 SKEW_S = 10
 MAX_TOKEN = 8_192
 
@@ -28,12 +28,12 @@ def require_google_auth() -> Any:
 
 
 async def is_google_token(
-    token: str, *, audience: str, accounts: Collection[str], certs_url: str, keys: PublicKeys
+    token: str, *, audiences: Sequence[str], accounts: Collection[str], certs_url: str, keys: PublicKeys
 ) -> bool:
-    """Whether Google signed it for one of the accounts and this audience, and it has not expired."""
+    """Whether Google signed it for one of the accounts and one of the audiences, and it has not expired."""
     if not 0 < len(token) <= MAX_TOKEN:
         return False
-    claims = await _claims(token, audience, certs_url, keys)
+    claims = await _claims(token, audiences, certs_url, keys)
     return (
         claims is not None
         and claims.get("iss") in ISSUERS
@@ -42,14 +42,14 @@ async def is_google_token(
     )
 
 
-async def _claims(token: str, audience: str, certs_url: str, keys: PublicKeys) -> dict[str, Any] | None:
+async def _claims(token: str, audiences: Sequence[str], certs_url: str, keys: PublicKeys) -> dict[str, Any] | None:
     """What a token says, where its signature, its times and its audience are right; else None."""
     jwt = require_google_auth()
     try:
         header = jwt.decode_header(token)
     except ValueError:
         return None
-    if header.get("alg") not in {"RS256", "ES256"} or not isinstance(header.get("kid"), str):
+    if header.get("alg") not in ("RS256", "ES256") or not isinstance(header.get("kid"), str):
         return None
     certs = _certs(await keys.get(certs_url))
     if header["kid"] not in certs:  # keys change every few days
@@ -57,7 +57,7 @@ async def _claims(token: str, audience: str, certs_url: str, keys: PublicKeys) -
     if header["kid"] not in certs:
         return None
     try:
-        claims = jwt.decode(token, certs=certs, audience=audience, clock_skew_in_seconds=SKEW_S)
+        claims = jwt.decode(token, certs=certs, audience=list(audiences), clock_skew_in_seconds=SKEW_S)
     except (ValueError, TypeError):
         return None
     return claims if isinstance(claims, dict) else None

@@ -117,7 +117,7 @@ async def authenticate(options: Options, posted: Posted, keys: PublicKeys) -> No
         case "google-oidc":
             good = await is_google_token(
                 _bearer(posted),
-                audience=options["audience"],
+                audiences=options["audience"],
                 accounts=options["service_account"],
                 certs_url=options["certs_url"],
                 keys=keys,
@@ -187,7 +187,7 @@ def _validation_code(document: Any) -> str | None:
     for item in items[:1]:
         event = _mapping(item)
         code = _mapping(event.get("data")).get("validationCode")
-        if VALIDATION in {event.get("eventType"), event.get("type")} and isinstance(code, str) and len(code) <= 200:
+        if VALIDATION in (event.get("eventType"), event.get("type")) and isinstance(code, str) and len(code) <= 200:
             return code
     return None
 

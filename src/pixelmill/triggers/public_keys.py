@@ -19,6 +19,8 @@ from pixelmill.errors import CapacityError, ConfigError
 MAX_KEPT = 32
 MAX_BYTES = 262_144
 KEPT_S = 3_600.0
+STALE_S = 24 * 3_600.0
+"""One that can't be fetched anew is used until then."""
 FRESH_S = 60.0
 """One that was fetched so recently is not fetched again, though it lacks the key that a token names."""
 FETCHES, PER_S = 30, 60.0
@@ -40,17 +42,30 @@ class PublicKeys:
 
         Raises :class:`CapacityError` where it can't be had now: the sender is to try again.
         """
+        good_for = FRESH_S if newer else KEPT_S
+        if (kept := self._younger(url, good_for)) is not None:
+            return kept
         async with self._turn:
+            if (kept := self._younger(url, good_for)) is not None:
+                return kept
             now = self._clock()
-            known = self._kept.get(url)
-            if known is not None and now - known[0] < (FRESH_S if newer else KEPT_S):
-                return known[1]
-            document = await self.fetch(url)
+            try:
+                document = await self.fetch(url)
+            except CapacityError:
+                stale = None if newer else self._younger(url, STALE_S)
+                if stale is None:
+                    raise
+                return stale
             self._kept[url] = (now, document)
             self._kept.move_to_end(url)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
             return document
+
+    def _younger(self, url: str, seconds: float) -> bytes | None:
+        """What is kept, if it is not older than that."""
+        known = self._kept.get(url)
+        return known[1] if known is not None and self._clock() - known[0] < seconds else None
 
     async def fetch(self, url: str) -> bytes:
         """Ask for it once, without keeping it; no redirect is followed."""

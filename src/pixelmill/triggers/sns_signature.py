@@ -68,7 +68,7 @@ async def is_signed(message: Mapping[str, Any], *, hosts: Collection[str], keys:
     """Whether the signature is that of the certificate that the message names, and that one is to be trusted."""
     text, url = signed_text(message), message.get("SigningCertURL")
     version = message.get("SignatureVersion")
-    if text is None or version not in {"1", "2"} or not is_trusted(url, hosts):
+    if text is None or version not in ("1", "2") or not is_trusted(url, hosts):
         return False
     assert isinstance(url, str)
     if not urlsplit(url).path.endswith(".pem"):
