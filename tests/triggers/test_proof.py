@@ -142,7 +142,7 @@ def ended(data: Path) -> int:
         pytest.param(400, 2, 150.0, marks=pytest.mark.timeout(200)),
         pytest.param(10_000, 12, 1_700.0, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)]),
     ],
-    ids=["400", "10,000"],
+    ids=["400", "10000"],
 )
 async def test_every_object_has_one_result_however_often_the_service_is_killed(
     count: int,
