@@ -11,10 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from buckets import Bucket, s3_bucket, s3_client
+from buckets import Bucket, s3_bucket, s3_client, service_account
 from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
+from pixelmill.jobs.trigger_events import NewTriggerEvent
 from pixelmill.triggers.book import rule_from_dict
 from pixelmill.triggers.event import ObjectEvent, Unread
 from pixelmill.triggers.verbs import Taken
@@ -299,6 +300,35 @@ async def test_a_result_that_comes_back_through_a_link_is_ignored(tmp_path: Path
         await it.triggers.take("test", [created(f"file://{watched}/a.jpg")])
         await it.settled()
         assert (await it.triggers.take("test", [created(f"file://{watched}/back/a.png")])).ignored == 1
+
+
+@pytest.mark.parametrize("told", ["after", "before"], ids=["told after it was closed", "told before"])
+async def test_a_result_that_comes_back_under_another_name_of_its_bucket_is_noticed(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes], told: str
+) -> None:
+    """moto's bucket is also one of Google, by whose address the rule watches what it writes."""
+    target = s3_bucket(moto_server, prefix="out")
+    name, _, prefix = target.uri.removeprefix("s3://").partition("/")
+    account = {"service_account_key": json.dumps(service_account(moto_server.url))}
+    alias = Bucket(f"gs://{name}/{prefix}", account)
+    await store_of(target).put("a.jpg", pictures[0])
+    rules = rule_text("r", f"{alias.uri}/", f"{target.uri}/{{stem}}.{{ext}}", "grayscale/format:png")
+    async with rig(tmp_path / "data", rules, target, alias) as it:
+        await it.triggers.take("test", [created(f"{alias.uri}/a.jpg", "one")])
+        await it.settled()
+        etag = s3_client(moto_server).head_object(Bucket=name, Key=f"{prefix}/a.png")["ETag"].strip('"')
+        again = created(f"{alias.uri}/a.png", etag)
+        if told == "after":
+            assert (await it.triggers.take("test", [again])).ignored == 1
+            return
+        # As if its row had not been closed when the event came.
+        noted = await it.service.triggering.events.record(
+            "test", [NewTriggerEvent("local", "r", again.uri, again.version, "1", again.at)]
+        )
+        assert len(noted.new) == 1
+        rows = {row.uri: row for row in await it.settled()}
+        assert rows[again.uri].state == "failed"
+        assert (rows[again.uri].error or {})["context"]["reason"] == "loop"
 
 
 async def test_a_chain_of_rules_ends_where_it_would_begin_again(
