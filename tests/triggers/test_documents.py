@@ -354,6 +354,21 @@ def test_anything_at_all_never_raises(value: Any) -> None:
     check(read_events(value))
 
 
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_values_that_are_nested_as_deep_as_json_allows_are_unread(name: str) -> None:
+    document = load(name)
+    deep: Any = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    for spot in places(document):
+        damaged = load(name)
+        holder = damaged
+        for key in spot[:-1]:
+            holder = holder[key]
+        holder[spot[-1]] = deep
+        check(read_events(damaged))
+
+
 def test_reading_events_loads_no_pydantic_and_no_network_library() -> None:
     program = (
         "import sys, pixelmill.triggers.documents; "

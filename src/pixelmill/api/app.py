@@ -19,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from pixelmill import __version__, logs
 from pixelmill.api import (
     dead_letters,
+    event_intake,
     events,
     formats,
     health,
@@ -62,6 +63,7 @@ RESOURCES = (
     tasks,
     thumbnails,
     events,
+    event_intake,
     dead_letters,
     webhooks,
     session,

@@ -23,6 +23,7 @@ from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Caller, Service
+from pixelmill.triggers.public_keys import PublicKeys
 from pixelmill.triggers.verbs import TriggerRuntime
 
 Names = TypeVar("Names", bound=StrEnum)
@@ -39,6 +40,7 @@ class Edge:
         self.service, self.settings, self.triggers = service, settings, triggers
         self.access = Access(service, settings)
         self.streams = OpenStreams()
+        self.public_keys = PublicKeys()
         self.budget = bodies.BodyBudget(settings.max_body_memory)
         self.draining = False
         self.in_flight = 0

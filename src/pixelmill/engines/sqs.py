@@ -44,7 +44,7 @@ class SqsTransport:
     max_text = 240_000
     max_batch = BATCH
 
-    def __init__(self, *, wait_s: int = 0, **options: Any) -> None:
+    def __init__(self, wait_s: int = 0, /, **options: Any) -> None:
         try:
             import boto3
             import botocore.config

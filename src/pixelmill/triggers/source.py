@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pixelmill.triggers.azure_queue import open_azure
 from pixelmill.triggers.folder import open_folder
+from pixelmill.triggers.intake import check_intake
 from pixelmill.triggers.rule import SourceSpec
 from pixelmill.triggers.source_options import read_options
 from pixelmill.triggers.sqs import open_sqs
@@ -75,4 +76,5 @@ def open_source(spec: SourceSpec, *, roots: Sequence[Path] = (), on_loopback: bo
         case "folder":
             return open_folder(options, roots)
         case _:
+            check_intake(options)
             return Passive(spec.name)

@@ -114,7 +114,7 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
     },
     "http": {
         "auth": Option(_one_of(*AUTHS), None, "How a caller proves who it is"),
-        "audience": Option(_text, "", "google-oidc: the audience that the token must name"),
+        "audience": Option(_words, (), "google-oidc: audiences that the token may name, with commas between"),
         "service_account": Option(_words, (), "google-oidc: email addresses, with commas between"),
         "certs_url": Option(
             _text, "https://www.googleapis.com/oauth2/v1/certs", "google-oidc: where Google's public keys are"

@@ -24,7 +24,7 @@ class SqsInbox:
 
     def __init__(self, queue: str, *, wait_s: int, visibility_s: int, **options: Any) -> None:
         self._queue, self._visibility_s = queue, visibility_s
-        self._transport = SqsTransport(wait_s=wait_s, **options)
+        self._transport = SqsTransport(wait_s, **options)
         self._found = False
 
     def receive(self) -> list[Received]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pixelmill.triggers.documents import azure, cloudevents, google, s3, wrapped
 from pixelmill.triggers.documents.cloudevents import with_headers
-from pixelmill.triggers.documents.parts import UNDERSTOOD, Found, Inner, unread
+from pixelmill.triggers.documents.parts import UNDERSTOOD, Found, Inner, shown, unread
 from pixelmill.triggers.event import ObjectEvent, Parsed, Unread
 
 __all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_TEXT", "UNDERSTOOD", "is_foreign", "read_events", "with_headers"]
@@ -68,7 +68,7 @@ def _step(value: Any) -> Found:
         return (Inner(item) for item in reversed(value))
     if isinstance(value, Mapping):
         return _of_object(value)
-    return iter((unread("unknown-document", f"{value!r:.60} is no document of events."),))
+    return iter((unread("unknown-document", f"{shown(value)} is no document of events."),))
 
 
 def _of_text(document: str) -> Found:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pixelmill.triggers.documents.parts import Found, event, mapping, text, unread
+from pixelmill.triggers.documents.parts import Found, event, mapping, shown, text, unread
 from pixelmill.triggers.event import Kind
 
 _KINDS: Mapping[str, Kind] = {
@@ -57,7 +57,7 @@ def _read(document: Mapping[str, Any], name: str, at: Any, data: Any) -> Found:
         return
     told = mapping(data)
     if kind == "created" and text(told.get("api")) in _NOT_WHOLE:
-        yield unread("not-whole", f"{told['api']}: {document.get('subject')}")
+        yield unread("not-whole", f"{told['api']}: {shown(document.get('subject'))}")
         return
     subject = _SUBJECT(text(document.get("subject")))
     yield event(

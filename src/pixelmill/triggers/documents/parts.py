@@ -40,8 +40,15 @@ Found = Iterator[ObjectEvent | Unread | Inner]
 
 def unread(reason: str, detail: object = "") -> Unread:
     """``detail`` is shortened, and made printable: it may come from a stranger."""
-    text = str(detail)[:MAX_DETAIL]
+    text = (detail if isinstance(detail, str) else shown(detail))[:MAX_DETAIL]
     return Unread(reason, text if text.isprintable() else ascii(text)[:MAX_DETAIL])
+
+
+def shown(value: Any) -> str:
+    """A value for a message. Of lists and objects only what they are: they may be nested too deep to be printed."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return repr(value) if value is None or isinstance(value, bool | int | float) else type(value).__name__
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -98,7 +105,7 @@ def event(
         return unread("bad-key", f"{scheme}://{bucket}/{key} is no address that can be used here.")
     when = moment(at)
     if when is None:
-        return unread("missing-field", f"The document tells no time that can be read: {at!r:.80}")
+        return unread("missing-field", f"The document tells no time that can be read: {shown(at)}")
     number = sequencer_of(sequencer)
     return ObjectEvent(
         uri=uri,

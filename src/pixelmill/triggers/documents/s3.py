@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
-from pixelmill.triggers.documents.parts import Found, address, event, mapping, moment, text, unread
+from pixelmill.triggers.documents.parts import Found, address, event, mapping, moment, shown, text, unread
 from pixelmill.triggers.event import Kind, ObjectEvent, Unread
 
 _ONLY_METADATA = frozenset({"PutTagging", "DeleteTagging", "PutRetention", "PutLegalHold", "PutEncryption"})
@@ -29,7 +29,7 @@ def is_record(record: Mapping[str, Any]) -> bool:
 def read_record(record: Mapping[str, Any]) -> Found:
     """One of the ``Records``."""
     if text(record.get("eventVersion"))[:2] not in {"2.", ""}:
-        yield unread("unknown-document", f"S3 events of version {record.get('eventVersion')!r:.40} are not known.")
+        yield unread("unknown-document", f"S3 events of version {shown(record.get('eventVersion'))} are not known.")
         return
     kind = kind_of(text(record.get("eventName")))
     if kind is None:
@@ -39,7 +39,7 @@ def read_record(record: Mapping[str, Any]) -> Found:
     found = mapping(s3.get("object"))
     key = key_of(text(found.get("key")))
     if key is None:
-        yield unread("bad-key", f"{found['key']} is not form-encoded UTF-8.")
+        yield unread("bad-key", f"{shown(found['key'])} is not form-encoded UTF-8.")
         return
     yield event(
         "s3",
@@ -102,7 +102,7 @@ def read_bridge(document: Mapping[str, Any]) -> Found:
     what = text(document["detail-type"])
     kind = _BRIDGE.get(what)
     if document.get("source") != "aws.s3" or kind is None:
-        yield unread("other-event", f"{document.get('source')!r:.60}: {what}")
+        yield unread("other-event", f"{shown(document.get('source'))}: {what}")
         return
     detail = mapping(document["detail"])
     found = mapping(detail.get("object"))
