@@ -38,6 +38,7 @@ from pixelmill.api import (
     session,
     tasks,
     thumbnails,
+    triggers,
     uploads,
     webhooks,
 )
@@ -66,6 +67,7 @@ RESOURCES = (
     event_intake,
     dead_letters,
     webhooks,
+    triggers,
     session,
     operations,
     formats,

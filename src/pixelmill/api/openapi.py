@@ -26,6 +26,7 @@ TAGS = [
     {"name": "dead letters", "description": "Tasks whose attempts were used up"},
     {"name": "event sources", "description": "Events of object stores, sent by their providers"},
     {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
+    {"name": "triggers", "description": "Rules that run a pipeline when an object appears"},
     {"name": "session", "description": "Who asks, and signing in with a token (for pages)"},
     {"name": "operations", "description": "What can be done to an image"},
     {"name": "formats", "description": "What is read and written"},

@@ -49,6 +49,12 @@ COMMANDS: tuple[Row, ...] = (
     Row("formats", "pixelmill.cli.formats", "formats", "List formats, or explain the options of format:NAME."),
     Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
+    Row(
+        "triggers",
+        "pixelmill.cli.triggers",
+        "app",
+        "Rules that run a pipeline when an object appears: list, check, try, redrive.",
+    ),
     Row("tokens", "pixelmill.cli.tokens", "app", "Create, list and revoke access tokens."),
     Row(
         "reconcile",

@@ -31,6 +31,7 @@ NEEDED = (
     ("fastapi", "0.128"),
     ("uvicorn", "0.38"),
     ("websockets", "15"),
+    ("pyyaml", "6.0.2"),
     ("sqlalchemy", "2.0.40"),
     ("alembic", "1.16"),
     ("httpx", "0.28"),
@@ -38,6 +39,7 @@ NEEDED = (
     ("prometheus-client", "0.23"),
     ("typer", "0.20"),
     ("rich", "14"),
+    ("watchfiles", "1.1"),
 )
 """Distributions and the least version; a test keeps this equal to pyproject.toml."""
 EXTRAS = {
@@ -107,6 +109,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _open_files,
     )
     yield from (check(settings) for check in checks)
+    if settings["triggers"] is not None:
+        yield _triggers(settings)
 
 
 def _python() -> Finding:
@@ -242,6 +246,23 @@ def _store(settings: Settings) -> Finding:
     except PixelmillError as error:
         return Finding("store", "bad", f"{uri}: {error}", "See docs/stores.md for rights and options.")
     return Finding("store", "ok", f"{uri}: written, read and deleted")
+
+
+def _triggers(settings: Settings) -> Finding:
+    """Whether the rules file can be used by a service with these settings."""
+    from pixelmill.cli.settings import presets
+    from pixelmill.errors import PixelmillError
+    from pixelmill.triggers.book import load_rules
+    from pixelmill.triggers.reach import check_stores
+
+    try:
+        found = load_rules(settings["triggers"], presets=presets(settings))
+        check_stores(found, settings["stores"], settings["source_roots"])
+    except PixelmillError as error:
+        return Finding(
+            "triggers", "bad", str(error), f"`pixelmill triggers check {settings['triggers']}` tries it again."
+        )
+    return Finding("triggers", "ok", f"{len(found.rules)} rules, {len(found.sources)} sources")
 
 
 def _disk(settings: Settings) -> Finding:

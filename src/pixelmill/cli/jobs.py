@@ -48,7 +48,7 @@ def submit(
     from pixelmill.cli.progress import Bar, is_shown
 
     items = _uploads(sources, context)
-    with _client(context, url, token) as client, Bar("upload", len(items), shown=is_shown(None)) as bar:
+    with connected(context, url, token) as client, Bar("upload", len(items), shown=is_shown(None)) as bar:
         job = client.submit(
             items, pipeline, name=name, priority=priority, on_progress=lambda progress: bar.update(progress.done)
         )
@@ -89,7 +89,7 @@ def list_(
 
     from pixelmill.cli.tables import print_table
 
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         jobs = list(islice(client.jobs(state=state), limit))
     if as_json:
         for job in jobs:
@@ -112,7 +112,7 @@ def show(
     token: TokenOption = None,
 ) -> None:
     """Show a job, and why tasks of it failed."""
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         job = client.job(job_id)
         _show(job.status, as_json=as_json)
         state = None if tasks else "failed"
@@ -129,21 +129,21 @@ def watch(
     token: TokenOption = None,
 ) -> None:
     """Follow a job until it has ended. Exit code 1 unless it succeeded."""
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         _watch(client.job(job_id), as_json=as_json)
 
 
 @app.command()
 def cancel(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
     """Cancel what has not ended; results that are there stay."""
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         _show(client.job(job_id).cancel(), as_json=False, brief=False)
 
 
 @app.command()
 def retry(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
     """Run the failed and cancelled tasks again."""
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         _show(client.job(job_id).retry(), as_json=False, brief=False)
 
 
@@ -162,7 +162,7 @@ def dead_letters(
 
     from pixelmill.cli.tables import print_table
 
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         letters = list(islice(client.dead_letters(job=job, everybody=everybody), limit))
     if as_json:
         for letter in letters:
@@ -187,7 +187,7 @@ def redrive(
     """Run dead letters again, in a new run; prints the ids of the tasks. Exit code 1 where none was found."""
     if bool(tasks) == bool(job):
         raise ConfigError("Name either tasks or --job JOB: that says what is to run again.")
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         done = client.redrive(tasks or [], job=job, everybody=everybody)
     for task in done:
         print(task)
@@ -199,7 +199,7 @@ def redrive(
 @app.command()
 def delete(context: typer.Context, job_id: IdArgument, url: UrlOption = None, token: TokenOption = None) -> None:
     """Remove a job with its results."""
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         client.job(job_id).delete()
     print(f"Job {job_id} is deleted.", file=sys.stderr)
 
@@ -217,7 +217,7 @@ def fetch(
 
     if output.is_file() and output.suffix.lower() != ".zip":
         raise ConfigError(f"{output} is a file. Name a folder for the results with -o, or a file ending in .zip.")
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         job = client.job(job_id)
         if output.suffix.lower() == ".zip":
             print(f"written to {job.archive(output)}", file=sys.stderr)
@@ -270,7 +270,7 @@ def montage(
         "failed": failed,
         "limit": limit,
     }
-    with _client(context, url, token) as client:
+    with connected(context, url, token) as client:
         given = {"format": format_} if format_ else {}
         sheet = client.montage(job_id, output, **layout, **given)
     told = [f"{sheet.cells:,} cells in {sheet.columns:,}×{sheet.rows:,}"]
@@ -292,7 +292,8 @@ def _beside(sheet: Sheet) -> Iterator[tuple[int, str]]:
 
 
 @contextmanager
-def _client(context: typer.Context, url: str | None, token: str | None) -> Iterator[Client]:
+def connected(context: typer.Context, url: str | None, token: str | None) -> Iterator[Client]:
+    """A client of the service that options and settings name."""
     options: Globals = context.obj
     settings = options.settings(url=url, token=token)
     from pixelmill.client import Client, RetryPolicy

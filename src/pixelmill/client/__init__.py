@@ -7,6 +7,7 @@ pipeline is text or JSON: it imports nothing of Pixelmill but the error tree.
 from pixelmill.client.aio import AsyncClient, AsyncJob
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sync import Client, Job
+from pixelmill.client.trigger_values import TriggerEvent
 from pixelmill.client.values import (
     Counts,
     DeadLetter,
@@ -43,6 +44,7 @@ __all__ = [
     "RetryPolicy",
     "Sheet",
     "TaskStatus",
+    "TriggerEvent",
     "Upload",
     "UploadLink",
     "Webhook",

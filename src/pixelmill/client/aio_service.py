@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pixelmill.client import flows, service_flows
+from pixelmill.client import flows, service_flows, trigger_flows
 from pixelmill.client.effects import Flow
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Source, local
+from pixelmill.client.trigger_values import TriggerEvent
 from pixelmill.client.values import Delivery, Link, Result, TaskStatus, Upload, UploadLink, Webhook
 from pixelmill.client.wire import segment
 
@@ -152,3 +153,39 @@ class AsyncServiceVerbs(ABC):
     async def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Send a delivery again; raises :class:`IllegalTransition` while it still waits."""
         return await self._drive(service_flows.redeliver(webhook_id, delivery_id, self._policy))
+
+    # -- triggers --------------------------------------------------------------------------------
+
+    async def triggers(self) -> Mapping[str, Any]:
+        """The rules in force as ``items`` with counters, ``sources`` of events, the ``file``; scope ``admin``."""
+        return await self._drive(trigger_flows.overview(self._policy))
+
+    async def trigger(self, name: str) -> Mapping[str, Any]:
+        """One rule with its counters; raises :class:`NotFound`."""
+        return await self._drive(trigger_flows.rule(name, self._policy))
+
+    async def put_trigger(self, name: str, **fields: Any) -> Mapping[str, Any]:
+        """Keep a rule: ``watch``, ``pipeline``, ``output`` and what docs/triggers.md has beside them."""
+        return await self._drive(trigger_flows.put_rule(name, fields, self._policy))
+
+    async def delete_trigger(self, name: str) -> None:
+        """Forget a rule of the API with what waits for it; raises :class:`NotFound`."""
+        await self._drive(trigger_flows.delete_rule(name, self._policy))
+
+    async def test_trigger(self, document: Any) -> Mapping[str, Any]:
+        """What the events in a provider's document would lead to; nothing runs."""
+        return await self._drive(trigger_flows.trial(document, self._policy))
+
+    async def trigger_events(self, rule: str, *, state: str | None = None) -> AsyncIterator[TriggerEvent]:
+        """What became of the objects that a rule matched, newest first."""
+        async for record in self._list(f"/v1/triggers/{segment(rule)}/events", state=state):
+            yield TriggerEvent.read(record)
+
+    async def trigger_dead_letters(self, rule: str | None = None) -> AsyncIterator[TriggerEvent]:
+        """Events that failed, of a rule or of all, newest first."""
+        async for record in self._list("/v1/triggers/dead-letters", rule=rule):
+            yield TriggerEvent.read(record)
+
+    async def redrive_triggers(self, ids: Sequence[str] = (), *, rule: str = "", everything: bool = False) -> int:
+        """Give failed events another try: these, or all of a rule, or everything; how many."""
+        return await self._drive(trigger_flows.redrive(ids, rule, self._policy, everything=everything))

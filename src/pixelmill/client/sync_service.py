@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from pixelmill.client import flows, service_flows
+from pixelmill.client import flows, service_flows, trigger_flows
 from pixelmill.client.effects import Flow
 from pixelmill.client.retry import RetryPolicy
 from pixelmill.client.sources import Source, local
+from pixelmill.client.trigger_values import TriggerEvent
 from pixelmill.client.values import Delivery, Link, Result, TaskStatus, Upload, UploadLink, Webhook
 from pixelmill.client.wire import segment
 
@@ -151,3 +152,37 @@ class ServiceVerbs(ABC):
     def redeliver(self, webhook_id: str, delivery_id: str) -> Delivery:
         """Send a delivery again; raises :class:`IllegalTransition` while it still waits."""
         return self._drive(service_flows.redeliver(webhook_id, delivery_id, self._policy))
+
+    # -- triggers --------------------------------------------------------------------------------
+
+    def triggers(self) -> Mapping[str, Any]:
+        """The rules in force as ``items`` with counters, ``sources`` of events, the ``file``; scope ``admin``."""
+        return self._drive(trigger_flows.overview(self._policy))
+
+    def trigger(self, name: str) -> Mapping[str, Any]:
+        """One rule with its counters; raises :class:`NotFound`."""
+        return self._drive(trigger_flows.rule(name, self._policy))
+
+    def put_trigger(self, name: str, **fields: Any) -> Mapping[str, Any]:
+        """Keep a rule: ``watch``, ``pipeline``, ``output`` and what docs/triggers.md has beside them."""
+        return self._drive(trigger_flows.put_rule(name, fields, self._policy))
+
+    def delete_trigger(self, name: str) -> None:
+        """Forget a rule of the API with what waits for it; raises :class:`NotFound`."""
+        self._drive(trigger_flows.delete_rule(name, self._policy))
+
+    def test_trigger(self, document: Any) -> Mapping[str, Any]:
+        """What the events in a provider's document would lead to; nothing runs."""
+        return self._drive(trigger_flows.trial(document, self._policy))
+
+    def trigger_events(self, rule: str, *, state: str | None = None) -> Iterator[TriggerEvent]:
+        """What became of the objects that a rule matched, newest first."""
+        return map(TriggerEvent.read, self._list(f"/v1/triggers/{segment(rule)}/events", state=state))
+
+    def trigger_dead_letters(self, rule: str | None = None) -> Iterator[TriggerEvent]:
+        """Events that failed, of a rule or of all, newest first."""
+        return map(TriggerEvent.read, self._list("/v1/triggers/dead-letters", rule=rule))
+
+    def redrive_triggers(self, ids: Sequence[str] = (), *, rule: str = "", everything: bool = False) -> int:
+        """Give failed events another try: these, or all of a rule, or everything; how many."""
+        return self._drive(trigger_flows.redrive(ids, rule, self._policy, everything=everything))

@@ -15,10 +15,11 @@ from pixelmill.errors import ConfigError
 from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.triggers.fields import Fields
 from pixelmill.triggers.loops import check_loops
-from pixelmill.triggers.rule import Rule, RuleSet
+from pixelmill.triggers.rule import Rule, RuleSet, SourceSpec
 from pixelmill.triggers.rule_fields import rule_from_dict, rule_to_dict
 from pixelmill.triggers.rules_file import read_table
 from pixelmill.triggers.source_fields import implied_folders, source_from
+from pixelmill.triggers.source_options import read_options
 
 __all__ = ["MAX_RULES", "MAX_SOURCES", "combine", "load_rules", "parse_rules", "rule_from_dict", "rule_to_dict"]
 
@@ -55,11 +56,21 @@ def parse_rules(
     specs = [
         source_from(record, f"{where}: source", variables, folder) for record in fields.tables("sources", MAX_SOURCES)
     ]
+    for spec in specs:
+        _check_options(spec, where)
     sources = {spec.name: spec for spec in specs}
     _refuse_twins((rule.name for rule in rules), f"{where}: the rule")
     _refuse_twins((spec.name for spec in specs), f"{where}: the source")
     check_loops(rules, where)
     return RuleSet({rule.name: rule for rule in rules}, sources | implied_folders(rules, sources))
+
+
+def _check_options(spec: SourceSpec, where: str) -> None:
+    try:
+        # Whether others than this machine reach the service is not known here; the source itself asks for it.
+        read_options(spec, on_loopback=True)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.detail}", **error.context) from error
 
 
 def combine(file: RuleSet, api: Sequence[Rule]) -> RuleSet:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from pixelmill.errors import ConfigError
 from pixelmill.triggers.overlap import Reach
+from pixelmill.triggers.places import place
 from pixelmill.triggers.rule import Rule
+from pixelmill.triggers.words import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +47,63 @@ def check_loops(rules: Sequence[Rule], where: str) -> None:
 
 def find_loop(rules: Sequence[Rule]) -> list[Link] | None:
     """The links of a shortest loop among the rules that are switched on, or None."""
-    graph = links(rules)
+    near = _on_loops(rules)
+    steps = Steps()
+    for rule in near:
+        alone = links([rule], steps)[rule.name]
+        if alone:
+            return list(alone)
+    graph = links(near, steps)
     loops = [found for name in graph if (found := _way_back(name, graph)) is not None]
     return min(loops, key=len, default=None)
 
 
-def links(rules: Sequence[Rule]) -> Mapping[str, Sequence[Link]]:
-    """Which rule leads to which, by the name of the first."""
-    active = [rule for rule in rules if rule.enabled]
+def links(rules: Sequence[Rule], steps: Steps | None = None) -> Mapping[str, Sequence[Link]]:
+    """Which rule leads to which, by the name of the first; rules that are switched off lead nowhere."""
+    steps = Steps() if steps is None else steps
+    by_name = {rule.name: rule for rule in rules}
     graph: dict[str, list[Link]] = {}
+    for name, (reach, others) in _near(rules).items():
+        found = ((other, reach.example_for(by_name[other], steps)) for other in others)
+        graph[name] = [Link(name, other, example) for other, example in found if example is not None]
+    return graph
+
+
+def _near(rules: Sequence[Rule]) -> dict[str, tuple[Reach, list[str]]]:
+    """For each rule those that it may lead to at a quick look: few, where rules are many."""
+    active = [rule for rule in rules if rule.enabled]
+    watched: dict[tuple[str, str], list[tuple[str, tuple[str, ...], str]]] = {}
+    for rule in active:
+        where = place(rule.watch)
+        watched.setdefault((where.scheme, where.bucket), []).append(
+            (where.path, tuple(suffix.lower() for suffix in rule.suffixes), rule.name)
+        )
+    near: dict[str, tuple[Reach, list[str]]] = {}
     for rule in active:
         reach = Reach(rule)
-        found = ((other.name, reach.example_for(other)) for other in active if reach.may_touch(other))
-        graph[rule.name] = [Link(rule.name, name, example) for name, example in found if example is not None]
-    return graph
+        start = reach.start
+        there = watched.get(reach.bucket, ())
+        near[rule.name] = (
+            reach,
+            [
+                name
+                for path, suffixes, name in there
+                if (path.startswith(start) or start.startswith(path)) and reach.may_end_in(suffixes)
+            ],
+        )
+    return near
+
+
+def _on_loops(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules that a quick look can't say to be on no loop: what nothing leads to, or leads nowhere, goes."""
+    ahead = {name: set(others) for name, (_, others) in _near(rules).items()}
+    while True:
+        reached = set().union(*ahead.values())
+        left = {name: others & ahead.keys() for name, others in ahead.items() if name in reached}
+        left = {name: others for name, others in left.items() if others & left.keys()}
+        if len(left) == len(ahead):
+            return [rule for rule in rules if rule.name in left]
+        ahead = left
 
 
 def _way_back(name: str, graph: Mapping[str, Sequence[Link]]) -> list[Link] | None:

@@ -1,15 +1,12 @@
 """Whether a name that one rule's template can make is one that another rule takes, with an example.
 
-The names that a template can make are the words of a small automaton: literal text, and for each name in braces what
-its value may look like. It runs beside what the other rule asks for (a prefix, then anything, ending in a suffix);
-where both come to their end together, the way there spells an example. Suffixes don't care about case.
+What a value of each name in braces may look like stands here; how two patterns are compared, in ``words.py``. Suffixes
+don't care about case.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from pixelmill.images.formats import Format
 from pixelmill.pipelines.spec import Pipeline
@@ -21,114 +18,52 @@ from pixelmill.triggers.places import place
 from pixelmill.triggers.products import products_of
 from pixelmill.triggers.rule import Rule
 from pixelmill.triggers.template import Piece
+from pixelmill.triggers.words import ANY, DATE, DIGIT, IN_NAME, Steps, Words, shared_word
 
-MAX_STEPS = 200_000
-"""Pairs of states that are looked at for two rules; beyond, they count as overlapping."""
 DATA_TYPE = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class Chars:
-    """Characters that may stand at a place: those of ``some``, or where that is empty all but those of ``none``."""
-
-    some: str = ""
-    none: str = ""
-
-    def holds(self, character: str) -> bool:
-        """Whether it may stand there."""
-        return character in self.some if self.some else character not in self.none
-
-    def shared_with(self, other: Chars) -> str | None:
-        """A character that both hold, or None."""
-        for character in self.some or other.some or "x":
-            if self.holds(character) and other.holds(character):
-                return character
-        return None
-
-
-ANY = Chars()
-IN_NAME = Chars(none="/")
 _NAME_PART = Piece("name part", is_name=True)
 _PATH_PART = Piece("path part", is_name=True)
-DIGIT = Chars("0123456789")
-DATE = Chars("0123456789-")
-
-
-class Words:
-    """An automaton of words; state 0 is its start, and ``last`` its end. ``None`` on an edge takes no character."""
-
-    def __init__(self) -> None:
-        self.edges: list[list[tuple[Chars | None, int]]] = [[]]
-        self.last = 0
-
-    def then(self, chars: Chars | None) -> None:
-        """One character more."""
-        self.edges.append([])
-        self.edges[self.last].append((chars, len(self.edges) - 1))
-        self.last = len(self.edges) - 1
-
-    def some(self, chars: Chars, *, least: int = 1) -> None:
-        """Any number of characters, at least 0 or 1."""
-        self.then(chars if least else None)
-        self.edges[self.last].append((chars, self.last))
-
-    def perhaps(self, first: Chars, others: Chars) -> None:
-        """Nothing, or a character and any number of others."""
-        start = self.last
-        self.then(first)
-        self.edges[self.last].append((others, self.last))
-        self.then(None)
-        self.edges[start].append((None, self.last))
-
-    def text(self, text: str, *, any_case: bool = False) -> None:
-        """These characters."""
-        for character in text:
-            self.then(either_case(character) if any_case else Chars(character))
-
-    def one_of(self, texts: Iterable[str]) -> None:
-        """One of these texts, in any case."""
-        start, ends = self.last, []
-        for text in texts:
-            self.last = start
-            self.text(text, any_case=True)
-            ends.append(self.last)
-        self.edges.append([])
-        self.last = len(self.edges) - 1
-        for end in ends:
-            self.edges[end].append((None, self.last))
-
-
-def either_case(character: str) -> Chars:
-    """A character in its cases; beyond ASCII, where cases are many, any character of a name."""
-    return Chars("".join(dict.fromkeys((character.lower(), character.upper())))) if character.isascii() else IN_NAME
 
 
 class Reach:
-    """The names that the results of one rule may get."""
+    """The names that the results of one rule may get: all in ``bucket``, all with ``start`` as their beginning."""
 
     def __init__(self, rule: Rule) -> None:
         self._template = template_of(rule)
         self._suffixes = rule.suffixes
         products = products_of(Pipeline.parse(rule.pipeline))
         self._formats, self._data = products.formats, products.data
-        self._bucket = "".join(piece.text for piece in self._template.bucket)
+        self.bucket = (self._template.scheme, "".join(piece.text for piece in self._template.bucket))
         self._root = "/" if self._template.scheme == "file" else ""
+        self._ends = self._fixed_ends()
         first = self._template.path[0]
-        self._start = self._root + ("" if first.is_name else _collapsed(first.text).removeprefix("/"))
+        self.start = self._root + ("" if first.is_name else _collapsed(first.text).removeprefix("/"))
 
-    def may_touch(self, other: Rule) -> bool:
-        """A quick look: the same bucket, and no difference in what the names begin with."""
-        watched = place(other.watch)
-        if (watched.scheme, watched.bucket) != (self._template.scheme, self._bucket):
-            return False
-        return watched.path.startswith(self._start) or self._start.startswith(watched.path)
+    def _fixed_ends(self) -> list[str] | None:
+        """What the names of all results end in, in small letters; None where that depends on the source."""
+        last = self._template.path[-1]
+        if last == Piece("ext", is_name=True):
+            images = [extension.removeprefix(".") for fmt in self._formats for extension in fmt.extensions]
+        elif not last.is_name and "." in last.text:
+            images = [last.text.lower()]
+        else:
+            return None
+        return [*images, *([DATA] if self._data else [])]
 
-    def example_for(self, other: Rule) -> str | None:
-        """The address of a result that ``other`` takes, or None where there can't be one."""
+    def may_end_in(self, suffixes: Sequence[str]) -> bool:
+        """A quick look at suffixes in small letters: False where no result can have one of them."""
+        ends = self._ends
+        return not suffixes or ends is None or any(_meet(end, suffix) for end in ends for suffix in suffixes)
+
+    def example_for(self, other: Rule, steps: Steps) -> str | None:
+        """The address of a result that ``other`` takes, or None where there can't be one.
+
+        Raises :class:`ConfigError` where ``steps`` are used up.
+        """
         watched = place(other.watch)
         for words in self._words(other):
             for suffix in other.suffixes or ("",):
-                found = shared_word(words, watched.path, suffix)
+                found = shared_word(words, watched.path, suffix, steps)
                 if found is not None:
                     return str(URI(watched.scheme, watched.bucket, found))
         return None
@@ -153,8 +88,8 @@ class Reach:
         if last.text in {"ext", "format"}:
             return False
         # The source's own extension, which need not be the result's: a store that tells no type goes by that.
-        own = [type_of_name(f"x{suffix}") for suffix in self._suffixes] if last.text in {"name", "path"} else []
-        return not own or any(not found or has_type(found, other.types) for found in own)
+        own = self._suffixes if last.text in {"name", "path"} else ()
+        return all(_may_have_type(suffixes, other.types) for suffixes in (own, other.suffixes))
 
     def _automaton(self, pieces: Sequence[Piece], formats: Sequence[Format]) -> Words:
         words = Words()
@@ -192,64 +127,14 @@ class Reach:
                 words.some(IN_NAME)
 
 
-def shared_word(words: Words, prefix: str, suffix: str) -> str | None:
-    """A word of the automaton that begins with ``prefix`` and ends with ``suffix`` in any case; None if there is none.
-
-    Breadth first, so it is a shortest one.
-    """
-    ending = [either_case(character) for character in suffix]
-    # A state: where the words are, how much of the prefix is there, how much of the suffix, were this its beginning.
-    start = (0, 0, 0)
-    came_by: dict[tuple[int, int, int], tuple[tuple[int, int, int], str]] = {start: (start, "")}
-    waiting = deque([start])
-    while waiting:
-        state = waiting.popleft()
-        at, begun, ended = state
-        if at == words.last and begun == len(prefix) and ended == len(ending):
-            return _spelled(state, came_by)
-        if len(came_by) > MAX_STEPS:
-            return prefix + suffix
-        for chars, after in words.edges[at]:
-            for step, character in _steps(chars, begun, ended, prefix, ending):
-                reached = (after, *step)
-                if reached not in came_by:
-                    came_by[reached] = (state, character)
-                    waiting.append(reached)
-    return None
+def _may_have_type(suffixes: Sequence[str], types: Sequence[str]) -> bool:
+    """Whether a name with one of these suffixes (none: any name) may stand for one of these types."""
+    found = [type_of_name(f"x{suffix}") for suffix in suffixes]
+    return not found or any(not one or has_type(one, types) for one in found)
 
 
-def _steps(
-    chars: Chars | None, begun: int, ended: int, prefix: str, ending: Sequence[Chars]
-) -> Iterator[tuple[tuple[int, int], str]]:
-    """Where one edge leads, in prefix and suffix, and the character that it takes."""
-    if chars is None:
-        yield (begun, ended), ""
-        return
-    asked = Chars(prefix[begun]) if begun < len(prefix) else ANY
-    begun_then = min(begun + 1, len(prefix))
-    if ended == 0:  # the suffix has not begun
-        character = chars.shared_with(asked)
-        if character is not None:
-            yield (begun_then, 0), character
-    if ended < len(ending):
-        character = _shared_by_three(chars, asked, ending[ended])
-        if character is not None:
-            yield (begun_then, ended + 1), character
-
-
-def _shared_by_three(one: Chars, two: Chars, three: Chars) -> str | None:
-    for character in three.some or one.some or two.some or "x":
-        if one.holds(character) and two.holds(character) and three.holds(character):
-            return character
-    return None
-
-
-def _spelled(state: tuple[int, int, int], came_by: dict[tuple[int, int, int], tuple[tuple[int, int, int], str]]) -> str:
-    letters: list[str] = []
-    while state != (0, 0, 0):
-        state, letter = came_by[state]
-        letters.append(letter)
-    return "".join(reversed(letters))
+def _meet(one: str, two: str) -> bool:
+    return one.endswith(two) or two.endswith(one)
 
 
 def _collapsed(text: str) -> str:
@@ -277,16 +162,16 @@ def _without_folder(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
 
 def _as_data(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     """The template of the data: its name ends in ``.json``, in place of the extension of an image."""
-    head, tail = _split_at_name(pieces)
-    head = tuple(_NAME_PART if piece.is_name and piece.text in {"ext", "format"} else piece for piece in head)
+    head, tail = _split_at_name([*map(_of_data, pieces[:-1]), pieces[-1]])
     last = tail[-1]
-    if last == Piece("ext", is_name=True) and len(tail) > 1 and tail[-2].text.endswith(".") and not tail[-2].is_name:
+    kind = last.is_name and last.text in {"ext", "format"}
+    if kind and len(tail) > 1 and tail[-2].text.endswith(".") and not tail[-2].is_name:
         return (*head, *tail[:-2], Piece(tail[-2].text + DATA.removeprefix(".")))
     if not last.is_name and "." in last.text:
         # The letter stands for what comes before: a name that only begins with a dot has no extension.
         stem, extension = split_name(f"x{last.text}")
         cut = is_image_extension(extension)
-        return (*head, *tail[:-1], Piece((stem[1:] if cut else last.text) + DATA))
+        return (*head, *tail[:-1], Piece((stem[1:] if cut else last.text.removesuffix(DATA)) + DATA))
     if all(not piece.is_name for piece in tail):
         return (*head, *tail, Piece(DATA))
     # What ends here has an extension of its own, or none: that depends on the source.
@@ -294,6 +179,11 @@ def _as_data(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
         tail = tail[:-1]
     value = _PATH_PART if tail[-1].text in {"path", "dir"} else _NAME_PART
     return (*head, *tail[:-1], value, Piece(DATA))
+
+
+def _of_data(piece: Piece) -> Piece:
+    """Extension and format are ``json``, or those of the image that the data came beside."""
+    return _NAME_PART if piece.is_name and piece.text in {"ext", "format"} else piece
 
 
 def _split_at_name(pieces: Sequence[Piece]) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
