@@ -4,8 +4,8 @@ Owns the formats and the names; uses only the standard library's logging, so tha
 form. It must not know what the events are about. Secrets are cut out of fields and messages before a line is written.
 
 Every line has ``ts`` (RFC 3339, UTC, milliseconds), ``level``, ``event``, ``logger`` and ``message``; ``request_id``,
-``job_id`` and ``task_id`` where they are bound; the event's fields; and for an exception ``error`` with ``type``,
-``message`` and ``trace``. Lines that are no known event (of libraries) have the event ``log``.
+``job_id``, ``task_id``, ``trace_id`` and ``span_id`` where they are bound; the event's fields; and for an exception
+``error`` with ``type``, ``message`` and ``trace``. Lines that are no known event (of libraries) have the event ``log``.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ _LOGGERS = {name: logging.getLogger(f"pixelmill.{name.partition('.')[0]}") for n
 # Libraries that tell every step at INFO; their warnings are still shown.
 _CHATTY = ("httpx", "httpcore", "PIL", "asyncio", "alembic", "sqlalchemy.engine", "multipart", "python_multipart")
 
-_ID_NAMES = ("request_id", "job_id", "task_id")
+_ID_NAMES = ("request_id", "job_id", "task_id", "trace_id", "span_id")
 _ids: ContextVar[Mapping[str, str]] = ContextVar("pixelmill_log_ids")
 
 
@@ -136,7 +136,10 @@ def event(name: str, level: int | None = None, /, *, error: BaseException | None
 
 @contextmanager
 def bind(**ids: str | None) -> Iterator[None]:
-    """Put ``request_id``, ``job_id`` or ``task_id`` on every line logged within the block, in this context only."""
+    """Put ids on every line logged within the block, in this context only.
+
+    They are ``request_id``, ``job_id``, ``task_id``, ``trace_id`` and ``span_id``.
+    """
     for name in ids:
         if name not in _ID_NAMES:
             raise ValueError(f"{name!r} can't be bound; {', '.join(_ID_NAMES)} can")
