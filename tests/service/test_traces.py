@@ -242,4 +242,6 @@ def test_a_collector_that_is_down_costs_no_task_anything(
     run_job(service.url, traceparent, pictures)
     told.until(lambda: told.refused > 0, "it was asked")
     assert service.stop() == 0
-    assert '"level":"error"' not in service.log.read_text()
+    lines = [json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")]
+    assert not [line for line in lines if line["level"] == "error"]
+    assert [line["signal"] for line in lines if line["event"] == "telemetry.unsent"].count("traces") == 1, "told once"

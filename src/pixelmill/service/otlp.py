@@ -6,6 +6,7 @@ conventions of OpenTelemetry have it; histograms keep their bounds; all is cumul
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 import time
@@ -20,6 +21,7 @@ from opentelemetry.sdk.metrics.export import (
     Histogram,
     HistogramDataPoint,
     Metric,
+    MetricExportResult,
     MetricsData,
     NumberDataPoint,
     ResourceMetrics,
@@ -28,15 +30,18 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 
-from pixelmill import __version__
+from pixelmill import __version__, logs
 from pixelmill.service.telemetry import BATCH, EVERY_MS, QUEUE, SEND_S
 from pixelmill.tracing import Span
+
+# Each batch that is not taken, and each of its retries, is an error to them; ``Watch`` tells it once.
+logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
 
 SCOPE = InstrumentationScope("pixelmill", __version__)
 _KINDS = {kind.name.lower(): kind for kind in SpanKind}
@@ -61,12 +66,39 @@ def resource(role: str, version: str) -> Resource:
 # -- spans ---------------------------------------------------------------------------------------------------------
 
 
+class Watch:
+    """Tells once that a collector takes nothing any more, and once that it does again."""
+
+    def __init__(self, signal: str, endpoint: str) -> None:
+        self._signal, self._endpoint, self._good = signal, endpoint, True
+
+    def saw(self, *, good: bool) -> None:
+        """A batch was sent, or given up after its retries."""
+        if good != self._good:
+            self._good = good
+            logs.event("telemetry.sent" if good else "telemetry.unsent", signal=self._signal, endpoint=self._endpoint)
+
+
+class _SpanExporter(OTLPSpanExporter):
+    """Watched, for the SDK's own lines say it for each batch anew."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint, timeout=SEND_S)
+        self._watch = Watch("traces", endpoint)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send a batch; takes up to :data:`SEND_S`."""
+        result = super().export(spans)
+        self._watch.saw(good=result is SpanExportResult.SUCCESS)
+        return result
+
+
 class Spans:
     """A :class:`~pixelmill.tracing.Sink`: a bounded queue, and a thread that sends what is in it."""
 
     def __init__(self, endpoint: str, resource: Resource) -> None:
         self._resource = resource
-        self._exporter = OTLPSpanExporter(endpoint, timeout=SEND_S)
+        self._exporter = _SpanExporter(endpoint)
         self._processor = BatchSpanProcessor(
             self._exporter, max_queue_size=QUEUE, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH
         )
@@ -119,12 +151,14 @@ class Told:
     def __init__(self, endpoint: str, resource: Resource) -> None:
         self._resource, self._since = resource, time.time()
         self._exporter = OTLPMetricExporter(endpoint, timeout=SEND_S)
+        self._watch = Watch("metrics", endpoint)
 
     def send(self, families: Iterable[Family], at: float) -> None:
         """Send them; returns when that was done or given up."""
         metrics = list(metrics_of(families, round(self._since * 1e9), round(at * 1e9)))
         scope = ScopeMetrics(SCOPE, metrics, "")
-        self._exporter.export(MetricsData([ResourceMetrics(self._resource, [scope], "")]))
+        result = self._exporter.export(MetricsData([ResourceMetrics(self._resource, [scope], "")]))
+        self._watch.saw(good=result is MetricExportResult.SUCCESS)
 
     def give_up(self) -> None:
         """End a call that is under way."""
