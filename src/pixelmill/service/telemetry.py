@@ -46,7 +46,7 @@ class TelemetryConfig:
     ratio: float = 1.0
     metrics_every_s: float = 60.0
     role: str = "service"
-    needed: bool = True
+    needed: bool = False
 
 
 class Telemetry:
