@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "src" / "pixelmill"
 
 # The table of DESIGN, from the ground up. Rooms in one set don't import each other.
 LAYERS: list[set[str]] = [
-    {"errors", "logs", "metrics"},
+    {"errors", "logs", "metrics", "tracing"},
     {"images", "storage", "models"},
     {"operations"},
     {"tiling"},
@@ -40,6 +40,7 @@ LAZY_DOORS = {
     "pipelines/spec.py": "Pipeline.run is the door to the runner, which imports the codecs; forms alone need none",
     "pipelines/outcome.py": "decoding a result again is rare; a client of outcomes needs no codec",
     "images": "codecs load on first use",
+    "service/telemetry.py": "OpenTelemetry is an extra: the module that speaks it loads when a collector is configured",
 }
 
 

@@ -272,6 +272,14 @@ TABLE: tuple[Setting, ...] = (
         "--log-format",
         choices=("auto", "console", "json"),
     ),
+    Setting(
+        "otel_endpoint",
+        "url",
+        "",
+        "Collector that gets traces and metrics by OTLP over HTTP, such as `http://collector:4318`; empty: that of "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`, or none. See tracing.md.",
+    ),
+    Setting("trace_sample", "integer", 100, "Percent of new traces that are kept.", high=100),
     # What is kept, and where.
     Setting(
         "data",

@@ -4,8 +4,8 @@ Owns the formats and the names; uses only the standard library's logging, so tha
 form. It must not know what the events are about. Secrets are cut out of fields and messages before a line is written.
 
 Every line has ``ts`` (RFC 3339, UTC, milliseconds), ``level``, ``event``, ``logger`` and ``message``; ``request_id``,
-``job_id`` and ``task_id`` where they are bound; the event's fields; and for an exception ``error`` with ``type``,
-``message`` and ``trace``. Lines that are no known event (of libraries) have the event ``log``.
+``job_id``, ``task_id``, ``trace_id`` and ``span_id`` where they are bound; the event's fields; and for an exception
+``error`` with ``type``, ``message`` and ``trace``. Lines that are no known event (of libraries) have the event ``log``.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("events.lost", _WARNING, True, "Task events may be lost; state is rebuilt from queue and results."),
         ("bus.disconnected", _WARNING, True, "News of other services don't arrive; readers see this one's."),
         ("registry.failed", _WARNING, True, "The registry of nodes in Redis can't be used; others don't see this one."),
+        ("telemetry.unsent", _WARNING, True, "The collector takes no spans or metrics; what has no room is dropped."),
         ("webhook.failed", _WARNING, True, "A webhook was given up after all its attempts."),
         ("trigger.failed", _WARNING, True, "An event of a rule failed, and is on the list of dead letters."),
         ("trigger.loop", _WARNING, True, "A result came back to the rule that made it; the event was ignored."),
@@ -112,6 +113,7 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("webhook.retried", _INFO, False, "A webhook could not be delivered, and is tried again later."),
         ("trigger.submitted", _INFO, False, "Events of a rule became a job."),
         ("trigger.retried", _INFO, False, "A result could not be delivered, and is tried again later."),
+        ("telemetry.sent", _INFO, False, "The collector takes spans or metrics again."),
         ("upload.expired", _INFO, False, "Uploads that no job used were removed."),
         ("request.done", _INFO, False, "A request was answered."),
         ("log", _INFO, False, "A line of a library, or of code that had no event for it."),
@@ -136,7 +138,7 @@ _CHATTY = (
     "python_multipart",
 )
 
-_ID_NAMES = ("request_id", "job_id", "task_id")
+_ID_NAMES = ("request_id", "job_id", "task_id", "trace_id", "span_id")
 _ids: ContextVar[Mapping[str, str]] = ContextVar("pixelmill_log_ids")
 
 
@@ -157,7 +159,10 @@ def event(name: str, level: int | None = None, /, *, error: BaseException | None
 
 @contextmanager
 def bind(**ids: str | None) -> Iterator[None]:
-    """Put ``request_id``, ``job_id`` or ``task_id`` on every line logged within the block, in this context only."""
+    """Put ids on every line logged within the block, in this context only.
+
+    They are ``request_id``, ``job_id``, ``task_id``, ``trace_id`` and ``span_id``.
+    """
     for name in ids:
         if name not in _ID_NAMES:
             raise ValueError(f"{name!r} can't be bound; {', '.join(_ID_NAMES)} can")

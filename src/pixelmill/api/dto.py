@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from pixelmill import tracing
 from pixelmill.api.problems import type_uri
 from pixelmill.errors import ERROR_TYPES, PixelmillError
 from pixelmill.jobs.model import Counts, Job, LoggedEvent, Page, Task, Upload
@@ -28,6 +29,11 @@ def moment(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _trace_id(trace: str) -> str | None:
+    context = tracing.from_text(trace)
+    return None if context is None else context.trace_id
 
 
 def counts_body(counts: Counts) -> dict[str, int]:
@@ -65,6 +71,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "started": moment(job.started),
         "ended": moment(job.ended),
         "expires": moment(job.expires),
+        "trace_id": _trace_id(job.trace),
         "links": {"self": here, "tasks": f"{here}/tasks", "events": f"{here}/events", "archive": f"{here}/archive"},
     }
 
@@ -94,6 +101,7 @@ def task_body(task: Task) -> dict[str, Any]:
         "worker": task.worker,
         "why": task.why,
         "cost": task.cost,
+        "trace_id": _trace_id(task.trace),
         "outcome": None if task.outcome is None else outcome_body(task.outcome),
         "error": None if task.error is None else failure_body(task.error),
         "links": links,

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixelmill import logs
+from pixelmill import logs, tracing
 from pixelmill.api.edge import Edge
 from pixelmill.api.responses import HEAD_KEY, ID_KEY, OWNER_KEY, problem_response
 from pixelmill.errors import PixelmillError, QueueFull, ShuttingDown
@@ -44,10 +45,15 @@ class EdgeMiddleware:
         request_id = given.decode() if VALID_ID(given) else secrets.token_hex(8)
         scope = _head_as_get(scope)
         scope[ID_KEY] = request_id
-        with logs.bind(request_id=request_id):
-            await self._answer(scope, receive, _Exchange(send, request_id.encode()))
+        parent = _traced(scope["headers"])
+        # Probes ask every few seconds: traced only where they want to be.
+        quiet = scope["path"] in OPEN_WHILE_DRAINING
+        with tracing.span(scope["method"], "server", parent=parent, quiet=quiet) as span:
+            ids = {"trace_id": span.context.trace_id, "span_id": span.context.span_id}
+            with logs.bind(request_id=request_id, **ids):
+                await self._answer(scope, receive, _Exchange(send, request_id.encode()), span)
 
-    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, exchange: _Exchange, span: tracing.ActiveSpan) -> None:
         start = time.perf_counter()
         self._edge.in_flight += 1
         try:
@@ -65,6 +71,7 @@ class EdgeMiddleware:
         finally:
             self._edge.in_flight -= 1
             self._tell(scope, exchange, time.perf_counter() - start)
+            _describe(span, scope, exchange)
 
     def _check_room(self, path: str) -> None:
         if path in OPEN_WHILE_DRAINING:
@@ -89,6 +96,32 @@ class EdgeMiddleware:
             bytes=exchange.bytes,
             owner=scope.get(OWNER_KEY),
         )
+
+
+def _traced(headers: Iterable[tuple[bytes, bytes]]) -> tracing.TraceContext | None:
+    """What the caller says it belongs to: one ``traceparent``; ``tracestate`` may come in pieces."""
+    parents = [value for name, value in headers if name == b"traceparent"]
+    if len(parents) != 1:
+        return None
+    states = b",".join(value for name, value in headers if name == b"tracestate")
+    return tracing.parse(parents[0].decode("latin-1"), states.decode("latin-1"))
+
+
+def _describe(span: tracing.ActiveSpan, scope: Scope, exchange: _Exchange) -> None:
+    """Name and attributes by OpenTelemetry's conventions for HTTP servers."""
+    route = getattr(scope.get("route"), "path", "")
+    method = "HEAD" if scope.get(HEAD_KEY) else scope["method"]
+    if route:
+        span.name = f"{method} {route}"
+        span.attributes["http.route"] = route
+    span.attributes |= {
+        "http.request.method": method,
+        "url.path": scope["path"],
+        "http.response.status_code": exchange.status,
+        "pixelmill.request_id": scope[ID_KEY],
+    }
+    if exchange.status >= 500:
+        span.fail(str(exchange.status))
 
 
 class _Exchange:

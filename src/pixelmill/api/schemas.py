@@ -19,6 +19,15 @@ UPLOAD_ID = "up_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
 MAX_LISTED = 100_000
 
 
+TraceId = Annotated[
+    str | None,
+    Field(
+        description="Trace (W3C trace context) of the request that made the job; null: made before there were any",
+        examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    ),
+]
+
+
 class Answer(BaseModel):
     """Base of answers. Clients should ignore members they don't know."""
 
@@ -97,6 +106,7 @@ class JobBody(Answer):
     started: Moment | None
     ended: Moment | None
     expires: Moment | None
+    trace_id: TraceId
     links: dict[str, str]
     webhook: Annotated[
         NewWebhookBody | None, Field(description="Only in the answer to a submission that named one")
@@ -156,6 +166,7 @@ class TaskBody(Answer):
     worker: Annotated[str | None, Field(description="The process there", examples=["4711"])]
     why: Annotated[str | None, Field(description="Why there", examples=["its gate is open"])]
     cost: Annotated[float, Field(description="What its calls cost, failed ones too, in the currency of the prices")]
+    trace_id: TraceId
     outcome: OutcomeBody | None
     error: FailureBody | None
     links: dict[str, str]

@@ -47,6 +47,7 @@ EXTRAS = {
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
+    "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "desktop": ("pywebview",),
     "bench": ("pyvips", "scikit-image"),
 }

@@ -77,11 +77,13 @@ def _work_for_hub(settings: Settings) -> None:
 
     import uvloop
 
+    from pixelmill.cli.settings import telemetry_config
     from pixelmill.fleet.cores import usable_cores
     from pixelmill.fleet.gates import gate_named
     from pixelmill.fleet.samplers import sampler_for
     from pixelmill.service.about import installed_extras, library_versions
     from pixelmill.service.joining import JoinConfig, NodeAgent
+    from pixelmill.service.telemetry import Telemetry
     from pixelmill.targets.local import LocalPool
 
     gate = "" if settings.sources["gate"] == "default" else settings["gate"]
@@ -99,6 +101,7 @@ def _work_for_hub(settings: Settings) -> None:
         libraries=tuple(library_versions().items()),
         drain_s=settings["drain"],
     )
+    telemetry = Telemetry(telemetry_config(settings, os.environ, "node"), None)
     pool = LocalPool(
         workers=settings["workers"] or cores,
         memory_bytes=settings["memory"],
@@ -116,7 +119,11 @@ def _work_for_hub(settings: Settings) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, drain)
-        await agent.run()
+        telemetry.start()
+        try:
+            await agent.run()
+        finally:
+            await telemetry.stop()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
@@ -138,7 +145,7 @@ def _listen(settings: Settings) -> None:
         if settings.sources["host"] == "default":
             api = replace(api, host=EVERYWHERE)  # a platform that gives the port comes from outside
     # It has the verbs that these routes ask for.
-    run(cast("Service", Stateless(service_config(settings), settings["token"])), api, resources=CONTAINER)
+    run(cast("Service", Stateless(service_config(settings, "node"), settings["token"])), api, resources=CONTAINER)
 
 
 def _say(line: str) -> None:

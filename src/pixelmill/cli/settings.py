@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pixelmill.images.limits import Limits
     from pixelmill.pipelines.presets import Presets
     from pixelmill.service.settings import ServiceConfig
+    from pixelmill.service.telemetry import TelemetryConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -44,8 +47,8 @@ def presets(settings: Settings) -> Presets:
     return known
 
 
-def service_config(settings: Settings) -> ServiceConfig:
-    """What the service needs."""
+def service_config(settings: Settings, role: str = "service") -> ServiceConfig:
+    """What the service needs; ``role`` is what telemetry calls this process."""
     from pixelmill.service.settings import ServiceConfig
 
     return ServiceConfig(
@@ -82,6 +85,39 @@ def service_config(settings: Settings) -> ServiceConfig:
         redis_url=settings["redis_url"],
         redis_prefix=settings["redis_prefix"],
         webhook_allow_private=settings["webhook_allow_private"],
+        telemetry=telemetry_config(settings, os.environ, role),
+    )
+
+
+def telemetry_config(settings: Settings, environ: Mapping[str, str], role: str) -> TelemetryConfig:
+    """Where spans and metrics go: ``otel_endpoint``, else the standard ``OTEL_*`` variables.
+
+    Headers, certificates and compression of ``OTEL_EXPORTER_OTLP_*``, and the name of ``OTEL_SERVICE_NAME``, are read
+    by OpenTelemetry itself.
+    """
+    from pixelmill.errors import ConfigError
+    from pixelmill.service.telemetry import TelemetryConfig
+
+    ratio = settings["trace_sample"] / 100
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return TelemetryConfig(ratio=ratio)
+    own: str = settings["otel_endpoint"]
+    if own and not own.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"otel_endpoint={own[:80]!r} is not the address of a collector, such as http://collector:4318 (OTLP over "
+            "HTTP). Set it with PIXELMILL_OTEL_ENDPOINT.",
+            setting="otel_endpoint",
+        )
+    base = (own or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")).rstrip("/")
+    where = {}
+    for signal in ("traces", "metrics"):
+        named = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "")
+        wanted = environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip().lower() != "none"
+        where[signal] = (named or (f"{base}/v1/{signal}" if base else "")) if wanted else ""
+    every_ms = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "")
+    every_s = int(every_ms) / 1000 if every_ms.isdecimal() else 60.0
+    return TelemetryConfig(
+        where["traces"], where["metrics"], ratio=ratio, metrics_every_s=max(1.0, every_s), role=role, needed=bool(own)
     )
 
 

@@ -61,7 +61,7 @@ def worker(
     from pixelmill.service.worker import Place, run_worker
 
     logs.configure(settings["log_level"], settings["log_format"])
-    config = service_config(settings)
+    config = service_config(settings, "worker")
     place: Place | None = None
     if overflow:
         from pixelmill.service.overflow_worker import OverflowPlace

@@ -49,10 +49,17 @@ T = TypeVar("T")
 class AsyncClient(AsyncServiceVerbs):
     """The asynchronous counterpart of :class:`pixelmill.client.Client`: same verbs, same values, same errors."""
 
-    def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        traceparent: str | None = None,
+    ) -> None:
         self.url = url
         self._policy = retry or RetryPolicy()
-        self._http = httpx.AsyncClient(**client_options(url, token))
+        self._http = httpx.AsyncClient(**client_options(url, token, traceparent))
 
     async def __aenter__(self) -> Self:
         return self

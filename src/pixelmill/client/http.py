@@ -23,12 +23,17 @@ STREAM_TIMEOUT = httpx.Timeout(connect=5.0, read=45.0, write=60.0, pool=60.0)
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 
-def client_options(url: str, token: str | None) -> dict[str, Any]:
-    """Arguments for ``httpx.Client`` and ``httpx.AsyncClient``; raises :class:`ConfigError` for a URL that is none."""
+def client_options(url: str, token: str | None, traceparent: str | None = None) -> dict[str, Any]:
+    """Arguments for ``httpx.Client`` and ``httpx.AsyncClient``; raises :class:`ConfigError` for a URL that is none.
+
+    ``traceparent``: what all requests belong to (W3C trace context).
+    """
     parsed = httpx.URL(url) if "://" in url else None
     if parsed is None or parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ConfigError(f"{url!r} is not the URL of a service; it looks like {DEFAULT_URL} (--url, PIXELMILL_URL).")
     headers = {"user-agent": "pixelmill-client", **({"authorization": f"Bearer {token}"} if token else {})}
+    if traceparent:
+        headers["traceparent"] = traceparent
     return {
         "base_url": url,
         "headers": headers,

@@ -52,13 +52,20 @@ class Client(ServiceVerbs):
     """A connection to a Pixelmill service; a context manager, and safe to share between threads.
 
     Raises the errors of :mod:`pixelmill.errors`: the service's own, or :class:`ConnectionFailed` after the attempts of
-    ``retry`` are used up.
+    ``retry`` are used up. ``traceparent``: the trace (W3C) that all that is asked belongs to.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, token: str | None = None, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        retry: RetryPolicy | None = None,
+        traceparent: str | None = None,
+    ) -> None:
         self.url = url
         self._policy = retry or RetryPolicy()
-        self._http = httpx.Client(**client_options(url, token))
+        self._http = httpx.Client(**client_options(url, token, traceparent))
 
     def __enter__(self) -> Self:
         return self

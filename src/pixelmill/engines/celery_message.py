@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pixelmill import tracing
 from pixelmill.engines.queue import DeadLetter, Message
 from pixelmill.errors import JobError
 
@@ -45,6 +46,10 @@ class Parcel:
         headers: dict[str, Any] = {"lang": "py", "task": TASK, "id": one.id, "root_id": one.id, "parent_id": None}
         headers |= {"retries": 0, "group": None, "timelimit": [None, None], "argsrepr": "", "kwargsrepr": ""}
         headers |= {"owner": one.owner, "priority": one.priority, "rank": one.rank, "lost": self.lost}
+        if (context := tracing.from_text(one.trace)) is not None:
+            headers |= context.headers()  # as tracing of Celery itself names them
+        # "sent" as text: not every client of AMQP writes numbers with a point.
+        headers |= {"sent": str(one.sent)} if one.sent else {}
         if self.reason:
             headers |= {"reason": self.reason, "deliveries": self.deliveries, "at": str(self.at)}
         return headers
@@ -64,6 +69,8 @@ class Parcel:
                 int(known["priority"]),
                 int(known["rank"]),
                 str(known["owner"]),
+                f"{known.get('traceparent', '')} {known.get('tracestate', '')}".strip(),
+                float(known.get("sent", 0.0)),
             )
             return cls(
                 message,

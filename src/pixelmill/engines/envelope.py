@@ -34,6 +34,8 @@ class Envelope:
         record: dict[str, Any] = {"id": one.id, "owner": one.owner, "priority": one.priority, "rank": one.rank}
         record |= {"base": self.base} if self.base else {}
         record |= {"key": self.key} if self.key else {"body": one.body}
+        record |= {"trace": one.trace} if one.trace else {}
+        record |= {"sent": one.sent} if one.sent else {}
         if self.reason:
             record |= {"reason": self.reason, "deliveries": self.deliveries, "at": self.at}
         return json.dumps(record, separators=(",", ":"))
@@ -49,6 +51,8 @@ class Envelope:
                 int(record["priority"]),
                 int(record["rank"]),
                 str(record["owner"]),
+                str(record.get("trace", "")),
+                float(record.get("sent", 0.0)),
             )
             return cls(
                 message,

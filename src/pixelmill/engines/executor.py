@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pixelmill import logs, tracing
 from pixelmill.engines.patience import Patience
 from pixelmill.errors import (
     Cancelled,
@@ -124,6 +125,26 @@ class Executor:
 
     async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
         """See :class:`Execution`. A retryable error is raised; any other is the outcome of the task."""
+        asked = tracing.from_text(message.trace)
+        if asked is not None and message.queued and attempt == 1:
+            with tracing.within(asked):
+                tracing.told("task.queue", message.queued, time.time(), {"pixelmill.task": message.task})
+        with (
+            tracing.span("task.run", "consumer", _named(message, attempt), parent=asked) as span,
+            logs.bind(
+                job_id=message.job,
+                task_id=message.task,
+                trace_id=span.context.trace_id,
+                span_id=span.context.span_id,
+            ),
+        ):
+            event = await self._execute(message, attempt, slot)
+            span.attributes |= {"pixelmill.state": event.kind, "pixelmill.target": event.target or ""}
+            if event.error is not None:
+                span.fail(str(event.error.get("type", "")), str(event.error.get("detail", ""))[:1_000])
+            return event
+
+    async def _execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
         key = result_key(message.owner, message.job, message.task, message.run)
         if attempt > 1:
             stored = await self._patiently(lambda: self._stored(key), self._store.check)
@@ -145,7 +166,8 @@ class Executor:
             )
         async with self._storing:
             slot.release()
-            kept = await self._patiently(lambda: self._keep(key, body, document), self._store.check)
+            with tracing.part("store.put", "client"):
+                kept = await self._patiently(lambda: self._keep(key, body, document), self._store.check)
             return _event(message, attempt, kept)
 
     async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
@@ -183,7 +205,8 @@ class Executor:
         if names_bucket(source):
             store, key = self._sources.of(source)
             check = message.limits.check_bytes
-            return await self._patiently(lambda: read_limited(store, key, check), lambda: store.head(key))
+            with tracing.part("store.get", "client"):
+                return await self._patiently(lambda: read_limited(store, key, check), lambda: store.head(key))
         raise SourceRefused(
             f"Sources of the kind {scheme!r} can't be read here; use an upload or a file.", source=source
         )
@@ -192,7 +215,8 @@ class Executor:
         path = self._store.local_path(key)
         if path is not None:
             return path
-        return await self._patiently(lambda: self._store.get(key), self._store.check)
+        with tracing.part("store.get", "client"):
+            return await self._patiently(lambda: self._store.get(key), self._store.check)
 
     # -- what comes out --------------------------------------------------------------------------
 
@@ -237,6 +261,10 @@ class Executor:
             "started": started,
             "ended": self._now(),
         }
+
+
+def _named(message: TaskMessage, attempt: int) -> dict[str, str | int]:
+    return {"pixelmill.job": message.job, "pixelmill.task": message.task, "pixelmill.attempt": attempt}
 
 
 def cost_of(error: PixelmillError | None) -> float:

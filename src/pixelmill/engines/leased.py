@@ -308,7 +308,8 @@ class LeasedEngine:
                 await self._queue.release([lease], begun=False)
                 continue
             try:
-                held = _Held(lease, TaskMessage.from_json(lease.message.body), reason)
+                one = lease.message
+                held = _Held(lease, TaskMessage.from_json(one.body, trace=one.trace, queued=one.sent), reason)
             except JobError as error:
                 unreadable.append((lease, str(error)))
                 continue

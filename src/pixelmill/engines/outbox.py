@@ -38,7 +38,12 @@ class Outbox:
             await self._queue.send(
                 [
                     Message(
-                        id=one.message.id, body=one.message.to_json(), priority=one.priority, owner=one.message.owner
+                        id=one.message.id,
+                        body=one.message.to_json(),
+                        priority=one.priority,
+                        owner=one.message.owner,
+                        trace=one.message.trace,
+                        sent=one.message.queued,
                     )
                     for one in queued
                 ]

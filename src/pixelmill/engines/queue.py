@@ -8,7 +8,7 @@ A message that is received and not deleted comes back when its lease ends. Adapt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -17,7 +17,9 @@ class Message:
     """What is queued: ``id`` is the task's id and run (``task/run``), ``body`` JSON with all that a worker needs.
 
     ``rank`` orders messages within a priority: smaller first (see ``jobs/outbox.py`` for fair shares). ``owner`` is
-    whose task it is.
+    whose task it is. ``trace``: what it belongs to (``tracing.TraceContext.to_text``), empty where nobody said;
+    ``sent``: when it was queued, in seconds since the epoch, 0 where that is not known. Dead letters
+    need not keep them.
     """
 
     id: str
@@ -25,6 +27,8 @@ class Message:
     priority: int = 1
     rank: int = 0
     owner: str = ""
+    trace: str = ""
+    sent: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class SqlLeaseQueue:
 
         def run(connection: Connection) -> None:
             now = time_of(connection, self._now)
-            rows = ((one.id, one.owner, one.body, one.priority, one.rank, now) for one in messages)
+            rows = ((one.id, one.owner, one.body, one.priority, one.rank, now, one.trace or None) for one in messages)
             for chunk in chunks(rows):
                 connection.execute(INSERT_MESSAGES, {"rows": encode(chunk)})
 
@@ -107,7 +107,11 @@ class SqlLeaseQueue:
         rows, last = await self._db.write(run, alone=False)
         self._last |= last
         return [
-            Lease(Message(row.id, row.body, row.priority, row.rank, row.owner), f"{row.seq}:{token}", row.deliveries)
+            Lease(
+                Message(row.id, row.body, row.priority, row.rank, row.owner, row.trace or "", row.sent),
+                f"{row.seq}:{token}",
+                row.deliveries,
+            )
             for row in rows
         ]
 
@@ -212,7 +216,7 @@ class SqlLeaseQueue:
         def run(connection: Connection) -> list[str]:
             found = connection.execute(_TAKE_DEAD, {"rows": wanted}).all()
             now = time_of(connection, self._now)
-            again = encode((row.id, row.owner, row.body, row.priority, row.rank, now) for row in found)
+            again = encode((row.id, row.owner, row.body, row.priority, row.rank, now, None) for row in found)
             connection.execute(INSERT_MESSAGES, {"rows": again})
             return [row.id for row in found]
 

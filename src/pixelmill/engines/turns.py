@@ -158,5 +158,7 @@ def receive(owners: int) -> Update:
             queue.c.priority,
             queue.c.rank,
             queue.c.deliveries,
+            queue.c.trace,
+            queue.c.sent,
         )
     )

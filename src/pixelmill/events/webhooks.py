@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from pixelmill import __version__
+from pixelmill import __version__, tracing
 from pixelmill.errors import RequestError
 
 MAX_URL = 2_000
@@ -152,6 +152,7 @@ class WebhookSender:
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signature,
+            **tracing.headers(),
         }
         extensions = {"sni_hostname": parts.hostname}  # the certificate must be the name's, not the address's
         async with (

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from pixelmill import tracing
 from pixelmill.errors import Busy, MissingExtra, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
 from pixelmill.fleet.gates import AutoGate, GatePolicy
 from pixelmill.fleet.places import Choice, Place, choose, overflow_reason
@@ -57,7 +58,9 @@ class Slot:
                     self._move(needed)
             started = time.monotonic()
             try:
-                result = await self._place.target.run(request)
+                name = "overflow.call" if self._place.overflow else "target.run"
+                with tracing.part(name, "client", {"pixelmill.target": self.target}):
+                    result = await self._place.target.run(request)
             except (UnsupportedFormat, MissingExtra) as error:
                 extra = lacking(error)
                 if extra is None or extra in self._place.lacks:

@@ -19,7 +19,7 @@ from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.messages import message_id
 from pixelmill.jobs.model import Job, Page
 from pixelmill.jobs.records import check_limit, cursor_of, page_of, position_of, task_from
-from pixelmill.jobs.schema import tasks
+from pixelmill.jobs.schema import jobs, tasks
 from pixelmill.jobs.store import JobStore
 
 MAX_REDRIVEN = 1_000
@@ -47,14 +47,16 @@ class DeadLetters:
         self, owner: str | None, *, limit: int = 100, cursor: str | None = None, job: str | None = None
     ) -> Page:
         """Dead tasks (:class:`Task`), the latest first."""
-        query = select(tasks).where(*_dead(owner))
+        query = select(tasks, jobs.c.trace).join_from(tasks, jobs, jobs.c.id == tasks.c.job).where(*_dead(owner))
         if job is not None:
             query = query.where(tasks.c.job == job)
         if cursor is not None:
             ended, task = position_of(cursor, float, str)
             query = query.where(tuple_(tasks.c.ended, tasks.c.id) < tuple_(ended, task))
         query = query.order_by(tasks.c.ended.desc(), tasks.c.id.desc()).limit(check_limit(limit) + 1)
-        found = await self._db.read(lambda c: [task_from(row) for row in c.execute(query).mappings()])
+        found = await self._db.read(
+            lambda c: [task_from(row, row["trace"] or "") for row in c.execute(query).mappings()]
+        )
         return page_of(found, limit, lambda last: cursor_of(float(last.ended), last.id))
 
     async def redrive(self, owner: str | None, *, ids: Sequence[str] = (), job: str | None = None) -> Redriven:

@@ -73,10 +73,10 @@ _INSERT_TASKS = insert(tasks).from_select(
 )
 
 _message_rows = table_of(
-    "rows", id=Text, owner=Text, body=Text, priority=Integer, rank=BigInteger, sent=Double
+    "rows", id=Text, owner=Text, body=Text, priority=Integer, rank=BigInteger, sent=Double, trace=Text
 ).subquery("new")
 INSERT_MESSAGES = insert(queue).from_select(
-    ["id", "owner", "body", "priority", "rank", "sent", "visible", "deliveries", "receipt", "holder"],
+    ["id", "owner", "body", "priority", "rank", "sent", "trace", "visible", "deliveries", "receipt", "holder"],
     select(
         *_message_rows.c,
         _message_rows.c.sent,
@@ -85,7 +85,7 @@ INSERT_MESSAGES = insert(queue).from_select(
         null(),
     ).where(~select(queue.c.seq).where(queue.c.id == _message_rows.c.id).exists()),
 )
-"""Queue rows ``[id, owner, body, priority, rank, sent]``; an id that is queued already is left as it is."""
+"""Queue rows ``[id, owner, body, priority, rank, sent, trace]``; an id that is queued already is left as it is."""
 
 _INSERT_IMAGES = insert(images).from_select(["job", "key", "owner"], table_of("rows", job=Text, key=Text, owner=Text))
 
@@ -120,6 +120,7 @@ def insert_job(connection: Connection, job: Job, next_seq: int, next_rank: int) 
             "ended": job.ended,
             "expires": job.expires,
             "bounds": bounds_column(job.bounds),
+            "trace": job.trace or None,
             **counts_columns(job.counts),
         },
     )
@@ -147,7 +148,7 @@ def enqueue(
     priority = PRIORITY_NUMBERS[job.priority]
     rank = first_rank(head_rank(connection, job.owner, job.priority), next_rank)
     numbered = (
-        (message_id(task.id, run), job.owner, body, priority, rank + i, at)
+        (message_id(task.id, run), job.owner, body, priority, rank + i, at, job.trace or None)
         for i, ((task, run), body) in enumerate(zip(waiting, bodies(job, bounds, waiting), strict=True))
     )
     for chunk in chunks(numbered):

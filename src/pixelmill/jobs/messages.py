@@ -41,7 +41,11 @@ class RunBounds:
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """One task as a worker sees it. ``pipeline`` is canonical JSON; ``images`` maps its references to store keys."""
+    """One task as a worker sees it. ``pipeline`` is canonical JSON; ``images`` maps its references to store keys.
+
+    ``trace`` (``tracing.TraceContext.to_text``) and ``queued`` (seconds since the epoch; 0: not known) travel beside
+    the JSON, with the message of the queue: older workers refuse JSON with members that they don't know.
+    """
 
     task: str
     run: int
@@ -54,6 +58,8 @@ class TaskMessage:
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     max_attempts: int = 3
+    trace: str = ""
+    queued: float = 0.0
 
     @property
     def id(self) -> str:
@@ -68,17 +74,17 @@ class TaskMessage:
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, body: str) -> TaskMessage:
-        """The inverse of :meth:`to_json`; raises :class:`JobError` for anything else."""
+    def from_json(cls, body: str, *, trace: str = "", queued: float = 0.0) -> TaskMessage:
+        """The inverse of :meth:`to_json`, with what travelled beside it; raises :class:`JobError` for anything else."""
         try:
             record: dict[str, Any] = json.loads(body)
             record["limits"] = Limits(**record["limits"])
-            return cls(**record)
+            return cls(**record, trace=trace, queued=queued)
         except (ValueError, TypeError, KeyError) as error:
             raise JobError(f"A queued message can't be read ({error}); it comes from another version.") from error
 
 
-_FIELDS = tuple(TaskMessage.__dataclass_fields__)
+_FIELDS = tuple(name for name in TaskMessage.__dataclass_fields__ if name not in {"trace", "queued"})
 
 
 def message_id(task: str, run: int) -> str:

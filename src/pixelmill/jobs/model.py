@@ -99,7 +99,8 @@ class Job:
     """A set of tasks submitted together. Times are seconds since the epoch.
 
     ``pipeline`` is canonical JSON with image parameters resolved. ``images`` maps each such reference
-    (``sha256:HEX``) to its key in the object store. ``bounds`` hold for every run of its tasks.
+    (``sha256:HEX``) to its key in the object store. ``bounds`` hold for every run of its tasks. ``trace``: what its work
+    belongs to (``tracing.TraceContext.to_text``), empty where nobody said.
     """
 
     id: str
@@ -118,6 +119,7 @@ class Job:
     ended: float | None = None
     expires: float | None = None
     bounds: JobBounds = UNBOUND
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +139,11 @@ class NewTask:
 class Task:
     """One source through one pipeline.
 
-    ``outcome`` is ``Outcome.to_dict()`` plus ``bytes`` (length of the result); ``error`` is ``error_to_dict()``.
+    ``outcome`` is ``Outcome.to_dict()`` plus ``bytes`` (length of the result), ``source_bytes``, and ``cold`` (true
+    where it was the first task of its process or instance); ``error`` is ``error_to_dict()``.
     ``run`` counts manual retries; ``attempts`` counts deliveries in this run. ``target``: where it ran last, ``why``
     there (a sentence). ``cost``: of all its calls, those that failed and those of earlier runs included (in
-    the currency of the configured prices; 0 on own machines).
+    the currency of the configured prices; 0 on own machines). ``trace``: that of its job.
     """
 
     id: str
@@ -161,6 +164,7 @@ class Task:
     worker: str | None = None
     why: str | None = None
     cost: float = 0.0
+    trace: str = ""
 
 
 def result_key(owner: str, job: str, task: str, run: int) -> str:

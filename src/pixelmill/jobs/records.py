@@ -39,6 +39,7 @@ def job_from(row: RowMapping) -> Job:
         ended=row["ended"],
         expires=row["expires"],
         bounds=bounds_from(row["bounds"]),
+        trace=row["trace"] or "",
     )
 
 
@@ -80,8 +81,8 @@ def counts_dict(counts: Counts) -> dict[str, int]:
     return {state.value: getattr(counts, state.value) for state in State}
 
 
-def task_from(row: RowMapping) -> Task:
-    """A task from a row of ``tasks``."""
+def task_from(row: RowMapping, trace: str = "") -> Task:
+    """A task from a row of ``tasks``; ``trace`` is that of its job."""
     return Task(
         id=row["id"],
         job=row["job"],
@@ -101,6 +102,7 @@ def task_from(row: RowMapping) -> Task:
         worker=row["worker"],
         why=row["why"],
         cost=row["cost"],
+        trace=trace,
     )
 
 

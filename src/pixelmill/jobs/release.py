@@ -82,6 +82,8 @@ class Releases:
                 tasks.c.name,
                 tasks.c.source,
                 tasks.c.owner,
+                tasks.c.queued,
+                jobs.c.trace,
                 jobs.c.pipeline,
                 jobs.c.images,
                 jobs.c.priority,
@@ -111,6 +113,8 @@ class Releases:
                         limits=bounds.limits,
                         timeout_s=bounds.timeout_s,
                         max_attempts=bounds.max_attempts,
+                        trace=row.trace or "",
+                        queued=row.queued,
                     ),
                     PRIORITY_NUMBERS[Priority(row.priority)],
                 )

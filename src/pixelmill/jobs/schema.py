@@ -53,6 +53,7 @@ jobs = Table(
     Column("expires", Double),
     Column("folded", Text, nullable=False, server_default=""),  # the name as it is searched: case folded by Python
     Column("bounds", Text, nullable=False, server_default=""),  # of its tasks, below the service's own
+    Column("trace", Text),  # trace context (tracing.py) of the request that made it
     Index("jobs_by_owner", "owner", "created", "id"),
     Index("jobs_by_owner_and_state", "owner", "state", "created", "id"),
     Index("jobs_by_state", "state", "created", "id"),
@@ -127,6 +128,7 @@ queue = Table(
     Column("deliveries", Integer, nullable=False),
     Column("receipt", Text),
     Column("holder", Text),
+    Column("trace", Text),  # that of the job; beside the body, for older workers refuse bodies with more in them
     Index("queue_turns", "priority", "owner", "rank", "seq"),  # owners take turns (see engines/turns.py)
     # Holds the leases of living consumers only, so counting them is quick.
     Index(

@@ -213,9 +213,9 @@ class JobStore:
         count = check_limit(limit) + 1
 
         def run(connection: Connection) -> list[Task]:
-            bulk.get_job(connection, owner, job_id)
+            trace = bulk.get_job(connection, owner, job_id).trace
             query = tasks_after(connection, job_id, after, state).limit(count)
-            return [task_from(row) for row in connection.execute(query).mappings()]
+            return [task_from(row, trace) for row in connection.execute(query).mappings()]
 
         return page_of(await self.db.read(run), limit, lambda last: cursor_of(last.seq))
 
@@ -270,12 +270,11 @@ class JobStore:
 
 
 def _get_task(connection: Connection, owner: str, task_id: str) -> Task:
-    row = (
-        connection.execute(select(tasks).where(tasks.c.id == task_id, tasks.c.owner == owner)).mappings().one_or_none()
-    )
+    query = select(tasks, jobs.c.trace).select_from(tasks.join(jobs, jobs.c.id == tasks.c.job))
+    row = connection.execute(query.where(tasks.c.id == task_id, tasks.c.owner == owner)).mappings().one_or_none()
     if row is None:
         raise no_task(task_id)
-    return task_from(row)
+    return task_from(row, row["trace"] or "")
 
 
 def tasks_after(connection: Connection, job_id: str, after: int, state: State | None) -> Select[Any]:

@@ -62,6 +62,7 @@ class Claimed:
     secret: str
     body: str
     attempts: int
+    trace: str = ""
 
 
 class Webhooks:
@@ -156,9 +157,16 @@ class Webhooks:
         token = secrets.token_hex(8)
         mine = (
             select(
-                *(deliveries.c[name] for name in ("id", "owner", "body", "attempts")), webhooks.c.url, webhooks.c.secret
+                *(deliveries.c[name] for name in ("id", "owner", "body", "attempts")),
+                webhooks.c.url,
+                webhooks.c.secret,
+                func.coalesce(jobs.c.trace, "").label("trace"),
             )
-            .select_from(deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook))
+            .select_from(
+                deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook).outerjoin(
+                    jobs, jobs.c.id == deliveries.c.job
+                )
+            )
             .where(deliveries.c.claim == token, deliveries.c.state == WAITING)
             .order_by(deliveries.c.seq)
         )

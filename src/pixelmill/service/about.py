@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, str] = {
     "fleet": "celery",
     "heic": "pillow-heif",
     "jxl": "imagecodecs",
+    "otel": "opentelemetry-exporter-otlp-proto-http",
     "svg": "pyvips",
 }
 """One package that tells whether an extra is installed."""

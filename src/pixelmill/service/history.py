@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pixelmill.errors import RequestError
@@ -187,8 +187,8 @@ class History:
         """Add what is fresh to all rows that are open."""
         fresh, self._fresh, self._overflow = self._fresh, Row(), overflow
         fresh.sort(overflow)
-        for part in (*self._rings.values(), *self._windows.values()):
-            part.row.absorb(fresh)
+        for open_row in self._open_rows():
+            open_row.absorb(fresh)
         self._untold.absorb(fresh)
 
     def take(self, running: int, overflow: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -202,8 +202,14 @@ class History:
         row, running = Row.read(record), checked_count(record["running"])
         if replica in self._others or len(self._others) < MAX_OTHERS:
             self._others[replica] = (at, running)
-        for part in (*self._rings.values(), *self._windows.values()):
-            part.row.absorb(row)
+        for open_row in self._open_rows():
+            open_row.absorb(row)
+
+    def _open_rows(self) -> Iterator[Row]:
+        for ring in self._rings.values():
+            yield ring.row
+        for window in self._windows.values():
+            yield window.row
 
     # -- what is known ---------------------------------------------------------------------------
 

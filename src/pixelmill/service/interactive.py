@@ -7,6 +7,7 @@ import itertools
 import time
 from dataclasses import replace
 
+from pixelmill import tracing
 from pixelmill.errors import NodeLost, PixelmillError, TargetUnavailable
 from pixelmill.fleet.dispatcher import Dispatcher, Slot
 from pixelmill.jobs.model import Priority, State
@@ -35,7 +36,8 @@ class Interactive:
         lost = 0
         for number in itertools.count(1):
             left_s = max(0.0, self._wait_s - (time.perf_counter() - asked))
-            slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s, own=request.kind != "image")
+            with tracing.part("slot.wait"):
+                slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s, own=request.kind != "image")
             try:
                 # An id of its own each time: a place remembers those whose calls failed there.
                 attempt = request if number == 1 else replace(request, id=f"{request.id}-{number}")

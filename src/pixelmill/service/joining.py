@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxyStatus, InvalidStatus, InvalidURI
 
-from pixelmill import __version__, logs
+from pixelmill import __version__, logs, tracing
 from pixelmill.errors import ConfigError, ConnectionFailed, PixelmillError, Unauthenticated
 from pixelmill.fleet.load import LoadHistory, LoadMonitor, LoadSample, Sampler
 from pixelmill.fleet.nodes import load_record
@@ -332,11 +332,19 @@ class _Session:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, stream: int, request: RunRequest) -> None:
+        with (
+            tracing.span("node.run", "server", parent=tracing.from_text(request.trace)) as span,
+            logs.bind(trace_id=span.context.trace_id, span_id=span.context.span_id),
+        ):
+            await self._run_traced(stream, request, span)
+
+    async def _run_traced(self, stream: int, request: RunRequest, span: tracing.ActiveSpan) -> None:
         buffers: list[Buffer]
         try:
             result = await self._pool.run(request)
             buffers = encode_outcome(result.outcome, retire=False, worker=result.worker, cold=result.cold)
         except PixelmillError as error:
+            span.fail(error.type, str(error)[:1_000])
             buffers = encode_error(error, retire=False)
         self.link.stream(stream, buffers)
 

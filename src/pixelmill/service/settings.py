@@ -9,6 +9,7 @@ from pathlib import Path
 from pixelmill.events.redis_client import PREFIX
 from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
+from pixelmill.service.telemetry import TelemetryConfig
 from pixelmill.storage.options import StoreSpec
 
 
@@ -21,7 +22,7 @@ class ServiceConfig:
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its
     keys there, one an installation. ``webhook_allow_private``: webhooks may go
-    to private and loopback addresses.
+    to private and loopback addresses. ``telemetry``: where spans and metrics go.
     ``database_url``: empty is SQLite in ``data``. ``queue_url``: see ``backends.py``. ``local_work``: queued tasks run
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
     another one. ``gate``: the rule for the own pool, ``joined_gate`` for nodes that ask for none
@@ -62,3 +63,4 @@ class ServiceConfig:
     redis_url: str = field(default="", repr=False)
     redis_prefix: str = PREFIX
     webhook_allow_private: bool = False
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig, repr=False)

@@ -27,6 +27,7 @@ from pixelmill.service.about import load_now
 from pixelmill.service.caller import Caller
 from pixelmill.service.interactive import Interactive
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.telemetry import Telemetry
 from pixelmill.service.verbs import new_id
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.target import RunRequest, RunResult
@@ -38,6 +39,8 @@ class Stateless:
     def __init__(self, config: ServiceConfig, token: str = "") -> None:
         self.config = config
         self.metrics = Metrics(__version__)
+        self.metrics.before_render(self._set_slots)
+        self._telemetry = Telemetry(config.telemetry, self.metrics)
         self._token = _digest(token) if token else None
         self._pool = LocalPool(
             workers=config.workers or usable_cores(),
@@ -56,6 +59,7 @@ class Stateless:
 
     async def start(self) -> None:
         """Start the pool."""
+        self._telemetry.start()
         await self._pool.start()
         monitor = LoadMonitor(sampler_for(self._pool.processes), self._history, self._observe)
         self._monitor = asyncio.create_task(monitor.run(), name="load")
@@ -70,7 +74,12 @@ class Stateless:
             with suppress(asyncio.CancelledError):
                 await self._monitor
         await self._pool.stop()
+        await self._telemetry.stop()
         logs.event("service.stopped", pid=os.getpid())
+
+    def _set_slots(self) -> None:
+        self.metrics.set_targets(self._dispatcher.snapshot()["targets"])
+        self.metrics.set_peak(self._dispatcher.peak_ever)
 
     def drain(self) -> None:
         """Refuse new work from now on."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pixelmill import tracing
 from pixelmill.errors import (
     IllegalTransition,
     LimitExceeded,
@@ -182,7 +183,8 @@ class Service:
         upload_id = new_id("up")
         key = f"uploads/{owner}/{upload_id}"
         try:
-            info = await self._parts.store.put(key, body, limit=self.config.limits.max_bytes)
+            with tracing.part("store.put", "client"):
+                info = await self._parts.store.put(key, body, limit=self.config.limits.max_bytes)
         except StorageError as error:
             self.metrics.store_failed("put", error.type)
             raise
@@ -200,6 +202,7 @@ class Service:
 
     # -- jobs ------------------------------------------------------------------------------------
 
+    @tracing.traced("job.submit", "producer")
     async def submit(
         self,
         owner: str,
@@ -245,6 +248,7 @@ class Service:
             tags=dict(tags or {}),
             sealed=sealed,
             bounds=bounds,
+            trace=tracing.carried(),
         )
         webhook = None if webhook is None else replace(webhook, job=job.id)
         async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():

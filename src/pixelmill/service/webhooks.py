@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 
-from pixelmill import logs
+from pixelmill import logs, tracing
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender, retry_s
 from pixelmill.jobs.webhooks import Claimed, Webhooks
@@ -77,7 +77,10 @@ class Courier:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _deliver(self, one: Claimed) -> None:
-        sent = await self._sender.send(one.url, one.secret, one.id, int(time.time()), one.body)
+        with tracing.span("webhook.send", "client", parent=tracing.from_text(one.trace)) as span:
+            sent = await self._sender.send(one.url, one.secret, one.id, int(time.time()), one.body)
+            if not sent.ok:
+                span.fail("webhook", sent.error)
         attempts = one.attempts + 1
         try:
             if sent.ok and sent.status is not None:

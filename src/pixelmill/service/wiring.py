@@ -27,6 +27,7 @@ from pixelmill.service.loops import Follower, for_ever, keep_going
 from pixelmill.service.missing import LOOK_S, Missing
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
+from pixelmill.service.telemetry import Telemetry
 from pixelmill.service.webhooks import Courier
 from pixelmill.storage.opening import close_store, sweep_store
 
@@ -58,6 +59,9 @@ class Wiring:
 
     async def _start(self) -> None:
         stack = self._stack
+        telemetry = Telemetry(self.parts.config.telemetry, self.parts.metrics)
+        telemetry.start()
+        stack.push_async_callback(telemetry.stop)
         self.parts.lock.acquire()
         stack.callback(self.parts.lock.release)
         stack.callback(close_store, self.parts.store)

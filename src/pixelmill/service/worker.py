@@ -55,6 +55,7 @@ from pixelmill.service.history import History
 from pixelmill.service.objects import open_objects, open_sources
 from pixelmill.service.recorder import Recorder
 from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.telemetry import Telemetry
 from pixelmill.storage.opening import close_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
@@ -204,6 +205,9 @@ class Worker:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
+        telemetry = Telemetry(config.telemetry, self.metrics)
+        telemetry.start()
+        stack.push_async_callback(telemetry.stop)
         store = open_objects(config)
         stack.callback(close_store, store)
         await store.check()

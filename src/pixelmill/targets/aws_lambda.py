@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from pixelmill import tracing
 from pixelmill.errors import MissingExtra, OutOfMemory, TargetUnavailable
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.invocation import document, is_cold, read_outcome, warm_document
@@ -99,7 +100,7 @@ class LambdaTarget(Remote):
         images = {reference: await contents(image) for reference, image in request.images.items()}
         if not _fits(source, *images.values()):
             raise self._too_large()
-        return self._result(await self._asked(document(request, source, images, None)), None)
+        return self._result(await self._asked(document(request, source, images, None, tracing.carried())), None)
 
     async def _with_links(self, request: RunRequest, store: ObjectStore, within_s: float) -> RunResult:
         """Small bytes in the event; large ones by links. There is always a link for the result."""
@@ -109,9 +110,9 @@ class LambdaTarget(Remote):
             images = {reference: await contents(image) for reference, image in request.images.items()}
             result = await transfer.result_link()
             if _fits(source, *images.values()):
-                asked = document(request, source, images, result)
+                asked = document(request, source, images, result, tracing.carried())
             else:
-                asked = document(request, *await transfer.send(request), result)
+                asked = document(request, *await transfer.send(request), result, tracing.carried())
             reply = await self._asked(asked)
             stored = reply.get("stored") is True
             return self._result(reply, await transfer.result(self.name, MAX_RESULT) if stored else None)

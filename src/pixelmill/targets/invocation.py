@@ -6,10 +6,11 @@ that neither can drift. Pure: bytes that lie behind links are fetched by others.
 The document::
 
     {"pixelmill": 1, "id": "…", "pipeline": {…} or "text", "source": BYTES, "images": {"sha256:…": BYTES},
-     "name": "a.jpg", "timeout_s": 60, "kind": "image", "result": {"url": "…"}}
+     "name": "a.jpg", "timeout_s": 60, "kind": "image", "result": {"url": "…"}, "trace": "00-…-…-01"}
 
-where BYTES is ``{"body": "Base64"}`` or ``{"url": "https://…"}`` (a GET), and ``result`` (a PUT) may be left out. A
-warm-up is ``{"pixelmill": 1, "warm": true}``. The reply::
+where BYTES is ``{"body": "Base64"}`` or ``{"url": "https://…"}`` (a GET), and ``result`` (a PUT) and ``trace`` (what
+the work belongs to, where no header can say so: ``tracing.TraceContext.to_text``) may be left out. A warm-up is
+``{"pixelmill": 1, "warm": true}``. The reply::
 
     {"pixelmill": 1, "outcome": {…}, "image": "Base64" or null, "stored": false, "target": "…", "cold": true}
     {"pixelmill": 1, "error": {"type": "corrupt-image", "detail": "…", "context": {…}}}
@@ -58,6 +59,7 @@ class Invocation:
     timeout_s: float | None = None
     kind: Literal["image", "sheet"] = "image"
     result: Link | None = None
+    trace: str = ""
 
     def request(self, source: bytes, images: Mapping[str, bytes], limits: Limits, timeout_s: float) -> RunRequest:
         """What a target runs, once links are fetched; ``timeout_s`` is the most that is allowed here."""
@@ -70,6 +72,7 @@ class Invocation:
             limits=limits,
             timeout_s=timeout_s if self.timeout_s is None else min(timeout_s, self.timeout_s),
             kind=self.kind,
+            trace=self.trace,
         )
 
 
@@ -77,7 +80,11 @@ class Invocation:
 
 
 def document(
-    request: RunRequest, source: bytes | Link, images: Mapping[str, bytes | Link], result: Link | None
+    request: RunRequest,
+    source: bytes | Link,
+    images: Mapping[str, bytes | Link],
+    result: Link | None,
+    trace: str = "",
 ) -> dict[str, Any]:
     """The document of a task. ``source`` and ``images`` stand for those of the request."""
     made: dict[str, Any] = {
@@ -92,6 +99,8 @@ def document(
     }
     if result is not None:
         made["result"] = {"url": result.url}
+    if trace:
+        made["trace"] = trace
     return made
 
 
@@ -139,7 +148,7 @@ def read_document(event: Any) -> Invocation:
     """What a document asks for; raises :class:`RequestError`. Pipelines are checked where they are run."""
     if not isinstance(event, Mapping) or event.get("pixelmill") != VERSION:
         raise RequestError(f'The document must be an object with "pixelmill": {VERSION}.')
-    known = {"pixelmill", "id", "pipeline", "source", "images", "name", "timeout_s", "kind", "result"}
+    known = {"pixelmill", "id", "pipeline", "source", "images", "name", "timeout_s", "kind", "result", "trace"}
     for name in event:
         if name not in known:
             raise RequestError(f"The document has an unknown member {str(name)[:40]!r}.")
@@ -159,6 +168,7 @@ def read_document(event: Any) -> Invocation:
         timeout_s=_seconds(event.get("timeout_s")),
         kind=event.get("kind", "image"),
         result=None if result is None else _link("result", result),
+        trace=_text(event, "trace", MAX_NAME),
     )
 
 

@@ -7,10 +7,13 @@ one is forked in milliseconds. The processes are the crew's (``crew.py``), slots
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+from pixelmill import tracing
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
+from pixelmill.pipelines.outcome import Timings
 from pixelmill.targets.crew import Crew
 from pixelmill.targets.spawner import ZygoteProcess
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
@@ -98,7 +101,7 @@ class LocalPool:
         """
         if self._state != "on":
             raise ShuttingDown("The pool is not running; start it, or send the work to another process.")
-        buffers = encode_request(request)
+        buffers = encode_request(request, tracing.carried())
         worker = await self._crew.take()
         self._running += 1
         cold = worker.served == 0
@@ -118,6 +121,8 @@ class LocalPool:
         if reply.error is not None:
             raise reply.error
         assert reply.outcome is not None
+        if tracing.is_kept():
+            _tell_parts(reply.outcome.timings)
         return RunResult(reply.outcome, self.name, str(worker.pid), cold=cold)
 
     def _look(self) -> None:
@@ -130,6 +135,14 @@ class LocalPool:
             elif worker.size is not None and worker.size.read() > most:
                 self._crew.kill(worker, out_of_memory(self._memory_bytes))
         self._watch = self._loop.call_later(_WATCH_S, self._look) if busy else None
+
+
+def _tell_parts(timings: Timings) -> None:
+    """The parts of a run as spans: their lengths are known, and that they came one after the other until now."""
+    at = time.time() - timings.total_ms / 1000
+    for part, ms in (("decode", timings.decode_ms), ("apply", timings.apply_ms), ("encode", timings.encode_ms)):
+        tracing.told(part, at, at + ms / 1000)
+        at += ms / 1000
 
 
 def _timeout(limit_s: float) -> TaskTimeout:

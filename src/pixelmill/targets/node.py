@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pixelmill import tracing
 from pixelmill.errors import (
     Cancelled,
     NodeLost,
@@ -154,7 +155,7 @@ class JoinedNode:
         def sent() -> None:
             timers.append(asyncio.get_running_loop().call_later(limit_s, self._expire, number, limit_s))
 
-        self.link.stream(number, encode_request(request), sent)
+        self.link.stream(number, encode_request(request, tracing.carried()), sent)
         try:
             return self._result(*await answer)
         except BaseException:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from pixelmill import tracing
 from pixelmill.errors import TargetUnavailable
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.invocation import document, is_cold, read_outcome
@@ -144,7 +145,7 @@ class ServerlessTarget(Remote):
     async def _send(self, method: str, path: str, **body: Any) -> tuple[int, bytes]:
         """Status and body; raises :class:`TargetUnavailable` where there is no whole answer."""
         header = await self._credentials.header()
-        headers = {} if header is None else {"authorization": header}
+        headers = tracing.headers() | ({} if header is None else {"authorization": header})
         try:
             async with self._client.stream(method, self._url + path, headers=headers, **body) as answer:
                 received = bytearray()

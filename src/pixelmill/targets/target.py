@@ -22,7 +22,8 @@ class RunRequest:
     ``pipeline`` is canonical JSON. ``source`` and ``images`` (by the reference that the pipeline uses) are
     bytes, or a file that a process on this machine can read. ``source_name`` is shown in errors only. Of the kind
     ``sheet`` the source is the document of a contact sheet, and ``images`` are its thumbnails, as bytes.
-    ``source_key``: where the source lies in the service's store too, for targets that can be sent a link.
+    ``source_key``: where the source lies in the service's store too, for targets that can be sent a link. ``trace``:
+    what the work belongs to where it came from another process (``tracing.TraceContext.to_text``).
     """
 
     id: str
@@ -34,6 +35,7 @@ class RunRequest:
     timeout_s: float = 60.0
     kind: Literal["image", "sheet"] = "image"
     source_key: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

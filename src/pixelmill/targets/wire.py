@@ -40,8 +40,11 @@ def encode_frame(record: Any, bodies: Sequence[Buffer] = ()) -> list[Buffer]:
     return [HEAD.pack(len(text), sum(len(body) for body in bodies)) + text, *bodies]
 
 
-def encode_request(request: RunRequest) -> list[Buffer]:
-    """A request as buffers. A path travels as text; the pool process opens the file itself."""
+def encode_request(request: RunRequest, trace: str = "") -> list[Buffer]:
+    """A request as buffers. A path travels as text; the pool process opens the file itself.
+
+    ``trace``: what the work belongs to, for the logs and spans of the other side.
+    """
     bodies: list[Buffer] = []
 
     def describe(value: bytes | Path) -> int | str:
@@ -61,6 +64,8 @@ def encode_request(request: RunRequest) -> list[Buffer]:
         "timeout_s": request.timeout_s,
         "kind": request.kind,
     }
+    if trace:
+        record["trace"] = trace
     return encode_frame(record, bodies)
 
 
@@ -86,6 +91,7 @@ def decode_request(record: dict[str, Any], bodies: Sequence[bytes]) -> RunReques
         limits=Limits(*record["limits"]),
         timeout_s=record["timeout_s"],
         kind=record["kind"],
+        trace=record.get("trace", ""),
     )
 
 

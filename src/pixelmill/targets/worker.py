@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from pixelmill import tracing
 from pixelmill.errors import OutOfMemory, PixelmillError, RunError
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.targets import process
@@ -98,7 +99,7 @@ def _attempt(entry: Entry, request: RunRequest, memory_bytes: int, *, retire: bo
     except Exception as error:  # noqa: BLE001 - the seam: whatever the work raises becomes an answer
         if _is_out_of_memory(error):
             return encode_error(out_of_memory(memory_bytes), retire=True)
-        _log("worker.unexpected_error", request.id, error)
+        _log("worker.unexpected_error", request.id, error, request.trace)
         return encode_error(
             RunError(
                 f"The task failed with an unexpected {type(error).__name__}: {error}. "
@@ -148,7 +149,7 @@ def _send(connection: socket.socket, buffers: list[Buffer]) -> None:
             sent -= len(buffer)
 
 
-def _log(event: str, task: str, error: BaseException) -> None:
+def _log(event: str, task: str, error: BaseException, trace: str = "") -> None:
     """One line of JSON on standard error, which the service's log collects."""
     record = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -160,4 +161,6 @@ def _log(event: str, task: str, error: BaseException) -> None:
         "message": str(error),
         "traceback": "".join(traceback.format_exception(error)),
     }
+    if (context := tracing.from_text(trace)) is not None:
+        record |= {"trace_id": context.trace_id, "span_id": context.span_id}
     print(json.dumps(record), file=sys.stderr, flush=True)  # noqa: T201 - the log of a process without a logger
