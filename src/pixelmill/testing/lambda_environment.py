@@ -249,6 +249,9 @@ class _Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.environment = environment
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A process that was killed breaks its connection: no news."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
