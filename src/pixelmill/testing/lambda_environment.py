@@ -136,6 +136,10 @@ class Environment:
         """Whether the process is gone, or will be in a moment."""
         return self.dead is not None
 
+    def is_working(self) -> bool:
+        """Whether an invocation runs in it now."""
+        return self._running is not None and self.dead is None
+
     def kill(self, reason: Reason = "exit") -> None:
         """End the process at once, with its children."""
         with self._changed:

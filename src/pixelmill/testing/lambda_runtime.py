@@ -208,15 +208,19 @@ class LambdaRuntime:
         with self._changed:
             return self._changed.wait_for(lambda: self._unfinished == 0, timeout_s)
 
-    def kill_one(self) -> int | None:
-        """Kill the process of an environment that runs something now, as a failing machine would; its pid, or None."""
+    def kill_one(self, nth: int = 0) -> int | None:
+        """Kill the process of an environment that runs something now, as a failing machine would; its pid, or None.
+
+        ``nth`` of those that run, counted around.
+        """
         with self._changed:
             free = {environment.number for environment in self._free}
-            running = [one for one in self._all.values() if one.number not in free and one.dead is None and one.init_s]
-        for environment in running[:1]:
-            environment.kill()
-            return environment.pid
-        return None
+            running = [one for one in self._all.values() if one.number not in free and one.is_working()]
+            if not running:
+                return None
+            chosen = running[nth % len(running)]
+        chosen.kill()
+        return chosen.pid
 
     def counts(self) -> Counts:
         """What happened so far."""
