@@ -24,8 +24,8 @@ from pixelmill.service import Service, ServiceConfig
 DOCS = Path(__file__).parents[2] / "docs"
 APP = create_app(Service(ServiceConfig(data=Path("never-made"))), ApiSettings())
 DOCUMENT = describe(APP)
-# A link is its own proof; a session is how one becomes somebody.
-OPEN = {"/", "/healthz", "/readyz", "/v1/problems/{slug}", "/v1/session", "/v1/objects/{key}"}
+# A link is its own proof; a session is how one becomes somebody; who sends events proves it in its provider's way.
+OPEN = {"/", "/healthz", "/readyz", "/v1/problems/{slug}", "/v1/session", "/v1/objects/{key}", "/v1/events/{source}"}
 OPERATIONS = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item]
 
 

@@ -24,6 +24,7 @@ TAGS = [
     {"name": "tasks", "description": "One source through one pipeline, within a job"},
     {"name": "events", "description": "What happens, live (server-sent events)"},
     {"name": "dead letters", "description": "Tasks whose attempts were used up"},
+    {"name": "event sources", "description": "Events of object stores, sent by their providers"},
     {"name": "webhooks", "description": "Endpoints that are told when jobs end"},
     {"name": "session", "description": "Who asks, and signing in with a token (for pages)"},
     {"name": "operations", "description": "What can be done to an image"},
