@@ -10,9 +10,9 @@ from typing import Any
 
 import boto3
 import pytest
-
 from buckets import ACCESS_KEY, REGION, SECRET_KEY
 from function_tools import Buckets, jpeg
+
 from pixelmill import Pipeline
 from pixelmill.testing.lambda_runtime import LambdaRuntime
 from pixelmill.testing.lambda_sources import QueueMapping

@@ -1,4 +1,4 @@
-"""HTTP requests by every way that Lambda gets them; most in this process, for a request is a value and so is its answer."""
+"""HTTP requests by every way that Lambda gets them. Most run in this process: requests and answers are values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
-
 from function_tools import SEED_D, Buckets, Context, jpeg
+
 from pixelmill import Pipeline
 from pixelmill.api.problems import KINDS
 from pixelmill.api.problems import status_of as service_status

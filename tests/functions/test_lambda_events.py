@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-
 from function_tools import SEED_D, Buckets, bridge_event, jpeg, metrics, s3_event, s3_record, sns_event, sqs_event
+
 from pixelmill import Pipeline
 from pixelmill.testing.lambda_runtime import LambdaRuntime
 from servers import Moto
@@ -42,6 +42,7 @@ def test_two_variables_are_enough_for_the_study_that_this_reproduces(runtime: La
     result = buckets.get("2026/a b+é.jpg")
     assert result == Pipeline.parse(SEED_D).run(photo).bytes
     pixels = cv2.imdecode(np.frombuffer(result, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
     assert pixels.shape == (256, 256)
 
 

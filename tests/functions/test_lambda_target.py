@@ -1,4 +1,4 @@
-"""What a service sends to a function is what the handler understands: the real target, the real handler, boto3 between."""
+"""What a service sends to a function, the handler understands: the real target, the real handler, boto3 between."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-
 from buckets import s3_bucket
 from function_tools import SEED_D, Buckets, jpeg
+
 from pixelmill import Pipeline
 from pixelmill.errors import CorruptImage, LimitExceeded, OutOfMemory, SourceRefused, TargetUnavailable
 from pixelmill.storage.opening import open_store

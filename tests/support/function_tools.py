@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
-from collections.abc import Iterable, Mapping
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
 import cv2
+import httpx
 import numpy as np
-
 from buckets import ACCESS_KEY, REGION, SECRET_KEY, s3_client
-from servers import Moto
+
+from servers import Moto, free_port, wait_until
 
 SEED_D = "grayscale/resize:256,256,fit=fill/format:jpeg,quality=80"
 
@@ -168,3 +172,35 @@ def jpeg(width: int, height: int, seed: int = 0, quality: int = 90) -> bytes:
     pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     cv2.putText(pixels, str(seed), (8, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 2.0, (255, 255, 255), 3)
     return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
+
+
+class Program:
+    """A process that listens on a port, ready when ``path`` is answered; ended with the test."""
+
+    def __init__(self, folder: Path, command: Sequence[str], variables: Mapping[str, str], path: str = "/") -> None:
+        self.port = free_port()
+        self.log = folder / "program.log"
+        here = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "PORT": str(self.port)}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [part.replace("PORT", str(self.port)) for part in command],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**here, **variables},
+            )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+        wait_until(lambda: self._ready(path), "the program is ready")
+
+    def _ready(self, path: str) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.client.get(path).status_code < 500
+        except httpx.HTTPError:
+            return False
+
+    def end(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)

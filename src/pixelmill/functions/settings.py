@@ -38,6 +38,8 @@ class FunctionSettings:
     memory: int | None = None
     function: str = "pixelmill"
     stores: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    intake: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Options of the source of events that calls a container, as a rules file gives them (kind ``http``)."""
 
     @property
     def takes_events(self) -> bool:
@@ -70,6 +72,11 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
         memory=memory << 20 if memory else None,
         function=environ.get("AWS_LAMBDA_FUNCTION_NAME") or environ.get("K_SERVICE") or "pixelmill",
         stores=_stores(environ),
+        intake={
+            name.removeprefix("EVENTS_").lower(): value.strip()
+            for name, value in environ.items()
+            if name.startswith("EVENTS_") and value.strip()
+        },
     )
 
 
@@ -117,4 +124,14 @@ def _stores(environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
     }
     if endpoint and "endpoint" not in stores.get("s3", {}):
         stores["s3"] = {**stores.get("s3", {}), "endpoint": endpoint}
+    if account := _azure_account(environ):
+        stores["az"] = {**account, **stores.get("az", {})}
     return stores
+
+
+def _azure_account(environ: Mapping[str, str]) -> dict[str, str]:
+    """The storage account that a connection string names: Azure's tools, and Azure Functions, give it as such."""
+    text = environ.get("AZURE_STORAGE_CONNECTION_STRING") or environ.get("AzureWebJobsStorage") or ""
+    parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+    names = {"AccountName": "account", "AccountKey": "account_key", "BlobEndpoint": "endpoint"}
+    return {ours: parts[theirs] for theirs, ours in names.items() if parts.get(theirs)}

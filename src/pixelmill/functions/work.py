@@ -80,14 +80,19 @@ class Work:
         except ConfigError as error:
             self._assignment = error
 
+    def check(self) -> None:
+        """Raise :class:`ConfigError` where the settings can't be."""
+        if isinstance(self._assignment, ConfigError):
+            raise self._assignment
+
     def do(self, event: ObjectEvent) -> list[Done]:
         """Everything that is to be done for an event, once.
 
         Raises :class:`PixelmillError` that is for later; errors that are not come back as ``failed``.
         """
         age = max(0.0, time.time() - event.at)
-        if isinstance(self._assignment, ConfigError):
-            raise self._assignment
+        self.check()
+        assert isinstance(self._assignment, Assignment)
         rules = self._assignment.rules_for(event) if event.kind == "created" else ()
         if not rules:
             return [Done(event, "ignored", age_s=age)]

@@ -116,14 +116,14 @@ class Environment:
             self._answer, self._running = None, request_id
             self._next = (request_id, event, time.time() + timeout_s)
             self._changed.notify_all()
-        answered = self._wait(lambda: self._answer is not None, timeout_s)
+        answered = self._wait(self._is_answered, timeout_s)
         duration = time.monotonic() - begun
         with self._changed:
             self._running, self._next = None, None
             answer, self._answer = self._answer, None
         if answer is not None:
             return _ended(answer, duration, request_id)
-        if not answered and not self.is_dead():
+        if not (answered or self.is_dead()):
             self.kill("timeout")
             return Ended(
                 None, error_of("timeout", request_id, f"Task timed out after {timeout_s:.2f} seconds"), duration
@@ -131,6 +131,9 @@ class Environment:
         reason: Reason = self.dead or "exit"
         how = "signal: killed" if reason == "memory" else f"exit status {self._process.wait()}"
         return Ended(None, error_of(reason, request_id, f"Runtime exited with error: {how}"), duration)
+
+    def _is_answered(self) -> bool:
+        return self._answer is not None
 
     def is_dead(self) -> bool:
         """Whether the process is gone, or will be in a moment."""
