@@ -17,6 +17,11 @@ from buckets import service_account
 from function_tools import SEED_D, Buckets, Program, bridge_event, jpeg, s3_event, s3_record
 
 from pixelmill import Pipeline
+from pixelmill.errors import ConfigError
+from pixelmill.functions.container import Immediate
+from pixelmill.functions.settings import settings_of
+from pixelmill.service.settings import ServiceConfig
+from pixelmill.service.stateless import Stateless
 from servers import Moto, wait_until
 
 TOKEN = {"authorization": "Bearer pm_secret"}
@@ -168,7 +173,7 @@ def test_events_that_were_taken_end_before_the_node_does(container: Callable[...
     sender = threading.Thread(target=lambda: answers.append(node.client.post("/v1/events", json=event, headers=TOKEN)))
     sender.start()
     probe = httpx.Client(base_url=node.client.base_url, trust_env=False)
-    wait_until(lambda: probe.get("/v1/load", headers=TOKEN).json()["pool"]["running"] > 0, "it is at work")
+    wait_until(lambda: probe.get("/v1/load", headers=TOKEN).json()["running"] > 0, "it is at work")
     node.process.send_signal(signal.SIGTERM)
     sender.join(60)
     assert node.process.wait(60) == 0
@@ -179,16 +184,24 @@ def test_events_that_were_taken_end_before_the_node_does(container: Callable[...
     probe.close()
 
 
+def test_a_mistake_ends_it_at_the_start(container: Callable[..., Program]) -> None:
+    with pytest.raises(AssertionError, match=r"\{name\}"):
+        container(OUTPUT_NAME="{nme}")
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("options", "variables", "says"),
+    ("variables", "token", "says"),
     [
-        ((), {"PIPELINE": "grayscale", "OUTPUT_BUCKET": "x", "OUTPUT_NAME": "{nme}"}, "{name}"),
-        (("--host", "0.0.0.0", "--insecure"), {"EVENTS_AUTH": "google-oidc"}, "audience"),
-        ((), {"PIPELINE": "", "OUTPUT_BUCKET": "", "TRIGGERS": "/nowhere.toml"}, "/nowhere.toml"),
+        ({"PIPELINE": "grayscale", "OUTPUT_BUCKET": "x", "EVENTS_AUTH": "google-oidc"}, "", "audience"),
+        ({"PIPELINE": "grayscale", "OUTPUT_BUCKET": "x", "EVENTS_AUTH": "none"}, "", "loopback"),
+        ({"PIPELINE": "grayscale", "OUTPUT_BUCKET": "x"}, "", "PIXELMILL_TOKEN"),
+        ({"PIPELINE": "grayscale", "OUTPUT_BUCKET": "x", "OUTPUT_NAME": "{nme}"}, "secret", r"\{name\}"),
+        ({"TRIGGERS": "/nowhere.toml"}, "secret", "/nowhere.toml"),
+        ({"TRIGGERS": "x", "PIPELINE": "grayscale", "OUTPUT_BUCKET": "x"}, "secret", "takes the place"),
     ],
 )
-def test_mistakes_end_it_at_the_start(
-    container: Callable[..., Program], options: tuple[str, ...], variables: dict[str, str], says: str
-) -> None:
-    with pytest.raises(AssertionError, match=says.replace("{", r"\{")):
-        container(*options, **variables)
+async def test_mistakes_are_told(tmp_path: Path, variables: dict[str, str], token: str, says: str) -> None:
+    node = Stateless(ServiceConfig(data=tmp_path), token)  # which is not started: it only has a pool
+    with pytest.raises(ConfigError, match=says):
+        await Immediate(settings_of(variables), node, concurrent=1, token=token).start()
