@@ -20,6 +20,7 @@ from pixelmill import __version__, logs
 from pixelmill.api import (
     dead_letters,
     event_intake,
+    event_root,
     events,
     formats,
     health,
@@ -79,7 +80,7 @@ RESOURCES = (
     health,
 )
 # What a node without a hub serves.
-CONTAINER = (process, operations, formats, load, health)
+CONTAINER = (process, event_intake, event_root, operations, formats, load, health)
 
 
 def create_app(

@@ -73,9 +73,7 @@ async def take_events(call: Call) -> Response:
 
     Handshakes (SNS's `SubscriptionConfirmation`, Event Grid's `SubscriptionValidationEvent`) are answered too.
     """
-    triggers, options = await _source(call)
-    answer = await accept(options, await _posted(call), triggers, call.edge.public_keys)
-    return _response(answer)
+    return await take_for(call, call.path("source"))
 
 
 @routes.add(
@@ -89,20 +87,32 @@ async def take_events(call: Call) -> Response:
 )
 async def allow_events(call: Call) -> Response:
     """The handshake of CloudEvents' web hooks, for sources with `auth = event-grid`."""
-    _, options = await _source(call)
+    return await allow_for(call, call.path("source"))
+
+
+async def take_for(call: Call, name: str) -> Response:
+    """The answer to a ``POST`` for the source of that name."""
+    triggers, options = await _source(call, name)
+    return _response(await accept(options, await _posted(call), triggers, call.edge.public_keys))
+
+
+async def allow_for(call: Call, name: str) -> Response:
+    """The answer to ``OPTIONS`` for it."""
+    _, options = await _source(call, name)
     return _response(answer_options(options, _request(call, b"")))
 
 
-async def _source(call: Call) -> tuple[TriggerVerbs, Options]:
+async def _source(call: Call, name: str) -> tuple[TriggerVerbs, Options]:
     """The runtime and the source's options; raises :class:`NotFound` in the same words for whatever is missing."""
-    triggers, name = call.edge.triggers, call.path("source")
+    triggers, settings = call.edge.triggers, call.edge.settings
     spec = None if triggers is None else triggers.rule_set().sources.get(name)
     if triggers is None or spec is None or spec.kind != "http":
         raise NotFound(
             f"There is no source of events {name[:80]!a} here: the rules file has none of kind http so named."
         )
-    options = read_options(spec, on_loopback=call.edge.settings.on_loopback)
-    if options["auth"] == "none":
+    # With --insecure it is the platform before this process that knows who calls.
+    options = read_options(spec, on_loopback=settings.on_loopback or settings.insecure)
+    if options["auth"] == "none" and settings.on_loopback:
         # As for every request without a token: no page of another origin may send it.
         await call.edge.access.caller(call.request.method, call.request.scope["headers"])
     return triggers, options

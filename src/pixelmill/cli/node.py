@@ -14,7 +14,10 @@ from pixelmill.cli.state import Globals
 
 if TYPE_CHECKING:
     from pixelmill.config import Settings
+    from pixelmill.service.settings import ServiceConfig
 
+EVENTS_A_CORE = 4
+"""Events worked on at once, a pool process: most of their time they wait for the store."""
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - only where the platform gives a port, and tokens are asked for as in serve
 
 
@@ -46,7 +49,8 @@ def node(
     scope `node`.
 
     Without --join it is a container for Cloud Run, Container Apps, Knative and the like: POST /v1/process, /healthz,
-    /readyz and /v1/load, without a database or a data folder.
+    /readyz and /v1/load, without a database or a data folder. With the variables PIPELINE and OUTPUT_BUCKET (or
+    TRIGGERS, a rules file) it takes events of object stores too, at /v1/events and /: see docs/functions.md.
     """
     options: Globals = context.obj
     settings = options.settings(
@@ -135,6 +139,8 @@ def _listen(settings: Settings) -> None:
     from pixelmill.api.app import CONTAINER
     from pixelmill.api.server import run
     from pixelmill.cli.settings import api_settings, service_config
+    from pixelmill.fleet.cores import usable_cores
+    from pixelmill.functions.settings import settings_of
     from pixelmill.service import Service
     from pixelmill.service.stateless import Stateless
 
@@ -144,8 +150,31 @@ def _listen(settings: Settings) -> None:
         api = replace(api, port=int(given))
         if settings.sources["host"] == "default":
             api = replace(api, host=EVERYWHERE)  # a platform that gives the port comes from outside
+    config = service_config(settings, "node")
+    container, events = Stateless(config, settings["token"]), None
+    given_to_function = settings_of({**os.environ, **_limits_of(config)})
+    if given_to_function.takes_events:
+        from pixelmill.functions.container import Immediate
+
+        events = Immediate(
+            given_to_function,
+            container,
+            concurrent=EVENTS_A_CORE * (config.workers or usable_cores()),
+            token=settings["token"],
+            open_to_all=not api.tokens_needed,
+        )
     # It has the verbs that these routes ask for.
-    run(cast("Service", Stateless(service_config(settings, "node"), settings["token"])), api, resources=CONTAINER)
+    run(cast("Service", container), api, resources=CONTAINER, triggers=events)
+
+
+def _limits_of(config: ServiceConfig) -> dict[str, str]:
+    """The limits of the settings, wherever they were given, as a function reads them."""
+    limits = config.limits
+    return {
+        "PIXELMILL_MAX_BYTES": str(limits.max_bytes),
+        "PIXELMILL_MAX_PIXELS": str(limits.max_pixels),
+        "PIXELMILL_MAX_SIDE": str(limits.max_side),
+    }
 
 
 def _say(line: str) -> None:

@@ -21,6 +21,7 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor, LoadSample
 from pixelmill.fleet.samplers import sampler_for
+from pixelmill.images.limits import Limits
 from pixelmill.metrics import Metrics
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service.about import load_now
@@ -94,13 +95,16 @@ class Stateless:
         *,
         images: Mapping[str, bytes] | None = None,
         timeout_s: float | None = None,
+        limits: Limits | None = None,
+        taken: bool = False,
     ) -> RunResult:
         """Run one image; raises :class:`Busy` where no slot comes free in time.
 
-        ``images`` by reference must come with the request. ``timeout_s``: a limit below the node's own.
+        ``images`` by reference must come with the request. ``timeout_s`` and ``limits``: below the node's own.
+        ``taken``: it belongs to work that was taken before the node began to drain.
         """
         del owner
-        if self._draining:
+        if self._draining and not taken:
             raise ShuttingDown("This node is shutting down. Send the request again in a moment.", retry_after=5)
         given: dict[str, bytes | Path] = dict(images or {})
         missing = [ref for ref in (*pipeline.images(), *pipeline.font_references) if ref not in given]
@@ -119,7 +123,7 @@ class Stateless:
             source=body,
             images=given,
             source_name=name,
-            limits=self.config.limits,
+            limits=limits or self.config.limits,
             timeout_s=limit_s if timeout_s is None else min(timeout_s, limit_s),
         )
         return await self._interactive.run(request)
