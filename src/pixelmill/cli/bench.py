@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pixelmill.cli.bench_output import Files, print_cells, print_load
 from pixelmill.cli.state import Globals, Stopped
 from pixelmill.errors import ConfigError, PixelmillError
 
 if TYPE_CHECKING:
     from pixelmill.cli.bench_places import Place, Wanted
     from pixelmill.cli.progress import Bar
-    from pixelmill.evaluation.document import Document
+    from pixelmill.evaluation.document import Document, Load
     from pixelmill.evaluation.measuring import Plan, Step
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -94,7 +95,7 @@ def evaluate(
         one.check()
     measuring.check_bounds(plan, len(wanted))
     earlier = None if compare is None else document.read(compare)
-    files = _Files(output, json_output)
+    files = Files(output, json_output)
     with tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
         pictures = Pictures(Path(temporary), images)
         places = [opened(one, Path(temporary) / f"service-{index}", stack) for index, one in enumerate(wanted)]
@@ -102,11 +103,88 @@ def evaluate(
     made = replace(made, comparison=comparing.against(made))
     if made.comparison is None and earlier is not None:
         made = replace(made, comparison=comparing.with_earlier(earlier, made))
-    _print(made)
+    print_cells(made)
     files.write(made)
     if ending is not None:
         raise ending
     if any(one.succeeded < one.sent for cell in made.cells for one in cell.rounds):
+        raise typer.Exit(1)
+
+
+@app.command()
+def load(
+    context: typer.Context,
+    users: Annotated[int, typer.Option(help="Users at once.")] = 10,
+    images_per_user: Annotated[int, typer.Option(help="Images that each of them sends.")] = 50,
+    rate: Annotated[
+        float | None, typer.Option(help="Images a second of each user, each a job; else all at once, as one job.")
+    ] = None,
+    resolution: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the images.")] = "1200x800",
+    pipeline: PipelineOption = PIPELINE,
+    images: ImagesOption = None,
+    url: UrlOption = None,
+    token: TokenOption = None,
+    output: OutputOption = Path("load.html"),
+    json_output: JsonOption = None,
+    interactive: Annotated[
+        bool, typer.Option(help="Also send single images beside, and tell how long each takes.")
+    ] = True,
+    limit: Annotated[float, typer.Option(min=1.0, max=86_400.0, help="Seconds that it may take.")] = 900.0,
+    assignments: SetOption = None,
+    progress: ProgressOption = None,
+) -> None:
+    """Let several users send many images each, all beginning at once, and write a report: times, fairness, refusals.
+
+    Each user of a private service is an owner of its own; at --url all share the one token. 429 and 503 are obeyed:
+    what was refused is sent again after the time that the service names.
+    """
+    from pixelmill.cli.bench_images import Pictures
+    from pixelmill.cli.bench_load import people
+    from pixelmill.cli.bench_places import opened
+    from pixelmill.cli.progress import Bar, is_shown
+    from pixelmill.evaluation import crowd, measuring
+    from pixelmill.evaluation.service import ServiceSubject
+
+    wanted = _wanted(context, "service", pipeline, url, token, assignments)
+    wanted.check()
+    sizes = measuring.parse_resolutions(resolution)
+    if len(sizes) != 1:
+        raise ConfigError(f"--resolution {resolution!r} must be one WIDTHxHEIGHT.")
+    crowd.check(users, images_per_user, rate)
+    files = Files(output, json_output)
+    found: list[Load] = []
+    with tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
+        pictures = Pictures(Path(temporary), images)
+        place = opened(wanted, Path(temporary) / "service", stack)
+        crowded = crowd.Crowd(
+            place.url,
+            place.configuration.pipeline,
+            people(users, place.data, wanted.token, wanted.settings.get("database_url", "")),
+            images_per_user,
+            sizes[0],
+            rate,
+            limit,
+            owners=place.data is not None,
+            interactive=interactive,
+        )
+        paths = pictures.files(sizes[0], users * images_per_user)
+        before, start = _loads(), time.monotonic()
+        subject = place.subject
+        assert isinstance(subject, ServiceSubject)
+        with Bar("load", users * images_per_user, shown=is_shown(progress)) as bar:
+
+            async def work() -> None:
+                found.append(await crowd.load(crowded, paths, subject, bar.update))
+
+            ending = _ended_by(work)
+        made = _document("load", [place], pictures.description, before, start, ending)
+    if found:
+        made = replace(made, load=found[0])
+        print_load(found[0])
+    files.write(made)
+    if ending is not None:
+        raise ending
+    if not found or found[0].all.succeeded < found[0].all.sent:
         raise typer.Exit(1)
 
 
@@ -217,52 +295,3 @@ class _Watch:
     def ended(self, count: int) -> None:
         """So many of its images have ended."""
         self._bar.update(self._done + count, note=self._note)
-
-
-class _Files:
-    """Where the report goes; raises :class:`ConfigError` before anything is measured where that can't be."""
-
-    def __init__(self, html: Path, json: Path | None) -> None:
-        self.html, self.json = html, json or html.with_suffix(".json")
-        for option, path in (("-o", self.html), ("--json", self.json)):
-            if path.is_dir() or not path.parent.is_dir():
-                raise ConfigError(f"{option} {path} must name a file in a folder that exists.")
-        if self.html.absolute() == self.json.absolute():
-            raise ConfigError(f"-o and --json both name {self.html}; give them names of their own.")
-
-    def write(self, made: Document) -> None:
-        """Write both, and say so."""
-        from pixelmill.evaluation.document import to_json
-        from pixelmill.evaluation.report import render
-
-        for path, text in ((self.json, to_json(made)), (self.html, render(made))):
-            try:
-                path.write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise ConfigError(f"{path} can't be written ({error.strerror or error}).") from error
-        print(f"{'Partial report' if made.partial else 'Report'}: {self.html} (data: {self.json})")
-
-
-def _print(made: Document) -> None:
-    from pixelmill.cli.tables import print_table
-    from pixelmill.evaluation.figures import median
-    from pixelmill.evaluation.wording import milliseconds, number, percent
-
-    several = len(made.configurations) > 1
-    header = ("trigger", "resolution", "batch", "success", "duration", "p95", "age p95", "peak", "images/s")
-    rows = [
-        (
-            *((made.configurations[cell.configuration].label,) if several else ()),
-            cell.trigger,
-            cell.resolution,
-            f"{cell.size:,}",
-            percent(median(cell.rounds, "success_rate")),
-            milliseconds(median(cell.rounds, "duration.average")),
-            milliseconds(median(cell.rounds, "duration.p95")),
-            milliseconds(median(cell.rounds, "age.p95")),
-            number(median(cell.rounds, "concurrency_peak")),
-            number(median(cell.rounds, "throughput")),
-        )
-        for cell in made.cells
-    ]
-    print_table(("configuration", *header) if several else header, rows)

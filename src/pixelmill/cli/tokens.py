@@ -94,7 +94,7 @@ async def in_database(url: str, folder: Path, verb: Callable[[Tokens], Awaitable
     from pixelmill.jobs.tokens import Tokens
     from pixelmill.service.backends import database_url
 
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 -- nothing else runs yet
     database = Database(database_url(url, folder), "NORMAL")
     await database.open()
     try:

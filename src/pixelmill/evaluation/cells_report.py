@@ -17,7 +17,9 @@ TITLES = {"manual": "Manual trigger: one after another", "high-rate": "High-rate
 CHARTS = (
     ("throughput", "Throughput", "images a second"),
     ("duration.average", "Duration, average", "ms"),
-    ("age.average", "Event age when work began, average", "ms"),
+    ("duration.p95", "Duration, p95", "ms"),
+    ("age.average", "Event age, average", "ms"),
+    ("age.p95", "Event age, p95", "ms"),
     ("concurrency_average", "Concurrent executions, average", ""),
 )
 
@@ -178,7 +180,7 @@ def over_time(document: Document) -> str:
                 ["resolution", "batch", "concurrent executions", "queue age, ms", "images a second", "durations, ms"],
                 groups,
             )
-            parts.append(made.replace("<table>", '<table class="pictures">', 1))
+            parts.append(made.replace('<table class="grouped">', '<table class="grouped pictures">', 1))
     note = "<p>Each row is one batch"
     note += ", in the round whose time is the median" if document.rounds > 1 else ""
     note += ". Time runs from the first event to the last end; bars count executions by their duration.</p>"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 from pixelmill.evaluation.series import Histogram
-from pixelmill.evaluation.wording import number
+from pixelmill.evaluation.wording import number, tick
 
 WIDTH, HEIGHT = 340.0, 200.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 34.0
@@ -139,7 +139,7 @@ def area(label: str, values: Sequence[float], step_s: float, tone: int = 0) -> s
     parts = [
         f'<path class="gridline" d="M{_n(left)} {_n(axis.y(top))}H{_n(SMALL_WIDTH - 6)}"/>',
         f'<path class="base" d="M{_n(left)} {_n(bottom)}H{_n(SMALL_WIDTH - 6)}"/>',
-        _text(left - 4, axis.y(top) + 4, number(top), "end"),
+        _text(left - 4, axis.y(top) + 4, tick(top), "end"),
         _text(left - 4, bottom + 1, "0", "end"),
         _text(SMALL_WIDTH - 6, SMALL_HEIGHT - 3, f"{number(step_s * len(values))} s", "end"),
         f'<path class="area s{tone % TONES}" d="{path}V{_n(bottom)}z"/>',
@@ -162,10 +162,10 @@ def bars(label: str, found: Histogram, tone: int = 0) -> str:
     end = left + width * len(found.counts)
     parts = [
         f'<path class="base" d="M{_n(left)} {_n(bottom)}H{_n(SMALL_WIDTH - 6)}"/>',
-        _text(left - 4, axis.y(axis.ticks[-1]) + 4, number(axis.ticks[-1]), "end"),
+        _text(left - 4, axis.y(axis.ticks[-1]) + 4, tick(axis.ticks[-1]), "end"),
         _text(left - 4, bottom + 1, "0", "end"),
-        _text(left, SMALL_HEIGHT - 3, number(found.bounds[0]), "start"),
-        _text(max(end, left + 60), SMALL_HEIGHT - 3, f"{number(found.bounds[-1])} ms", "end"),
+        _text(left, SMALL_HEIGHT - 3, tick(found.bounds[0]), "start"),
+        _text(max(end, left + 60), SMALL_HEIGHT - 3, f"{tick(found.bounds[-1])} ms", "end"),
         f'<path class="bar s{tone % TONES}" d="{path}"/>',
     ]
     return _svg(label, SMALL_WIDTH, SMALL_HEIGHT, parts)
@@ -188,9 +188,9 @@ def ranking(label: str, names: Sequence[str], values: Sequence[float], unit: str
 
 def _grid(axis: _Axis, width: float) -> str:
     rows = [
-        f'<path class="{"gridline" if index else "base"}" d="M{_n(LEFT)} {_n(axis.y(tick))}H{_n(width - RIGHT)}"/>'
-        + _text(LEFT - 6, axis.y(tick) + 4, number(tick), "end")
-        for index, tick in enumerate(axis.ticks)
+        f'<path class="{"gridline" if index else "base"}" d="M{_n(LEFT)} {_n(axis.y(value))}H{_n(width - RIGHT)}"/>'
+        + _text(LEFT - 6, axis.y(value) + 4, tick(value), "end")
+        for index, value in enumerate(axis.ticks)
     ]
     return "".join(rows)
 

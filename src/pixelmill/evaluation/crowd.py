@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixelmill.client import AsyncClient, AsyncJob
 from pixelmill.errors import ConfigError, PixelmillError
@@ -21,6 +22,7 @@ from pixelmill.evaluation.subject import OF_AN_IMAGE, CountingPolicy, Tally, sta
 
 MOST_USERS = 200
 MOST_IMAGES = 100_000
+MOST_RATE = 1_000
 IDLE_PROBES = 20
 PROBE_PAUSE_S = 0.1
 
@@ -50,14 +52,15 @@ class Crowd:
     owners: bool
     interactive: bool = True
 
-    def check(self) -> None:
-        """Refuse what has no bound; raises :class:`ConfigError`."""
-        if not 1 <= len(self.people) <= MOST_USERS:
-            raise ConfigError(f"--users must be from 1 to {MOST_USERS}.")
-        if self.images_per_user < 1 or len(self.people) * self.images_per_user > MOST_IMAGES:
-            raise ConfigError(f"All users together send from 1 to {MOST_IMAGES:,} images.")
-        if self.rate is not None and not 0 < self.rate <= 1000:
-            raise ConfigError("--rate must be above 0 and at most 1,000 images a second.")
+
+def check(users: int, images_per_user: int, rate: float | None) -> None:
+    """Refuse what has no bound; raises :class:`ConfigError`."""
+    if not 1 <= users <= MOST_USERS:
+        raise ConfigError(f"--users {users} must be from 1 to {MOST_USERS}.")
+    if images_per_user < 1 or users * images_per_user > MOST_IMAGES:
+        raise ConfigError(f"All users together send from 1 to {MOST_IMAGES:,} images, not {users * images_per_user:,}.")
+    if rate is not None and not 0 < rate <= MOST_RATE:
+        raise ConfigError(f"--rate {rate:g} must be above 0 and at most {MOST_RATE:,} images a second.")
 
 
 @dataclass(slots=True)
@@ -152,14 +155,16 @@ async def _one_user(
     return _Seen([*found, *refused], tally, seconds)
 
 
-async def _paced(submit: Callable[[Sequence[Path]], object], files: Sequence[Path], rate: float) -> None:
+async def _paced(
+    submit: Callable[[Sequence[Path]], Coroutine[Any, Any, None]], files: Sequence[Path], rate: float
+) -> None:
     """Each image at its time, also while earlier ones are still being sent."""
     clock = asyncio.get_running_loop().time
     start = clock()
     async with asyncio.TaskGroup() as group:
         for number, path in enumerate(files):
             await asyncio.sleep(max(0.0, start + number / rate - clock()))
-            group.create_task(submit([path]))  # type: ignore[arg-type] # a coroutine function
+            group.create_task(submit([path]))
 
 
 def _user(person: Person, seen: _Seen) -> User:

@@ -31,14 +31,14 @@ def table(
     *,
     note: str = "",
     bands: Sequence[tuple[str, int]] = (),
-    text: bool = False,
 ) -> str:
     """A table that scrolls in itself where it is too wide.
 
     Each group is a body of rows with a name that heads it, or None; the first cell of a row heads the row. ``bands``:
-    a row above the header, of titles with how many columns each spans. ``text``: cells are text, not numbers.
+    a row above the header, of titles with how many columns each spans.
     """
-    kind = ' class="text"' if text else ""
+    groups = list(groups)
+    kind = ' class="grouped"' if any(name for name, _ in groups) else ""
     bodies = "".join(_body(name, rows) for name, rows in groups)
     upper = "".join(
         f'<th scope="colgroup" colspan="{span}">{escape(title)}</th>' if title else f'<td colspan="{span}"></td>'

@@ -17,7 +17,7 @@ from pixelmill.evaluation.wording import milliseconds, number, percent, seconds
 # An inline sheet and pictures drawn in the page are all that a reader's browser may use.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 TARGETS = {
-    "service": "jobs of a service",
+    "service": "jobs",
     "process": "synchronous requests",
     "folder": "files dropped into a watched folder",
     "s3": "objects put into a bucket",
@@ -93,7 +93,7 @@ def _header(document: Document, title: str) -> str:
     del title
     first = document.configurations[0]
     where = "a private service" if first.place == "private" else first.place
-    what = TARGETS.get(first.target, first.target)
+    what = TARGETS.get(first.target, "synchronous requests")
     kind = "Load of several users" if document.kind == "load" else "Evaluation"
     partial = (
         f'<p class="partial" role="note"><strong>Partial.</strong> {escape(document.why)} '

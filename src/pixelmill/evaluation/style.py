@@ -17,7 +17,7 @@ html{background:var(--page);color:var(--text);font:15px/1.55 system-ui,-apple-sy
 "Liberation Sans",sans-serif;-webkit-text-size-adjust:100%}
 body{margin:0 auto;max-width:1180px;padding:28px 20px 60px}
 h1,h2,h3,p,dl,dd,ul,figure,pre{margin:0}
-h1{font-size:1.75rem;line-height:1.2;letter-spacing:-.01em;text-wrap:balance}
+h1{overflow-wrap:anywhere;font-size:1.75rem;line-height:1.2;letter-spacing:-.01em;text-wrap:balance}
 h2{font-size:1.25rem;margin:0 0 4px;line-height:1.3}
 h3{font-size:1rem;margin:22px 0 10px}
 header .kind{color:var(--accent);font-weight:600;font-size:.8rem;letter-spacing:.08em;text-transform:uppercase}
@@ -71,8 +71,10 @@ tbody th[scope=rowgroup]{font-weight:600;vertical-align:top}
 tbody+tbody{border-top:1px solid var(--edge)}
 tbody tr+tr>*{border-top:1px solid var(--grid)}
 tbody tr+tr>th[scope=rowgroup]{border-top:0}
-table.text td{text-align:left;white-space:normal}
-table.pictures{min-width:860px}
+table.grouped:not(.pictures) tbody th[scope=row]{text-align:right}
+table.grouped thead tr:last-child th:first-child{text-align:left}
+table.pictures{min-width:860px}table.pictures thead th{text-align:left;padding-left:20px}
+table.pictures thead th:nth-child(-n+2){padding-left:10px}
 table.pictures td{min-width:190px;padding:8px}
 .bad{color:var(--bad);font-weight:600}.good{color:var(--good);font-weight:600}.soft{color:var(--soft)}
 .verdict{white-space:nowrap}

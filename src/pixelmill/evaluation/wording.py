@@ -10,9 +10,15 @@ def number(value: float | None) -> str:
     if value == round(value) and abs(value) < 1e15:
         return f"{round(value):,}"
     size = abs(value)
-    if size >= 100:
+    # By what it is when rounded: 9.999 is 10.0, not 10.00.
+    if size >= 99.95:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.095 else f"{value:.3g}"
+    return f"{value:.1f}" if size >= 9.995 else f"{value:.2f}" if size >= 0.095 else f"{value:.3g}"
+
+
+def tick(value: float) -> str:
+    """A number at an axis: no more digits than it has."""
+    return f"{value:,.10g}"
 
 
 def milliseconds(value: float | None) -> str:
