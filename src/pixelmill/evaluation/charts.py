@@ -18,6 +18,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 34.0
 SMALL_WIDTH, SMALL_HEIGHT = 220.0, 84.0
 LOG_FROM = 30.0
 """A logarithmic axis where the greatest value is that many times the least."""
+MOST_TICKS = 6
+LEAST = 1e-6
+"""What is below it is drawn as nothing."""
 TONES = 4
 
 
@@ -38,13 +41,15 @@ class _Axis:
 
     def __init__(self, values: Sequence[float], top: float, bottom: float) -> None:
         self._top, self._bottom = top, bottom
+        values = [value if value >= LEAST else 0.0 for value in values]
         positive = [value for value in values if value > 0]
         most = max(values, default=0.0)
         self.logarithmic = bool(positive) and len(positive) == len(values) and most / min(positive) >= LOG_FROM
         if self.logarithmic:
             self._low = math.floor(math.log10(min(positive)))
             self._high = max(self._low + 1, math.ceil(math.log10(most)))
-            self.ticks = [10.0**power for power in range(self._low, self._high + 1)]
+            apart = -(-(self._high - self._low) // MOST_TICKS)
+            self.ticks = [10.0**power for power in range(self._low, self._high + 1, apart)]
         else:
             step = _nice(most / 4 if most > 0 else 0.25)
             self.ticks = (
@@ -57,7 +62,7 @@ class _Axis:
         """The height of a value in the picture."""
         part = value / self._most
         if self.logarithmic:
-            part = (math.log10(value) - self._low) / (self._high - self._low)
+            part = (math.log10(max(value, LEAST)) - self._low) / (self._high - self._low)
         return self._bottom - (self._bottom - self._top) * min(1.0, max(0.0, part))
 
 
@@ -183,7 +188,7 @@ def ranking(label: str, names: Sequence[str], values: Sequence[float], unit: str
             f'<rect class="bar s0" x="{_n(left)}" y="{_n(y + 2)}" width="{_n(max(1.0, length))}" height="14"/>'
         )
         parts.append(_text(left + length + 5, y + 13, f"{number(value)} {unit}", "start", "value"))
-    return _svg(label, width, row * len(names) + 8, parts)
+    return _svg(label, width, row * len(names) + 8, parts, "chart wide")
 
 
 def _grid(axis: _Axis, width: float) -> str:
@@ -199,9 +204,9 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str
     return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(label: str, width: float, height: float, parts: Sequence[str]) -> str:
+def _svg(label: str, width: float, height: float, parts: Sequence[str], kind: str = "chart") -> str:
     return (
-        f'<svg class="chart" viewBox="0 0 {_n(width)} {_n(height)}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="{kind}" viewBox="0 0 {_n(width)} {_n(height)}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"
     )
 

@@ -53,7 +53,7 @@ def _tables(trigger: str, ratios: list[Ratio]) -> str:
         groups.append((f"{key[0]} × {key[1]:,}", [_row(one) for one in rows]))
     return table(
         f"{trigger[0].upper()}{trigger[1:]} trigger",
-        ["batch", "metric", "before", "after", "ratio", "range", ""],
+        ["batch", "metric", "before", "after", "ratio", "range", "verdict"],
         groups,
     )
 

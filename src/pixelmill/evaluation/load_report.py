@@ -105,8 +105,8 @@ def _over_time(found: Load) -> str:
     return section(
         "time",
         "All users together",
-        f'<div class="charts">{"".join(pictures)}</div>',
-        table("Milliseconds", ["", "count", "average", "p50", "p90", "p95", "p99", "max"], [(None, rows)]),
+        f'<div class="charts small">{"".join(pictures)}</div>',
+        table("Milliseconds", ["time", "count", "average", "p50", "p90", "p95", "p99", "max"], [(None, rows)]),
         paragraphs(f"Errors: {told}." if told else "No image failed, none was dropped."),
     )
 
@@ -130,7 +130,7 @@ def _interactive(found: Interactive | None) -> str:
         paragraphs("One person sends one image after another to POST /v1/process, and waits for each answer."),
         table(
             "Milliseconds as the person sees them",
-            ["", "images", "average", "p50", "p90", "p95", "p99", "max"],
+            ["when", "images", "average", "p50", "p90", "p95", "p99", "max"],
             [(None, rows)],
             note=f"Refused: {told}." if told else "",
         ),

@@ -66,6 +66,10 @@ class ServiceSubject:
         return [observation(task, sizes.get(task.name, 0), self._overflow, self._is_cold(task)) for task in ordered]
 
     def _is_cold(self, task: TaskStatus) -> bool | None:
+        told = (task.outcome or {}).get("cold")
+        if told is not None:
+            return bool(told)
+        # A service that doesn't tell: where it is new, so are its processes.
         if self._processes is None or task.worker is None:
             return None
         process = (task.target, task.worker)

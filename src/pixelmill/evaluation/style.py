@@ -26,7 +26,7 @@ code,pre{font-family:ui-monospace,SFMono-Regular,"Cascadia Mono","DejaVu Sans Mo
 pre{background:var(--surface);border:1px solid var(--line);border-radius:8px;padding:12px 14px;white-space:pre-wrap;
 overflow-wrap:anywhere;margin-top:10px}
 section{margin-top:44px}
-section>p{color:var(--soft);max-width:82ch;margin-bottom:12px}
+section>p{color:var(--soft);max-width:82ch;margin:8px 0 12px}
 .partial{border:1px solid var(--warn);background:var(--warn-wash);border-radius:8px;padding:10px 14px;margin-top:16px}
 header .partial{color:var(--text)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,165px),1fr));gap:12px;margin-top:24px}
@@ -45,6 +45,8 @@ figcaption small,.note{color:var(--soft);font-weight:400;font-size:.82rem}
 .chart{display:block;width:100%;height:auto;overflow:visible}
 .chart text{font-size:10.5px;fill:var(--soft);font-variant-numeric:tabular-nums}
 .chart .value{fill:var(--text)}
+.chart.wide{max-width:680px}
+.charts.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,235px),1fr))}
 .gridline{stroke:var(--grid);fill:none}.base{stroke:var(--edge);fill:none}
 .s0{color:var(--s0)}.s1{color:var(--s1)}.s2{color:var(--s2)}.s3{color:var(--s3)}
 .line{fill:none;stroke:currentcolor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
