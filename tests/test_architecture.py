@@ -40,6 +40,9 @@ LAZY_DOORS = {
     "pipelines/spec.py": "Pipeline.run is the door to the runner, which imports the codecs; forms alone need none",
     "pipelines/outcome.py": "decoding a result again is rare; a client of outcomes needs no codec",
     "images": "codecs load on first use",
+    "pipelines/run.py": "frames, metadata and format:auto load on first use, so that functions start fast",
+    "pipelines/plan.py": "format:auto loads on first use",
+    "pipelines/sources.py": "fonts load on first use",
 }
 
 

@@ -102,6 +102,11 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("webhook.delivered", _INFO, False, "A webhook was delivered."),
         ("webhook.retried", _INFO, False, "A webhook could not be delivered, and is tried again later."),
         ("upload.expired", _INFO, False, "Uploads that no job used were removed."),
+        ("function.done", _INFO, False, "A function wrote the result of an event."),
+        ("function.gone", _INFO, False, "The object of an event is no longer there; nothing is done for it."),
+        ("function.failed", _WARNING, True, "An event can't succeed: the image, the pipeline, a limit."),
+        ("function.later", _WARNING, True, "An event did not succeed, and is to come again."),
+        ("function.unread", _INFO, False, "A document, or a part of it, is no event of an object."),
         ("request.done", _INFO, False, "A request was answered."),
         ("log", _INFO, False, "A line of a library, or of code that had no event for it."),
     )

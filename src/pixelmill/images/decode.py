@@ -13,43 +13,33 @@ import cv2
 from numpy.typing import NDArray
 
 from pixelmill.errors import OutOfMemory
-from pixelmill.images import (
-    decode_jpeg,
-    decode_jxl,
-    decode_pillow,
-    decode_png,
-    decode_tiff,
-    decode_webp,
-    heic,
-    icons,
-    netpbm,
-    svg,
-)
 from pixelmill.images.formats import Data
 from pixelmill.images.header import Header, corrupt
 from pixelmill.images.image import EVERYTHING, Image, Need
+from pixelmill.images.late import loaded
 from pixelmill.images.limits import Limits
 from pixelmill.images.orientation import upright
 from pixelmill.images.probe import read_header
 
 _Reader: TypeAlias = Callable[[Data, Header, Need], tuple[NDArray[Any], bytes | None]]
 
-_READERS: Mapping[str, _Reader] = {
-    "jpeg": decode_jpeg.read,
-    "png": decode_png.read,
-    "webp": decode_webp.read,
-    "avif": decode_pillow.read,
-    "jxl": decode_jxl.read,
-    "heic": heic.read,
-    "tiff": decode_tiff.read,
-    "gif": decode_pillow.read,
-    "bmp": decode_pillow.read,
-    "pnm": netpbm.read,
-    "ico": icons.read,
-    "qoi": decode_pillow.read,
-    "jpeg2000": decode_pillow.read,
-    "svg": svg.read,
+_READERS: Mapping[str, str] = {
+    "jpeg": "decode_jpeg:read",
+    "png": "decode_png:read",
+    "webp": "decode_webp:read",
+    "avif": "decode_pillow:read",
+    "jxl": "decode_jxl:read",
+    "heic": "heic:read",
+    "tiff": "decode_tiff:read",
+    "gif": "decode_pillow:read",
+    "bmp": "decode_pillow:read",
+    "pnm": "netpbm:read",
+    "ico": "icons:read",
+    "qoi": "decode_pillow:read",
+    "jpeg2000": "decode_pillow:read",
+    "svg": "svg:read",
 }
+"""A :data:`_Reader` for each format."""
 _DEFAULT_LIMITS = Limits()
 
 
@@ -82,7 +72,8 @@ def pixels_of(data: Data, header: Header, need: Need) -> Image:
     """The picture that a header of these bytes tells of: :func:`decode` behind the limits."""
     info = header.info
     try:
-        pixels, icc = _READERS[info.format](data, header, need)
+        read: _Reader = loaded(_READERS[info.format])
+        pixels, icc = read(data, header, need)
         return Image(upright(pixels, info.orientation), icc)
     except MemoryError as error:
         raise _out_of_memory(header) from error

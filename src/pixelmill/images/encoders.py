@@ -38,7 +38,7 @@ MaxBytes: TypeAlias = Annotated[int, Field(ge=100, le=1_000_000_000)] | SkipJson
 class EncodeOptions(BaseModel):
     """Base of all options. Equality and hash are those of the values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 class JpegOptions(EncodeOptions):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class MetadataOptions(BaseModel):
     """What is kept. Equality and hash are those of the values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     policy: Literal["strip", "keep", "copyright"] = Field(
         default="strip",
@@ -23,5 +23,5 @@ class MetadataOptions(BaseModel):
     icc: bool = Field(default=False, description="Keep the color profile, and the pixels in its numbers")
 
 
-STRIPPED = MetadataOptions()
+STRIPPED = MetadataOptions.model_construct()  # without a validator, which is built when first something is given
 """Nothing is kept: the default."""

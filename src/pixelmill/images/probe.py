@@ -7,45 +7,35 @@ behind a good header may still be broken; only ``decode`` finds that.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from pixelmill.images import (
-    heic,
-    icons,
-    jpeg_header,
-    jxl_header,
-    netpbm,
-    pillow_header,
-    png_header,
-    svg,
-    tiff_header,
-    webp_header,
-)
 from pixelmill.images.formats import Data, identify
 from pixelmill.images.header import Header, corrupt, no_such_frame
 from pixelmill.images.image import ImageInfo
+from pixelmill.images.late import loaded
 from pixelmill.images.limits import Limits
 
-_READERS: Mapping[str, Callable[[Data], Header]] = {
-    "jpeg": jpeg_header.read,
-    "png": png_header.read,
-    "webp": webp_header.read,
-    "avif": pillow_header.avif,
-    "jxl": jxl_header.read,
-    "heic": heic.read_header,
-    "tiff": tiff_header.read,
-    "gif": pillow_header.gif,
-    "bmp": pillow_header.bmp,
-    "pnm": netpbm.read_header,
-    "ico": icons.read_header,
-    "qoi": pillow_header.qoi,
-    "jpeg2000": pillow_header.jpeg2000,
-    "svg": svg.read_header,
+_READERS: Mapping[str, str] = {
+    "jpeg": "jpeg_header:read",
+    "png": "png_header:read",
+    "webp": "webp_header:read",
+    "avif": "pillow_header:avif",
+    "jxl": "jxl_header:read",
+    "heic": "heic:read_header",
+    "tiff": "tiff_header:read",
+    "gif": "pillow_header:gif",
+    "bmp": "pillow_header:bmp",
+    "pnm": "netpbm:read_header",
+    "ico": "icons:read_header",
+    "qoi": "pillow_header:qoi",
+    "jpeg2000": "pillow_header:jpeg2000",
+    "svg": "svg:read_header",
 }
+"""From bytes to a :class:`Header`, for each format."""
 
 _DEFAULT_LIMITS = Limits()
 
-_PAGES: Mapping[str, Callable[[Data, int], Header]] = {"tiff": tiff_header.read, "ico": icons.read_header}
+_PAGES = frozenset({"tiff", "ico"})
 """Formats whose pages or pictures have headers of their own."""
 
 
@@ -72,7 +62,8 @@ def read_header(data: Data, limits: Limits, frame: int | None = None) -> Header:
     limits.check_bytes(len(data))
     fmt = identify(data)
     try:
-        header = _PAGES[fmt.name](data, frame) if frame and fmt.name in _PAGES else _READERS[fmt.name](data)
+        read = loaded(_READERS[fmt.name])
+        header: Header = read(data, frame) if frame and fmt.name in _PAGES else read(data)
     except (struct.error, IndexError):
         # The readers check every length; this is the net below them.
         corrupt(fmt.name, "its header can't be read")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -44,6 +45,22 @@ def parameters(model: type[BaseModel]) -> tuple[str, ...]:
 def schema(model: type[BaseModel]) -> Mapping[str, Any]:
     """The JSON schema of a model."""
     return model.model_json_schema()
+
+
+def is_list(model: type[BaseModel], parameter: str) -> bool:
+    """Whether that parameter takes several values; without the schema, which takes milliseconds to make."""
+    return any(get_origin(kind) is tuple for kind in _kinds(model.model_fields[parameter].annotation))
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types of a union, out of their annotations."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    else:
+        yield annotation
 
 
 def allowed(model: type[BaseModel], parameter: str) -> str:

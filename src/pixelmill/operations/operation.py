@@ -70,7 +70,13 @@ class Facts:
 class Operation(BaseModel):
     """Base of all operations. Equality and hash are those of the parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        defer_build=True,  # a validator takes a millisecond to build, and most operations of a family are not used
+    )
 
     name: ClassVar[str]
     family: ClassVar[str]

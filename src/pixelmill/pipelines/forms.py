@@ -18,7 +18,7 @@ from pixelmill.errors import InvalidParameter, PipelineError, PipelineSyntaxErro
 from pixelmill.images.encoders import ENDS
 from pixelmill.images.image import Image
 from pixelmill.images.metadata import STRIPPED, MetadataOptions
-from pixelmill.operations.arguments import build, parameters, schema, unknown
+from pixelmill.operations.arguments import build, is_list, parameters, unknown
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
 from pixelmill.operations.table import operation_named
@@ -161,15 +161,14 @@ def _format_of_step(step: TextStep) -> Output:
 
 def _bound(arguments: Sequence[TextArgument], model: type[BaseModel], owner: str) -> dict[str, Any]:
     """Parameter names and raw values; arguments by position come first."""
-    properties = schema(model)["properties"] if arguments else {}
     taken: dict[str, Any] = {}
     for index, argument in enumerate(arguments):
         if argument.name is None and index and arguments[index - 1].name is not None:
             raise PipelineSyntaxError(f"{owner}: an argument without a name stands behind one with a name.")
         name = argument.name or positional_name(model, index, owner)
-        if name not in properties:
+        if name not in model.model_fields:
             raise unknown(model, name, owner)
-        add_argument(taken, name, _value_of(argument, properties[name].get("type") == "array", owner, name), owner)
+        add_argument(taken, name, _value_of(argument, is_list(model, name), owner, name), owner)
     return taken
 
 

@@ -14,7 +14,6 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from pixelmill.errors import LimitExceeded, NotApplicable
-from pixelmill.images.auto import Look, choose
 from pixelmill.images.encoders import AutoOptions, EncodeOptions
 from pixelmill.images.formats import FORMATS, UNDECIDED, Format, is_animation
 from pixelmill.images.image import EVERYTHING, Image, ImageInfo, Need, Size
@@ -213,6 +212,8 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
 
 def _moving(pipeline: Pipeline, info: ImageInfo) -> tuple[Format, EncodeOptions | Mapping[str, Any] | None]:
     """What ``format:auto`` writes an animation in; still undecided where no accepted format can hold one."""
+    from pixelmill.images.auto import Look, choose
+
     assert isinstance(pipeline.output.options, AutoOptions)
     candidate = choose(Look(info.size, frames=info.frames), pipeline.output.options)[0]
     if not FORMATS[candidate.format].animated:

@@ -12,20 +12,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from pixelmill.images.auto import encode_auto
 from pixelmill.images.decode import decode
-from pixelmill.images.decode_frames import decode_frame, open_frames
 from pixelmill.images.encode import encode
-from pixelmill.images.encode_frames import encode_frames
 from pixelmill.images.encoders import AutoOptions
 from pixelmill.images.formats import FORMATS, UNDECIDED, Format
-from pixelmill.images.image import Image, ImageInfo, Size
+from pixelmill.images.image import Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
-from pixelmill.images.metadata_keep import carry
-from pixelmill.images.metadata_look import describe
 from pixelmill.images.probe import probe
 from pixelmill.operations.operation import Operation
-from pixelmill.pipelines.animation import Work
+from pixelmill.operations.parameters import Font
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.plan import Plan, plan
 from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, read_file
@@ -74,10 +69,10 @@ def run(
     named_fonts = pipeline.font_references
     fonts = load_fonts(named_fonts, images, limits) if named_fonts else {}
     if chosen.frames > 1:
-        return _animated(chosen, info, data, Work(chosen, open_frames(data, limits, chosen.need), loaded, fonts))
+        return _animated(chosen, info, data, limits, loaded, fonts)
     start = perf_counter()
     if image is None:
-        image = decode(data, chosen.need, limits) if frame is None else decode_frame(data, frame, chosen.need, limits)
+        image = decode(data, chosen.need, limits) if frame is None else _frame(data, frame, chosen.need, limits)
     decoded = perf_counter()
     image, found = apply(chosen, image, loaded, fonts)
     applied = perf_counter()
@@ -93,6 +88,8 @@ def run(
         converted=info.has_icc and image.icc is None,
     )
     if target is UNDECIDED:
+        from pixelmill.images.auto import encode_auto
+
         assert isinstance(pipeline.output.options, AutoOptions)
         name, body = encode_auto(image, pipeline.output.options)
         target = FORMATS[name]
@@ -113,8 +110,26 @@ def run(
     )
 
 
-def _animated(chosen: Plan, info: ImageInfo, data: bytes, work: Work) -> Outcome:
+def _frame(data: bytes, number: int, need: Need, limits: Limits) -> Image:
+    from pixelmill.images.decode_frames import decode_frame
+
+    return decode_frame(data, number, need, limits)
+
+
+def _animated(
+    chosen: Plan,
+    info: ImageInfo,
+    data: bytes,
+    limits: Limits,
+    images: Mapping[str, Image],
+    fonts: Mapping[str, Font],
+) -> Outcome:
     """All frames: decoding, steps and encoding take turns."""
+    from pixelmill.images.decode_frames import open_frames
+    from pixelmill.images.encode_frames import encode_frames
+    from pixelmill.pipelines.animation import Work
+
+    work = Work(chosen, open_frames(data, limits, chosen.need), images, fonts)
     target = chosen.target
     assert target is not None  # what gives data only takes one frame
     start = perf_counter()
@@ -147,6 +162,8 @@ def _carried(
     wanted = chosen.pipeline.output.metadata
     if wanted.policy == "strip" or not data:
         return body
+    from pixelmill.images.metadata_keep import carry
+
     return carry(body, target.name, data, info.format, wanted, size, converted=converted)
 
 
@@ -202,6 +219,8 @@ def with_metadata(chosen: Plan, found: dict[str, Any], data: bytes, fmt: str) ->
     names = {step.action.name for step in chosen.steps if isinstance(step.action, Operation) and step.action.of_file}
     if not names or not data:
         return found
+    from pixelmill.images.metadata_look import describe
+
     told = describe(data, fmt)
     of_file = {key: {**value, "metadata": told} for key, value in found.items() if key.partition("-")[0] in names}
     return {**found, **of_file}

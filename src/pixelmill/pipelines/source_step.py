@@ -11,12 +11,12 @@ from pydantic.json_schema import SkipJsonSchema
 class SourceStep(BaseModel):
     """``frame`` None: all frames where source and result are animated, else the first."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     frame: Annotated[int, Field(ge=0, le=65_535)] | SkipJsonSchema[None] = Field(
         default=None, description="Number of the frame or page, from 0, to take as a still image"
     )
 
 
-WHOLE_SOURCE = SourceStep()
+WHOLE_SOURCE = SourceStep.model_construct()  # without a validator, which is built when first a frame is given
 """Nothing was chosen."""

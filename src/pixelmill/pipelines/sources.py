@@ -27,7 +27,6 @@ from pixelmill.images.decode import decode
 from pixelmill.images.header import no_such_frame
 from pixelmill.images.image import Image, ImageInfo
 from pixelmill.images.limits import Limits
-from pixelmill.operations.fonts import MAX_FONT_BYTES, font_of
 from pixelmill.operations.parameters import BUILT_IN_FONTS, Font
 
 PIXELS = "pixels"
@@ -142,6 +141,8 @@ def load_fonts(references: tuple[str, ...], given: Mapping[str, Any] | None, lim
 
     Raises what reading raises, :class:`InvalidParameter` for a font that can't be used.
     """
+    from pixelmill.operations.fonts import MAX_FONT_BYTES, font_of
+
     fonts: dict[str, Font] = {}
     for reference in references:
         shown = reference if len(reference) <= 120 else reference[:117] + "..."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from pixelmill.images.late import LATE
 from pixelmill.operations.table import TABLE
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.run import run
@@ -20,6 +21,8 @@ PRELOAD = (
     "simplejpeg",
     "pydantic",
     "PIL.AvifImagePlugin",
+    *LATE,
+    "pixelmill.pipelines.animation",
     *sorted({module for module, _ in TABLE.values()}),
 )
 """Modules the zygote imports once for all its workers; every family, else each worker imports it at its first use."""

@@ -1,6 +1,7 @@
 """One rule: when an object appears here, run this, and write the result there. A plain value; no I/O.
 
-How rules are read from a file stands in ``book.py``, matching in ``matching.py``, names in ``naming.py``.
+How rules are read from a file stands in ``book.py``, matching in ``matching.py``, names in ``naming.py``, loops in
+``loops.py``.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class SourceSpec:
 
     name: str
     kind: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)  # secrets may be among them
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,86 @@
+"""Which rules are for an event: the one that the environment describes, or those of a rules file.
+
+Results that come back are no work: below the place where a rule writes, nothing is taken for it. A rule that would
+write into the bucket that it is called for, in the same names, is refused before anything is read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from pixelmill.errors import ConfigError
+from pixelmill.functions.settings import FunctionSettings
+from pixelmill.storage.uris import URI, parse_uri
+from pixelmill.triggers.event import ObjectEvent
+from pixelmill.triggers.matching import matches
+from pixelmill.triggers.naming import check_template, fixed_start
+from pixelmill.triggers.places import canonical
+from pixelmill.triggers.rule import Rule
+
+DEFAULT_NAME = "{dir}/{stem}.{ext}"
+"""Folder and stem of the source, with the extension of the result."""
+
+
+class Assignment:
+    """The rules of a function; raises :class:`ConfigError` where they can't be."""
+
+    def __init__(self, settings: FunctionSettings) -> None:
+        self._settings = settings
+        self._rules: tuple[Rule, ...] | None = None
+        if settings.rules:
+            self._rules = _rules_of(settings.rules)
+        elif settings.output:
+            check_template(self._output("s3"))
+        # Bounded by the buckets that send events, and by this number.
+        self._of_bucket = functools.lru_cache(maxsize=256)(self._rule)
+
+    def rules_for(self, event: ObjectEvent) -> Sequence[Rule]:
+        """The rules that match; raises :class:`ConfigError` for a loop, and where there is nothing to do at all."""
+        if self._rules is not None:
+            return [rule for rule in self._rules if matches(rule, event) and not _is_result(rule, event)]
+        if not (self._settings.pipeline and self._settings.output):
+            raise ConfigError(
+                "This function was called for an event, but PIPELINE and OUTPUT_BUCKET (or TRIGGERS) are not set. "
+                "Set them in its environment: see docs/functions.md."
+            )
+        source = parse_uri(event.uri)
+        rule = self._of_bucket(source.scheme, source.bucket)
+        return [rule] if matches(rule, event) and not _is_result(rule, event) else []
+
+    def _rule(self, scheme: str, bucket: str) -> Rule:
+        watch, output = str(URI(scheme, bucket, "")), self._output(scheme)
+        rule = Rule(
+            name="environment",
+            watch=watch,
+            pipeline=self._settings.pipeline,
+            output=output,
+            cache_control=self._settings.cache_control,
+        )
+        if fixed_start(output) == watch:
+            raise ConfigError(
+                f"The result would be written to the bucket that the event came from ({bucket}), and start the function "
+                "again, for ever. Set OUTPUT_BUCKET to another bucket, or OUTPUT_PREFIX to a folder of its own, which "
+                "the bucket's notification leaves out.",
+                bucket=bucket,
+            )
+        return rule
+
+    def _output(self, scheme: str) -> str:
+        settings = self._settings
+        base = settings.output if "://" in settings.output else f"{scheme}://{settings.output}"
+        return f"{base}/{settings.prefix}{settings.name or DEFAULT_NAME}"
+
+
+def _is_result(rule: Rule, event: ObjectEvent) -> bool:
+    """Whether the object lies where the rule itself writes, in a part of what it watches."""
+    start = fixed_start(rule.output)
+    return len(start) > len(canonical(rule.watch)) and event.uri.startswith(start)
+
+
+def _rules_of(path: str) -> tuple[Rule, ...]:
+    from pathlib import Path
+
+    from pixelmill.triggers.book import load_rules
+
+    return tuple(load_rules(Path(path)).rules.values())

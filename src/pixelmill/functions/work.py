@@ -1,0 +1,191 @@
+"""What every function does: an event, its object, a run, the result under its name. Plain calls, no event loop.
+
+Order and duplicates are harmless. A run reads the object as it is now; when its result is written the object is looked
+at again, and where it has changed meanwhile the run is done anew: so the last one who writes has read the last state.
+An error says whether another attempt may end otherwise (``is_for_later``); who called decides what follows from that.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pixelmill import logs
+from pixelmill.errors import (
+    CapacityError,
+    ConfigError,
+    LimitExceeded,
+    MissingExtra,
+    ObjectNotFound,
+    PixelmillError,
+    StorageDenied,
+    StorageUnavailable,
+)
+from pixelmill.functions.assignment import Assignment
+from pixelmill.functions.objects import Objects
+from pixelmill.functions.settings import RESERVE, FunctionSettings
+from pixelmill.images.formats import format_named
+from pixelmill.images.limits import Limits
+from pixelmill.pipelines.outcome import Outcome
+from pixelmill.triggers.event import ObjectEvent
+from pixelmill.triggers.naming import DATA, data_destination, destination, facts_of
+from pixelmill.triggers.rule import Rule, RuleLimits
+
+MAX_ROUNDS = 4
+"""Runs for one event of an object that keeps changing; then the event is to come again."""
+
+Run = Callable[[str, bytes, Limits], Outcome]
+"""What runs a pipeline over bytes within limits: this process, or a pool."""
+
+State = Literal["written", "gone", "failed", "ignored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one event with one rule (empty: none was for it).
+
+    ``gone``: the object is no longer there. ``failed``: it can't succeed, ``error`` says why. Sizes are bytes;
+    ``age_s`` is how long ago the object appeared.
+    """
+
+    event: ObjectEvent
+    state: State
+    rule: str = ""
+    uri: str = ""
+    error: PixelmillError | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    pixels: int = 0
+    age_s: float = 0.0
+
+
+def is_for_later(error: PixelmillError) -> bool:
+    """Whether the same event may succeed another time: without anybody's doing, or once the setup was mended."""
+    return error.retryable or isinstance(error, StorageDenied | ConfigError | MissingExtra | CapacityError)
+
+
+class Work:
+    """``run`` runs pipelines. Errors of the settings come when an event comes, each time, not when it is made."""
+
+    def __init__(self, settings: FunctionSettings, run: Run, objects: Objects | None = None) -> None:
+        self.settings = settings
+        self.objects = objects or Objects(settings.stores)
+        self._run = run
+        self._assignment: Assignment | ConfigError
+        try:
+            self._assignment = Assignment(settings)
+        except ConfigError as error:
+            self._assignment = error
+
+    def do(self, event: ObjectEvent) -> list[Done]:
+        """Everything that is to be done for an event, once.
+
+        Raises :class:`PixelmillError` that is for later; errors that are not come back as ``failed``.
+        """
+        age = max(0.0, time.time() - event.at)
+        if isinstance(self._assignment, ConfigError):
+            raise self._assignment
+        rules = self._assignment.rules_for(event) if event.kind == "created" else ()
+        if not rules:
+            return [Done(event, "ignored", age_s=age)]
+        return [replace(self._with_rule(event, rule), age_s=age) for rule in rules]
+
+    def _with_rule(self, event: ObjectEvent, rule: Rule) -> Done:
+        try:
+            done = self._written(event, rule)
+        except ObjectNotFound as error:
+            logs.event("function.gone", uri=event.uri, rule=rule.name)
+            return Done(event, "gone", rule.name, error=error)
+        except PixelmillError as error:
+            if is_for_later(error):
+                raise
+            logs.event("function.failed", uri=event.uri, rule=rule.name, type=error.type, detail=error.detail)
+            self._dead_letter(event, rule, error)
+            return Done(event, "failed", rule.name, error=error)
+        logs.event("function.done", uri=event.uri, rule=rule.name, result=done.uri)
+        return done
+
+    def _written(self, event: ObjectEvent, rule: Rule) -> Done:
+        limits = limited(self.settings.limits, rule.limits)
+        for _ in range(MAX_ROUNDS):
+            source = self.objects.get(event.uri, limits.max_bytes)
+            outcome = self._run(rule.pipeline, source.body, limits)
+            uri, size = self._put(event, rule, outcome)
+            if self.objects.state(event.uri) in ("", source.state):
+                pixels = outcome.source_size.pixels
+                return Done(event, "written", rule.name, uri, None, len(source.body), size, pixels)
+        raise StorageUnavailable(f"{event.uri} changed each time while it was worked on.", uri=event.uri)
+
+    def _put(self, event: ObjectEvent, rule: Rule, outcome: Outcome) -> tuple[str, int]:
+        """The image, the data, or the data beside the image; its address and their bytes."""
+        fmt = None if outcome.bytes is None else format_named(outcome.format or "")
+        facts = facts_of(rule, event.uri, DATA if fmt is None else fmt.extension, event.at)
+        if outcome.size is not None:
+            facts = replace(facts, width=outcome.size.width, height=outcome.size.height)
+        uri, size = destination(rule, facts), 0
+        if outcome.bytes is not None:
+            self.objects.put(uri, outcome.bytes, outcome.media_type or "", rule.cache_control)
+            size = len(outcome.bytes)
+        if outcome.bytes is None or outcome.data:
+            document = json.dumps(dict(outcome.data), ensure_ascii=False, separators=(",", ":")).encode()
+            beside = uri if outcome.bytes is None else data_destination(uri)
+            self.objects.put(beside, document, "application/json", rule.cache_control)
+            size += len(document)
+        return uri, size
+
+    def _dead_letter(self, event: ObjectEvent, rule: Rule, error: PixelmillError) -> None:
+        """One document for each event and rule, under a name that is the same each time."""
+        if not self.settings.dead_letters:
+            return
+        import hashlib
+
+        name = hashlib.sha256(f"{rule.name}\n{event.uri}\n{event.version}".encode()).hexdigest()
+        letter = {
+            "uri": event.uri,
+            "version": event.version,
+            "at": event.at,
+            "rule": rule.name,
+            "pipeline": rule.pipeline,
+            "error": {"type": error.type, "detail": error.detail},
+        }
+        body = json.dumps(letter, ensure_ascii=False, indent=1).encode()
+        self.objects.put(f"{self.settings.dead_letters}{name}.json", body, "application/json")
+
+
+def limited(limits: Limits, rule: RuleLimits) -> Limits:
+    """The function's limits, lowered by a rule's."""
+    return Limits(
+        max_bytes=min(limits.max_bytes, rule.max_bytes or limits.max_bytes),
+        max_pixels=min(limits.max_pixels, rule.max_pixels or limits.max_pixels),
+        max_side=min(limits.max_side, rule.max_side or limits.max_side),
+    )
+
+
+def run_here(memory: int | None) -> Run:
+    """Runs in this process. What would not fit into ``memory`` (bytes of the whole function) is refused before it starts.
+
+    For a function that runs out of memory is killed, and tried again, and killed.
+    """
+
+    def run(pipeline: str, source: bytes, limits: Limits) -> Outcome:
+        from pixelmill.images.probe import probe
+        from pixelmill.pipelines.run import planned
+        from pixelmill.pipelines.spec import Pipeline
+
+        parsed = Pipeline.parse(pipeline)
+        if memory is not None:
+            needed = planned(parsed, probe(source, limits, parsed.source.frame), limits).memory + len(source)
+            if needed > memory - RESERVE:
+                raise LimitExceeded(
+                    f"The run would take about {needed / 1e6:,.0f} MB of memory; of the function's "
+                    f"{memory / 1e6:,.0f} MB {max(0, memory - RESERVE) / 1e6:,.0f} are for images. Give it more memory.",
+                    limit="memory",
+                    value=needed,
+                    maximum=max(0, memory - RESERVE),
+                )
+        return parsed.run(source, limits=limits)
+
+    return run
