@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pixelmill.metrics import CONTENT_TYPE, MAX_CHILDREN, SERIES, Metrics
+from pixelmill.metrics import CONTENT_TYPE, MAX_CHILDREN, SERIES, Metrics, Run
 from pixelmill.service.history import History
 
 DOCS = Path(__file__).parent.parent / "docs" / "metrics.md"
 OUTCOME = {
     "timings": {"decode_ms": 4.0, "apply_ms": 2.0, "encode_ms": 1.0},
     "source_size": [2000, 1000],
+    "source_bytes": 700_000,
     "bytes": 12_345,
+    "cold": True,
 }
 
 
@@ -23,6 +25,7 @@ class Event:
     at: float
     target: str | None
     outcome: dict[str, Any] | None
+    error: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
 def test_a_task_that_ended_is_counted_and_timed() -> None:
     metrics = Metrics()
     metrics.task_ended(Change("succeeded", 100.0, 103.0, Event(103.5, "local", OUTCOME)))
-    metrics.task_ended(Change("failed", 100.0, 104.0, Event(104.1, "local", None)))
+    metrics.task_ended(Change("failed", 100.0, 104.0, Event(104.1, "local", None, {"type": "task-timeout"})))
     metrics.task_ended(Change("cancelled", 100.0, None, Event(101.0, None, None)))
     seen = samples(metrics)
     assert seen["pixelmill_tasks_total", "job", "succeeded", "local"] == 1
@@ -68,15 +71,19 @@ def test_a_task_that_ended_is_counted_and_timed() -> None:
     assert seen["pixelmill_task_encode_seconds_sum",] == pytest.approx(0.001)
     assert seen["pixelmill_source_megapixels_total",] == pytest.approx(2.0)
     assert seen["pixelmill_result_bytes_total",] == 12_345
+    assert seen["pixelmill_source_bytes_total",] == 700_000
+    assert seen["pixelmill_cold_starts_total", "local"] == 1
+    assert seen["pixelmill_task_errors_total", "task-timeout"] == 1
 
 
 def test_an_image_without_a_job_is_counted_apart() -> None:
     metrics = Metrics()
-    metrics.image_processed(state="succeeded", target="local", waited_s=0.0, ran_s=0.02, outcome=OUTCOME)
-    metrics.image_processed(state="failed")
+    metrics.ran(Run("succeeded", "local", waited_s=0.0, ran_s=0.02, outcome=OUTCOME))
+    metrics.ran(Run("failed", error="corrupt-image"))
     seen = samples(metrics)
     assert seen["pixelmill_tasks_total", "process", "succeeded", "local"] == 1
     assert seen["pixelmill_tasks_total", "process", "failed", "none"] == 1
+    assert seen["pixelmill_task_errors_total", "corrupt-image"] == 1
     assert seen["pixelmill_task_run_seconds_bucket", "0.01", "local"] == 0
     assert seen["pixelmill_task_run_seconds_bucket", "0.025", "local"] == 1
 
@@ -120,6 +127,7 @@ def test_gauges_tell_what_is_now() -> None:
     assert seen["pixelmill_queue_oldest_seconds",] == 33.5
     assert seen["pixelmill_slots", "local"] == 4
     assert seen["pixelmill_slots_busy", "local"] == 3
+    assert seen["pixelmill_concurrent_runs",] == 3
     assert seen["pixelmill_gate_open", "local"] == 0
     assert ("pixelmill_slots", "gone") not in seen
     assert seen["pixelmill_node_cpu_percent", "here", "own"] == 20.0
@@ -192,3 +200,25 @@ def test_refusals_and_money_are_told_to_who_keeps_them_over_time() -> None:
     row = history.newest()
     assert row is not None
     assert (row["throttled"], row["cost"]) == (3.0, 0.75)
+    seen = samples(metrics)
+    assert seen["pixelmill_throttled_total", "api"] == 2
+    assert seen["pixelmill_throttled_total", "overflow"] == 1
+
+
+def test_events_of_objects_are_counted_by_source_and_result() -> None:
+    metrics, history = Metrics(), History()
+    metrics.watch(history)
+    metrics.trigger_events("uploads", {"accepted": 2, "duplicate": 1, "unmatched": 0}, [0.5, 20.0])
+    metrics.trigger_delivered("thumbnails", "delivered", 2)
+    metrics.trigger_delivered("thumbnails", "failed")
+    seen = samples(metrics)
+    assert seen["pixelmill_trigger_events_total", "accepted", "uploads"] == 2
+    assert seen["pixelmill_trigger_events_total", "duplicate", "uploads"] == 1
+    assert ("pixelmill_trigger_events_total", "unmatched", "uploads") not in seen
+    assert seen["pixelmill_trigger_event_age_seconds_sum", "uploads"] == 20.5
+    assert seen["pixelmill_trigger_deliveries_total", "delivered", "thumbnails"] == 2
+    events = history.summary("minute")["events"]
+    assert (events["received"], events["accepted"], events["dropped"]) == (3, 2, 1)
+    assert events["by_result"] == {"accepted": 2, "duplicate": 1}
+    assert events["age_s"]["count"] == 2
+    assert events["age_s"]["max"] == 20.0

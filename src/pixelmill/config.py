@@ -303,6 +303,13 @@ TABLE: tuple[Setting, ...] = (
         "Buckets that jobs may name as sources: by name, each with its `uri` (bucket and prefix) and options.",
     ),
     Setting(
+        "triggers",
+        "path",
+        None,
+        "File of trigger rules, TOML or YAML; read again when it changes. See triggers.md.",
+        "--triggers",
+    ),
+    Setting(
         "link_keys",
         "text",
         "",

@@ -86,10 +86,19 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("bus.disconnected", _WARNING, True, "News of other services don't arrive; readers see this one's."),
         ("registry.failed", _WARNING, True, "The registry of nodes in Redis can't be used; others don't see this one."),
         ("webhook.failed", _WARNING, True, "A webhook was given up after all its attempts."),
+        ("trigger.failed", _WARNING, True, "An event of a rule failed, and is on the list of dead letters."),
+        ("trigger.loop", _WARNING, True, "A result came back to the rule that made it; the event was ignored."),
+        ("trigger.refused", _WARNING, True, "A rule of the API can't be in force beside the others."),
+        ("trigger.reloaded", _INFO, True, "The rules file was read again."),
+        ("trigger.broken", _ERROR, True, "The rules file can't be used; the rules before it stay in force."),
+        ("source.failed", _WARNING, True, "A source of events can't be read, or watched; it is tried again."),
+        ("source.unrecorded", _WARNING, True, "Events could not be recorded; their source keeps them for another try."),
+        ("source.unread", _WARNING, True, "A document of a source of events could not be read; it was set aside."),
         ("token.created", _INFO, True, "A token was created."),
         ("token.revoked", _INFO, True, "A token was revoked."),
         ("auth.failed", _WARNING, True, "A request came without a valid token."),
         ("auth.denied", _WARNING, True, "A valid token was used for something its scopes don't cover."),
+        ("source.started", _INFO, False, "A source of events is read, or watched."),
         ("pool.started", _INFO, False, "The pool's processes are ready."),
         ("pool.worker_recycled", _INFO, False, "A pool process was replaced after its number of tasks."),
         ("job.submitted", _INFO, False, "A job was recorded."),
@@ -101,6 +110,8 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("recovery.reconciled", _INFO, False, "State was compared with queue and results, and put right."),
         ("webhook.delivered", _INFO, False, "A webhook was delivered."),
         ("webhook.retried", _INFO, False, "A webhook could not be delivered, and is tried again later."),
+        ("trigger.submitted", _INFO, False, "Events of a rule became a job."),
+        ("trigger.retried", _INFO, False, "A result could not be delivered, and is tried again later."),
         ("upload.expired", _INFO, False, "Uploads that no job used were removed."),
         ("function.done", _INFO, False, "A function wrote the result of an event."),
         ("function.gone", _INFO, False, "The object of an event is no longer there; nothing is done for it."),
@@ -118,7 +129,17 @@ CRITICAL_EVENTS: Mapping[str, str] = {name: known.meaning for name, known in EVE
 
 _LOGGERS = {name: logging.getLogger(f"pixelmill.{name.partition('.')[0]}") for name in EVENTS}
 # Libraries that tell every step at INFO; their warnings are still shown.
-_CHATTY = ("httpx", "httpcore", "PIL", "asyncio", "alembic", "sqlalchemy.engine", "multipart", "python_multipart")
+_CHATTY = (
+    "httpx",
+    "httpcore",
+    "watchfiles",
+    "PIL",
+    "asyncio",
+    "alembic",
+    "sqlalchemy.engine",
+    "multipart",
+    "python_multipart",
+)
 
 _ID_NAMES = ("request_id", "job_id", "task_id")
 _ids: ContextVar[Mapping[str, str]] = ContextVar("pixelmill_log_ids")

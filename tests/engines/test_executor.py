@@ -23,7 +23,7 @@ from pixelmill.jobs.messages import TaskMessage
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.storage.folder import FolderStore
 from pixelmill.storage.memory import MemoryStore
-from pixelmill.storage.store import ObjectInfo, ObjectStore
+from pixelmill.storage.store import NO_HEADERS, ObjectInfo, ObjectStore, PutHeaders
 from pixelmill.targets.target import RunRequest, RunResult
 from pixelmill.testing.slots import BareSlot, Run, Slots
 
@@ -209,13 +209,19 @@ async def test_a_slot_is_free_while_its_result_is_stored_but_only_so_many_result
 
     class Slow(MemoryStore):
         async def put(
-            self, key: str, data: bytes | AsyncIterator[bytes], *, if_absent: bool = False, limit: int | None = None
+            self,
+            key: str,
+            data: bytes | AsyncIterator[bytes],
+            *,
+            if_absent: bool = False,
+            limit: int | None = None,
+            headers: PutHeaders = NO_HEADERS,
         ) -> ObjectInfo:
             begun.append(key)
             if len(begun) == MAX_STORING:
                 full.set()
             await go.wait()
-            return await super().put(key, data, if_absent=if_absent, limit=limit)
+            return await super().put(key, data, if_absent=if_absent, limit=limit, headers=headers)
 
     slots = Slots(MAX_STORING + 4, succeed)
     executor = Executor(Slow())

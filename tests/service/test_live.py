@@ -11,6 +11,7 @@ import pytest
 from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs.model import State, TaskEvent
 from pixelmill.jobs.recorder import TaskChange
+from pixelmill.metrics import Run
 from pixelmill.service import live
 from pixelmill.service.history import COLUMNS, History
 from pixelmill.service.live import Live
@@ -102,7 +103,7 @@ def test_the_newest_row_is_the_last_of_the_table() -> None:
     )
     change = TaskChange("t", "j", "ann", State.RUNNING, State.FAILED, 100.0, 101.0, event)
     history.tick(100.0, waiting=3, oldest_s=1.5, running=1)
-    history.task_ended(change)
+    history.ran(Run.of_task(change))
     history.tick(101.0, waiting=2, oldest_s=0.5, running=0)
     row, table = history.newest(), history.table("hour")
     assert row is not None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from buckets import azure_container, gcs_bucket, s3_bucket, service_account
+from buckets import azure_container, gcs_bucket, s3_bucket, s3_client, service_account
 
 from pixelmill.storage.opening import open_store
-from pixelmill.storage.store import ObjectStore
+from pixelmill.storage.store import ObjectStore, PutHeaders
 from pixelmill.testing.object_store import ObjectStoreConformance, keys_of
 from servers import Azurite, Moto
 
@@ -94,3 +95,23 @@ async def test_google_is_asked_for_absence_and_for_copies_by_its_headers() -> No
     assert seen[0]["x-goog-if-generation-match"] == "0"
     assert "x-goog-if-generation-match" not in seen[1]
     assert seen[2]["x-goog-copy-source"].replace("%2F", "/").endswith("bucket/pre/a")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [10, 7 << 20], ids=["one request", "parts"])
+async def test_a_bucket_answers_with_the_headers_of_the_put(moto_server: Moto, size: int) -> None:
+    bucket = s3_bucket(moto_server)
+    store = open_store(bucket.uri, bucket.options)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"w" * size
+
+    headers = PutHeaders("image/webp", "public, max-age=60")
+    await store.put("bytes", b"w" * size, headers=headers)
+    await store.put("stream", body(), headers=headers)
+    await store.put("plain", b"w")
+    client, (name, _, prefix) = s3_client(moto_server), bucket.uri.removeprefix("s3://").partition("/")
+    for key in ("bytes", "stream"):
+        answer = client.head_object(Bucket=name, Key=f"{prefix}/{key}")
+        assert (answer["ContentType"], answer["CacheControl"]) == ("image/webp", "public, max-age=60")
+    assert "CacheControl" not in client.head_object(Bucket=name, Key=f"{prefix}/plain")

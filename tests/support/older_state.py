@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
+_UNDO_0009 = (
+    "DROP TABLE trigger_events",
+    "DROP TABLE trigger_rules",
+    "DROP TABLE trigger_counters",
+    "ALTER TABLE jobs DROP COLUMN bounds",
+    "UPDATE alembic_version SET version_num = '0008'",
+)
 _UNDO_0008 = (
     "DROP TABLE overflow_calls",
     "DELETE FROM meta WHERE key = 'schema.oldest'",
@@ -32,7 +39,7 @@ _UNDO_0005 = (
 
 def back_to(version: str, raw: sqlite3.Connection) -> None:
     """Undo, the latest first, what came after ``version``: ``0005`` or ``0004``."""
-    later = (_UNDO_0008, _UNDO_0007, _UNDO_0006)
+    later = (_UNDO_0009, _UNDO_0008, _UNDO_0007, _UNDO_0006)
     steps = {"0005": later, "0004": (*later, _UNDO_0005)}[version]
     for statement in (statement for step in steps for statement in step):
         raw.execute(statement)

@@ -49,6 +49,7 @@ from pixelmill.api.responses import problem_response
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import PixelmillError
 from pixelmill.service import Service
+from pixelmill.triggers.verbs import TriggerRuntime
 
 _LOGGED = {"unauthenticated": "auth.failed", "forbidden": "auth.denied"}
 # The most asked first: routes are tried in order.
@@ -77,9 +78,17 @@ RESOURCES = (
 CONTAINER = (process, operations, formats, load, health)
 
 
-def create_app(service: Service, settings: ApiSettings, resources: Sequence[ModuleType] = RESOURCES) -> FastAPI:
-    """The application over ``service``, which its lifespan starts and stops; ``resources`` are what it serves."""
-    edge = Edge(service, settings)
+def create_app(
+    service: Service,
+    settings: ApiSettings,
+    resources: Sequence[ModuleType] = RESOURCES,
+    triggers: TriggerRuntime | None = None,
+) -> FastAPI:
+    """The application over ``service`` and ``triggers``, which its lifespan starts and stops.
+
+    ``resources`` are what it serves.
+    """
+    edge = Edge(service, settings, triggers)
     app = FastAPI(
         title="Pixelmill",
         version=__version__,
@@ -119,7 +128,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         edge.drain()
-        await edge.service.stop()
+        try:
+            if edge.triggers is not None:
+                await edge.triggers.stop()
+        finally:
+            await edge.service.stop()
 
 
 async def _start(edge: Edge) -> None:
@@ -128,6 +141,8 @@ async def _start(edge: Edge) -> None:
     await service.start()
     try:
         check_address(settings, has_tokens=not settings.tokens_needed or await service.has_tokens())
+        if edge.triggers is not None:
+            await edge.triggers.start()
     except BaseException:
         await service.stop()
         raise

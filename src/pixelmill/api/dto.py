@@ -117,8 +117,9 @@ def _attempt(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def outcome_body(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a task ended with, from its record."""
-    names = ("format", "media_type", "size", "source_size", "source_format", "frames", "bytes", "data", "timings")
-    return {name: record.get(name) for name in names}
+    names = ("format", "media_type", "size", "source_size", "source_format", "frames", "bytes", "source_bytes")
+    shown = {name: record.get(name) for name in (*names, "data", "timings")}
+    return shown | {"cold": bool(record.get("cold"))}
 
 
 def failure_body(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def processed_body(result: RunResult, *, with_image: bool) -> dict[str, Any]:
     """The outcome of one image, with its bytes in Base64 if asked."""
     outcome: Outcome = result.outcome
     image = base64.b64encode(outcome.bytes).decode() if with_image and outcome.bytes is not None else None
-    return {**outcome.to_dict(), "target": result.target, "image": image}
+    return {**outcome.to_dict(), "target": result.target, "cold": result.cold, "image": image}
 
 
 def event_text(event: LoggedEvent, *, with_owner: bool = False) -> bytes:

@@ -23,16 +23,20 @@ from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Caller, Service
+from pixelmill.triggers.verbs import TriggerRuntime
 
 Names = TypeVar("Names", bound=StrEnum)
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class Edge:
-    """One app's service, settings and bounded resources. ``draining`` refuses new work."""
+    """One app's service, settings and bounded resources. ``draining`` refuses new work.
 
-    def __init__(self, service: Service, settings: ApiSettings) -> None:
-        self.service, self.settings = service, settings
+    ``triggers`` runs beside the service, where the app has it.
+    """
+
+    def __init__(self, service: Service, settings: ApiSettings, triggers: TriggerRuntime | None = None) -> None:
+        self.service, self.settings, self.triggers = service, settings, triggers
         self.access = Access(service, settings)
         self.streams = OpenStreams()
         self.budget = bodies.BodyBudget(settings.max_body_memory)

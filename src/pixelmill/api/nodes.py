@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from pixelmill.api.edge import Call
+from pixelmill.api.metrics_schemas import HistoryBody, SummaryBody
 from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes, parameter
-from pixelmill.api.schemas import HistoryBody, NodeList
+from pixelmill.api.schemas import NodeList
 from pixelmill.metrics import CONTENT_TYPE
 
 routes = Routes("machine")
@@ -34,6 +35,24 @@ async def get_history(call: Call) -> Response:
     Where services share a Redis, of what all of them recorded.
     """
     return json_response(call.service.history(call.query("range") or "hour"), headers={"cache-control": "no-store"})
+
+
+@routes.add(
+    "GET",
+    "/v1/metrics/summary",
+    scope="admin",
+    summary="Every metric of the last minute, hour or day, in one document",
+    problems=(400,),
+    model=SummaryBody,
+    parameters=(parameter("span", "How far back; `hour` where it is left out", {"enum": ["minute", "hour", "day"]}),),
+)
+async def get_summary(call: Call) -> Response:
+    """Invocations, durations, errors, refusals, runs at once, events, cold starts, bytes, own machines and overflow.
+
+    Of what this process saw since it started; where services share a Redis, of what all of them and their workers saw.
+    A span begins up to a second, a minute or a quarter of an hour earlier than its name says.
+    """
+    return json_response(call.service.summary(call.query("span") or "hour"), headers={"cache-control": "no-store"})
 
 
 @routes.add(

@@ -123,6 +123,8 @@ class OutcomeBody(Answer):
     source_format: Annotated[str, Field(examples=["jpeg"])]
     frames: Annotated[int | None, Field(examples=[1])]
     bytes: Annotated[int | None, Field(examples=[9310])]
+    source_bytes: Annotated[int | None, Field(description="null: not recorded", examples=[171703])]
+    cold: Annotated[bool, Field(description="The first task of its process, container or function instance")]
     data: dict[str, Any]
     timings: Annotated[dict[str, float], Field(examples=[{"decode_ms": 2.1, "apply_ms": 0.4, "encode_ms": 0.6}])]
 
@@ -218,6 +220,7 @@ class ProcessedBody(Answer):
     data: dict[str, Any]
     timings: dict[str, float]
     target: str
+    cold: bool
     image: str | None
 
 
@@ -350,19 +353,6 @@ class DeliveryList(Answer):
 
     items: list[DeliveryBody]
     next: Annotated[str | None, Field(description="Cursor of the next page")]
-
-
-class HistoryBody(Answer):
-    """Metrics over time: columns of equal length, oldest first; errors by reason where there were any.
-
-    `targets`: tasks of the range by where they ran.
-    """
-
-    range: Literal["hour", "day"]
-    step_s: int
-    columns: dict[str, list[float | None]]
-    errors: list[dict[str, Any]]
-    targets: Annotated[dict[str, int], Field(examples=[{"local": 120, "run": 14}])]
 
 
 class Wanted(BaseModel):

@@ -29,6 +29,7 @@ from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import ConfigError, PixelmillError
 from pixelmill.service import Service
 from pixelmill.targets.link import MAX_MESSAGE
+from pixelmill.triggers.verbs import TriggerRuntime
 
 BACKLOG = 2_048
 # Files, database, pool pipes: what the process opens beside its connections.
@@ -41,14 +42,15 @@ def run(
     *,
     announce: Callable[[str], None] | None = None,
     resources: Sequence[ModuleType] = RESOURCES,
+    triggers: TriggerRuntime | None = None,
 ) -> None:
-    """Serve until a signal comes; returns after an orderly end.
+    """Serve until a signal comes; returns after an orderly end. ``triggers`` run beside the service.
 
     ``announce`` gets the service's URL once it accepts requests (None: a line on standard output). Raises
     :class:`ConfigError` for an address that can't be used, and what the service raised while it started.
     """
     listener = bind(settings.host, settings.port)
-    app = create_app(service, settings, resources)
+    app = create_app(service, settings, resources, triggers)
     edge: Edge = app.state.edge
     server = Server(_config(app, settings), edge, url_of(listener, settings), announce or _say)
     uvicorn_log = logging.getLogger("uvicorn.error")

@@ -28,6 +28,9 @@ def serve(
         str | None, typer.Option(help="When this machine takes tasks: auto, threshold[-CPU-RAM], lowest-cpu-CPU.")
     ] = None,
     timeout: Annotated[str | None, typer.Option(help="Time limit of a task, such as 90s.")] = None,
+    triggers: Annotated[
+        str | None, typer.Option(help="File of rules that run a pipeline when an object appears.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
     ] = None,
@@ -51,11 +54,18 @@ def serve(
         log_format=log_format,
         timeout=timeout,
         gate=gate,
+        triggers=triggers,
     )
     from pixelmill import logs
     from pixelmill.api.server import run
     from pixelmill.cli.settings import api_settings, service_config
     from pixelmill.service import Service
+    from pixelmill.triggers.runtime import Triggers
 
     logs.configure(settings["log_level"], settings["log_format"])
-    run(Service(service_config(settings)), api_settings(settings))
+    service, edge = Service(service_config(settings)), api_settings(settings)
+    run(
+        service,
+        edge,
+        triggers=Triggers(service, settings["triggers"], presets=edge.presets, on_loopback=edge.on_loopback),
+    )

@@ -84,6 +84,12 @@ class AsyncServiceVerbs(ABC):
         found: Mapping[str, Any] = await self._drive(asked)
         return found
 
+    async def summary(self, span: str = "hour") -> Mapping[str, Any]:
+        """Every metric of the last ``minute``, ``hour`` or ``day`` in one document; needs the scope ``admin``."""
+        asked = flows.get_json("/v1/metrics/summary", self._policy, {"span": span})
+        found: Mapping[str, Any] = await self._drive(asked)
+        return found
+
     # -- single uploads and tasks ----------------------------------------------------------------
 
     async def upload(self, source: Source) -> Upload:

@@ -84,6 +84,12 @@ class ServiceVerbs(ABC):
         found: Mapping[str, Any] = self._drive(asked)
         return found
 
+    def summary(self, span: str = "hour") -> Mapping[str, Any]:
+        """Every metric of the last ``minute``, ``hour`` or ``day`` in one document; needs the scope ``admin``."""
+        asked = flows.get_json("/v1/metrics/summary", self._policy, {"span": span})
+        found: Mapping[str, Any] = self._drive(asked)
+        return found
+
     # -- single uploads and tasks ----------------------------------------------------------------
 
     def upload(self, source: Source) -> Upload:

@@ -32,7 +32,7 @@ from pixelmill.jobs.model import TaskEvent, result_key
 from pixelmill.storage.named import SourceStores, names_bucket, read_limited
 from pixelmill.storage.sources import look_again
 from pixelmill.storage.store import ObjectStore
-from pixelmill.targets.target import RunRequest, RunResult
+from pixelmill.targets.target import RunRequest, RunResult, measured
 
 PATIENCE_S = 600.0
 """How long a task waits for a store that is away before that costs it an attempt."""
@@ -131,7 +131,8 @@ class Executor:
                 return _event(message, attempt, stored)
         started = self._now()
         try:
-            result = await slot.run(await self._request(message))
+            request = await self._request(message)
+            result = await slot.run(request)
         except PixelmillError as error:
             if error.retryable or isinstance(error, self._lost):
                 raise
@@ -139,7 +140,9 @@ class Executor:
             body = None
         else:
             body = result.outcome.bytes
-            document = self._document("succeeded", attempt, started, result=result, slot=slot)
+            document = self._document(
+                "succeeded", attempt, started, result=result, outcome=measured(request, result), slot=slot
+            )
         async with self._storing:
             slot.release()
             kept = await self._patiently(lambda: self._keep(key, body, document), self._store.check)
@@ -218,13 +221,10 @@ class Executor:
         started: float,
         *,
         result: RunResult | None = None,
+        outcome: Mapping[str, Any] | None = None,
         error: PixelmillError | None = None,
         slot: Slot | None = None,
     ) -> dict[str, Any]:
-        outcome = None
-        if result is not None:
-            body = result.outcome.bytes
-            outcome = result.outcome.to_dict() | {"bytes": len(body) if body is not None else None}
         return {
             "state": state,
             "outcome": outcome,

@@ -36,12 +36,15 @@ _BUSY = {
 
 
 class SqsTransport:
-    """``options`` go to ``boto3.client`` (tests give the endpoint and a key)."""
+    """``options`` go to ``boto3.client`` (tests give the endpoint and a key).
+
+    ``wait_s``: how long ``receive`` waits for messages (the service's long poll, up to 20).
+    """
 
     max_text = 240_000
     max_batch = BATCH
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, wait_s: int = 0, **options: Any) -> None:
         try:
             import boto3
             import botocore.config
@@ -52,7 +55,7 @@ class SqsTransport:
         config = botocore.config.Config(
             retries={"max_attempts": 3, "mode": "standard"},
             connect_timeout=5,
-            read_timeout=20,
+            read_timeout=20 + wait_s,
             max_pool_connections=CONNECTIONS,
         )
         try:
@@ -62,11 +65,26 @@ class SqsTransport:
                 "SQS needs a region: set AWS_REGION, or `region` in ~/.aws/config.", setting="queue_url"
             ) from error
         self._urls: dict[str, str] = {}
+        self._wait_s = wait_s
 
     def open(self, queues: Sequence[str]) -> None:
         """Make the queues that aren't there."""
         for queue in queues:
             self._urls[queue] = self._guard(partial(self._found_or_made, queue))
+
+    def find(self, queue: str) -> None:
+        """Use a queue that is there, by its name or its URL; raises :class:`StorageUnavailable` where it isn't."""
+        if "://" in queue:
+            self._urls[queue] = queue
+        else:
+            self._urls[queue] = self._guard(lambda: str(self._client.get_queue_url(QueueName=queue)["QueueUrl"]))
+
+    def redrives(self, queue: str) -> bool:
+        """Whether the queue hands messages that were delivered too often to another one."""
+        found = self._guard(
+            lambda: self._client.get_queue_attributes(QueueUrl=self._urls[queue], AttributeNames=["RedrivePolicy"])
+        )
+        return bool(found.get("Attributes", {}).get("RedrivePolicy"))
 
     def _found_or_made(self, queue: str) -> str:
         try:
@@ -82,13 +100,13 @@ class SqsTransport:
             self._batch("send_message_batch", queue, entries)
 
     def receive(self, queue: str, limit: int, visibility_s: int) -> list[Received]:
-        """Visible messages, without waiting for any."""
+        """Visible messages; waits for them as long as it was told to."""
         found = self._guard(
             lambda: self._client.receive_message(
                 QueueUrl=self._urls[queue],
                 MaxNumberOfMessages=limit,
                 VisibilityTimeout=min(visibility_s, MAX_HIDDEN_S),
-                WaitTimeSeconds=0,
+                WaitTimeSeconds=self._wait_s,
                 AttributeNames=["ApproximateReceiveCount"],
             )
         )

@@ -133,6 +133,7 @@ class Dispatcher:
         self._empty.set()
         self._recheck: asyncio.TimerHandle | None = None
         self._mean_s = 1.0
+        self._peak = self._peak_ever = 0
         for target in targets:
             self.add(target, gates.get(target.name), reserved=reserved)
 
@@ -254,6 +255,7 @@ class Dispatcher:
 
     def _give(self, choice: Choice, priority: Priority, *, own: bool) -> Slot:
         choice.place.out += 1
+        self._peak = max(self._peak, self.running)
         self._empty.clear()
         return Slot(self, choice, priority, own=own)
 
@@ -334,6 +336,17 @@ class Dispatcher:
     def running(self) -> int:
         """Slots that are out."""
         return sum(place.out for place in (*self._places.values(), *self._leaving))
+
+    def take_peak(self) -> int:
+        """The most slots that were out at once since this was asked last."""
+        peak, self._peak = self._peak, self.running
+        self._peak_ever = max(self._peak_ever, peak)
+        return peak
+
+    @property
+    def peak_ever(self) -> int:
+        """The most slots that were out at once so far."""
+        return max(self._peak_ever, self._peak)
 
     def is_own_gate_shut(self) -> bool:
         """True while a gate of our own is shut: work may soon overflow."""

@@ -89,9 +89,10 @@ def make_engine(url: URL, synchronous: str, *, readers: int) -> Engine:
         return engine
     limit_s = READ_S if readers else WRITE_S
     arguments = {**_POSTGRES, "options": f"{_POSTGRES['options']} -c statement_timeout={limit_s}s"}
-    # One more for the lock that `Database.hold` may keep, and one for the moment between two.
+    # More for the locks that `Database.hold` may keep (two of triggers for as long as there is work), and one for the
+    # moment between two.
     engine = create_engine(
-        url, pool_size=max(1, readers), max_overflow=2, pool_pre_ping=True, pool_timeout=LOCK_S, connect_args=arguments
+        url, pool_size=max(1, readers), max_overflow=4, pool_pre_ping=True, pool_timeout=LOCK_S, connect_args=arguments
     )
     bound_answers(engine, limit_s + GRACE_S)
     if readers:

@@ -31,7 +31,7 @@ from pixelmill.errors import IdempotencyConflict
 from pixelmill.jobs.messages import PRIORITY_NUMBERS, RunBounds, bodies, message_id
 from pixelmill.jobs.model import Job, NewTask, Priority, State
 from pixelmill.jobs.outbox import first_rank
-from pixelmill.jobs.records import counts_columns
+from pixelmill.jobs.records import bounds_column, counts_columns
 from pixelmill.jobs.rows import clean, dumps, encode, table_of
 from pixelmill.jobs.schema import idempotency, images, jobs, queue, tasks
 
@@ -119,6 +119,7 @@ def insert_job(connection: Connection, job: Job, next_seq: int, next_rank: int) 
             "started": job.started,
             "ended": job.ended,
             "expires": job.expires,
+            "bounds": bounds_column(job.bounds),
             **counts_columns(job.counts),
         },
     )

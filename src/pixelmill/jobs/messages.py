@@ -9,7 +9,7 @@ from typing import Any
 
 from pixelmill.errors import JobError
 from pixelmill.images.limits import Limits
-from pixelmill.jobs.model import Job, NewTask, Priority
+from pixelmill.jobs.model import UNBOUND, Job, JobBounds, NewTask, Priority
 
 PRIORITY_NUMBERS: Mapping[Priority, int] = {Priority.INTERACTIVE: 0, Priority.NORMAL: 1, Priority.BATCH: 2}
 """A queue takes smaller numbers first."""
@@ -17,11 +17,26 @@ PRIORITY_NUMBERS: Mapping[Priority, int] = {Priority.INTERACTIVE: 0, Priority.NO
 
 @dataclass(frozen=True, slots=True)
 class RunBounds:
-    """Bounds that every task of a store gets: limits of the image, seconds of a run, deliveries before it fails."""
+    """Bounds that tasks of a store get: limits of the image, seconds of a run, deliveries before it fails."""
 
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     max_attempts: int = 3
+
+    def within(self, bounds: JobBounds) -> RunBounds:
+        """These, and those of one job where they are smaller."""
+        if bounds == UNBOUND:
+            return self
+
+        def least(own: float, wanted: float | None) -> Any:
+            return own if wanted is None else min(own, wanted)
+
+        limits = Limits(
+            max_bytes=least(self.limits.max_bytes, bounds.max_bytes),
+            max_pixels=least(self.limits.max_pixels, bounds.max_pixels),
+            max_side=least(self.limits.max_side, bounds.max_side),
+        )
+        return RunBounds(limits, least(self.timeout_s, bounds.timeout_s), least(self.max_attempts, bounds.max_attempts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,7 @@ def split_message_id(text: str) -> tuple[str, int]:
 
 def bodies(job: Job, bounds: RunBounds, tasks: Iterable[tuple[NewTask, int]]) -> Iterator[str]:
     """The bodies of many tasks (each with its run) of one job; what they share is encoded once."""
+    bounds = bounds.within(job.bounds)
     marker = TaskMessage(
         task="",
         run=0,

@@ -80,11 +80,26 @@ def job_state(counts: Counts, *, sealed: bool, cancelled: bool) -> State:
 
 
 @dataclass(frozen=True, slots=True)
+class JobBounds:
+    """Bounds of the tasks of one job, each at most the service's own; None is that. Bytes, pixels, seconds."""
+
+    max_bytes: int | None = None
+    max_pixels: int | None = None
+    max_side: int | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+
+
+UNBOUND = JobBounds()
+"""The bounds of most jobs: those of the service."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A set of tasks submitted together. Times are seconds since the epoch.
 
     ``pipeline`` is canonical JSON with image parameters resolved. ``images`` maps each such reference
-    (``sha256:HEX``) to its key in the object store.
+    (``sha256:HEX``) to its key in the object store. ``bounds`` hold for every run of its tasks.
     """
 
     id: str
@@ -102,6 +117,7 @@ class Job:
     started: float | None = None
     ended: float | None = None
     expires: float | None = None
+    bounds: JobBounds = UNBOUND
 
 
 @dataclass(frozen=True, slots=True)

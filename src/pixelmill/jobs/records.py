@@ -6,12 +6,13 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import RowMapping
 
 from pixelmill.errors import NotFound, RequestError
-from pixelmill.jobs.model import Counts, Job, LoggedEvent, Page, Priority, State, Task, Upload
+from pixelmill.jobs.model import UNBOUND, Counts, Job, JobBounds, LoggedEvent, Page, Priority, State, Task, Upload
 from pixelmill.jobs.rows import dumps
 
 MAX_PAGE = 1000
@@ -37,7 +38,19 @@ def job_from(row: RowMapping) -> Job:
         started=row["started"],
         ended=row["ended"],
         expires=row["expires"],
+        bounds=bounds_from(row["bounds"]),
     )
+
+
+def bounds_from(column: str) -> JobBounds:
+    """The bounds of a job from its row: JSON of those that it has, or nothing."""
+    return JobBounds(**json.loads(column)) if column else UNBOUND
+
+
+def bounds_column(bounds: JobBounds) -> str:
+    """The inverse of :func:`bounds_from`."""
+    given = {name: value for name, value in asdict(bounds).items() if value is not None}
+    return dumps(given) if given else ""
 
 
 def counts_from(row: RowMapping) -> Counts:

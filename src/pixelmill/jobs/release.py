@@ -12,6 +12,7 @@ from pixelmill.jobs.bulk import OPEN
 from pixelmill.jobs.messages import PRIORITY_NUMBERS, TaskMessage, message_id, split_message_id
 from pixelmill.jobs.model import Priority, State
 from pixelmill.jobs.outbox import Waiting
+from pixelmill.jobs.records import bounds_from
 from pixelmill.jobs.rows import encode, table_of
 from pixelmill.jobs.schema import jobs, tasks
 from pixelmill.jobs.store import JobStore
@@ -84,15 +85,18 @@ class Releases:
                 jobs.c.pipeline,
                 jobs.c.images,
                 jobs.c.priority,
+                jobs.c.bounds,
             )
             .select_from(tasks.join(jobs, tasks.c.job == jobs.c.id))
             .where(tasks.c.job == job_id, tasks.c.state == State.QUEUED.value, ~tasks.c.released)
             .order_by(tasks.c.seq)
             .limit(count)
         )
-        bounds = self._store.bounds
+        own = self._store.bounds
 
         def run(connection: Connection) -> list[Releasable]:
+            rows = connection.execute(query).all()
+            bounds = own.within(bounds_from(rows[0].bounds)) if rows else own
             return [
                 Releasable(
                     TaskMessage(
@@ -110,7 +114,7 @@ class Releases:
                     ),
                     PRIORITY_NUMBERS[Priority(row.priority)],
                 )
-                for row in connection.execute(query).all()
+                for row in rows
             ]
 
         return await self._db.read(run)

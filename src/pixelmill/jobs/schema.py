@@ -52,6 +52,7 @@ jobs = Table(
     Column("ended", Double),
     Column("expires", Double),
     Column("folded", Text, nullable=False, server_default=""),  # the name as it is searched: case folded by Python
+    Column("bounds", Text, nullable=False, server_default=""),  # of its tasks, below the service's own
     Index("jobs_by_owner", "owner", "created", "id"),
     Index("jobs_by_owner_and_state", "owner", "state", "created", "id"),
     Index("jobs_by_state", "state", "created", "id"),
@@ -312,4 +313,78 @@ overflow_calls = Table(
     Column("id", Text, primary_key=True),  # of a call that is not settled yet
     Column("owner", Text, nullable=False),
     Column("day", BigInteger, nullable=False),
+)
+
+trigger_events = Table(
+    "trigger_events",
+    metadata,
+    Column("seq", SERIAL, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),  # a hash of rule, address and version: an event is recorded once
+    Column("owner", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("object", Text, nullable=False),  # a hash of rule and address, which may be too long for an index
+    Column("version", Text, nullable=False),
+    Column("ordinal", Text, nullable=False),  # grows with the events of one object
+    Column("size", BigInteger),
+    Column("at", Double, nullable=False),  # when the object appeared
+    Column("received", Double, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("chain", Text, nullable=False),  # the rules whose results it comes from
+    Column("state", Text, nullable=False),  # waiting, submitted, delivered, superseded, failed
+    Column("batch", Text),  # those that become one job
+    Column("place", Integer),  # of its task in that job
+    Column("job", Text),
+    Column("task", Text),
+    Column("destination", Text),
+    Column("name", Text),  # a hash of the destination
+    Column("beside", Text),  # the same of the document with its data
+    Column("attempts", Integer, nullable=False),  # to deliver it
+    Column("due", Double, nullable=False),  # the next one
+    Column("error", Text),
+    Column("kept", Boolean, nullable=False),  # failed after its result was made: a redrive delivers that
+    Column("ended", Double),
+    Column("expires", Double, nullable=False),
+    Index("trigger_events_by_object", "object"),
+    Index("trigger_events_by_rule", "rule", "state", "seq"),
+    Index("trigger_events_by_state", "state", "seq"),
+    Index("trigger_events_by_expiry", "expires"),
+    Index(
+        "trigger_events_by_batch",
+        "batch",
+        sqlite_where=text("state = 'waiting' AND batch IS NOT NULL"),
+        postgresql_where=text("state = 'waiting' AND batch IS NOT NULL"),
+    ),
+    Index(
+        "trigger_events_by_name",
+        "name",
+        sqlite_where=text("name IS NOT NULL"),
+        postgresql_where=text("name IS NOT NULL"),
+    ),
+    Index(
+        "trigger_events_by_beside",
+        "beside",
+        sqlite_where=text("beside IS NOT NULL"),
+        postgresql_where=text("beside IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+trigger_rules = Table(
+    "trigger_rules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("changed", Double, nullable=False),
+)
+
+trigger_counters = Table(
+    "trigger_counters",
+    metadata,
+    Column("kind", Text, primary_key=True),  # of a rule or of a source
+    Column("subject", Text, primary_key=True),  # its name
+    Column("counter", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("value", BigInteger, nullable=False),
 )

@@ -1,163 +1,38 @@
-"""Metrics over time: an hour by second and a day by minute, in arrays that never grow.
+"""Metrics over time: an hour by second and a day by minute, in arrays that never grow; and sums of what is near.
 
-They are of this process and, where there is news of them (``fleet_history.py``), of the others of its fleet.
-
-Wait and run times are counted in buckets that are 10 % wide, so percentiles are exact to 5 % and cost no sorting.
+They are of this process and, where there is news of them (``fleet_history.py``), of the others of its fleet. What
+happens is added to one row (``tallies.py``), and once a second that one to all others: an event costs one addition.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pixelmill.errors import RequestError
-from pixelmill.jobs.model import State
-from pixelmill.jobs.recorder import TaskChange
+from pixelmill.metrics import Run
+from pixelmill.service.tallies import COUNTS, MAX_TARGETS, MEASURES, SUMS, TIMES, Row, checked_count, put
 
 SPANS: Mapping[str, tuple[int, int]] = {"hour": (1, 3600), "day": (60, 1440)}
 """Seconds a row, and rows, by the name of the range."""
-QUANTILES: Mapping[str, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+WINDOWS: Mapping[str, tuple[int, int]] = {"minute": (1, 60), "hour": (60, 60), "day": (900, 96)}
+"""The same of what summaries add up: the row that is open comes in addition, so that a window is as long at least."""
 GAUGES = ("waiting", "oldest_s", "running")
-COUNTS = ("succeeded", "failed", "cancelled", "overflow", "throttled")
-TIMES = ("wait", "run")
-COLUMNS = ("at", *COUNTS, "cost", *GAUGES, *(f"{time}_{name}_s" for time in TIMES for name in QUANTILES))
-MAX_REASONS = 20
-"""Error types that are told apart in one row; further ones count as ``other``."""
-MAX_TARGETS = 50
-"""The same for targets, in a row and in a range."""
+COLUMNS = (
+    "at",
+    *COUNTS,
+    *SUMS,
+    *GAUGES,
+    "running_peak",
+    *(f"{time}_{name}_s" for time in TIMES for name in MEASURES),
+)
 
 FRESH_S = 3.0
 """How long what another process said of itself counts as now."""
 MAX_OTHERS = 1_000
-MAX_COUNT = MAX_COST = 10_000_000
-"""Most that a record of another process may say of anything."""
-
-LEAST_S = 0.001
-WIDTH = math.log(1.1)
-BUCKETS = 200
-"""From a millisecond to two days."""
-
-
-class _Times:
-    """Counts of durations by buckets."""
-
-    def __init__(self) -> None:
-        self.counts = array("L", bytes(array("L").itemsize * BUCKETS))
-        self.total = 0
-
-    def add(self, seconds: float) -> None:
-        place = 0 if seconds <= LEAST_S else min(BUCKETS - 1, 1 + int(math.log(seconds / LEAST_S) / WIDTH))
-        self.put(place, 1)
-
-    def put(self, place: int, count: int) -> None:
-        """So many durations in one bucket."""
-        self.counts[place] += count
-        self.total += count
-
-    def filled(self) -> dict[int, int]:
-        """Buckets that hold something."""
-        return {place: count for place, count in enumerate(self.counts) if count}
-
-    def quantile(self, share: float) -> float:
-        """Seconds that this share of durations does not pass; NaN where there are none."""
-        rank, seen = math.ceil(share * self.total), 0
-        for place, count in enumerate(self.counts):
-            seen += count
-            if count and seen >= rank:
-                return LEAST_S if place == 0 else LEAST_S * math.exp((place - 0.5) * WIDTH)
-        return math.nan
-
-
-class _Row:
-    """What happens while a row is open."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.times = {name: _Times() for name in TIMES}
-        self.targets: Counter[str] = Counter()
-        self.shares: Counter[str] = Counter()
-        self.cost = 0.0
-
-    def add(self, change: TaskChange) -> None:
-        """A task that has ended."""
-        self.counts[change.after.value] += 1
-        target = change.event.target or "none"
-        self.targets[target if target in self.targets or len(self.targets) < 1_000 else "other"] += 1
-        if change.event.target:
-            self._share(change.event.target, 1)
-        if change.after is State.FAILED:
-            self._reason(str((change.event.error or {}).get("type", "unknown")), 1)
-        if change.started is not None:
-            self.times["wait"].add(change.started - change.queued)
-            self.times["run"].add(change.event.at - change.started)
-
-    def _reason(self, reason: str, count: int) -> None:
-        known = reason in self.reasons or len(self.reasons) < MAX_REASONS
-        self.reasons[reason if known else "other"] += count
-
-    def _share(self, target: str, count: int) -> None:
-        _put(self.shares, target, count)
-
-    def on(self, targets: Iterable[str]) -> int:
-        """Tasks that ran on these targets."""
-        return sum(self.targets[target] for target in targets)
-
-    def absorb(self, other: Self) -> None:
-        """Add what happened elsewhere; which of its targets are overflow is not known here: it told how many tasks."""
-        self.counts.update(other.counts)
-        self.cost += other.cost
-        for target, count in other.shares.items():
-            self._share(target, count)
-        for reason, count in other.reasons.items():
-            self._reason(reason, count)
-        for name, times in other.times.items():
-            for place, count in times.filled().items():
-                self.times[name].put(place, count)
-
-    def record(self, overflow: Iterable[str]) -> dict[str, Any]:
-        """As JSON; the inverse of :meth:`read`."""
-        return {
-            "counts": dict(self.counts) | {"overflow": self.on(overflow)},
-            "reasons": dict(self.reasons),
-            "targets": dict(self.shares),
-            "cost": self.cost,
-            "times": {name: list(times.filled().items()) for name, times in self.times.items()},
-        }
-
-    @classmethod
-    def read(cls, record: Mapping[str, Any]) -> Self:
-        """From the JSON of another process; raises :class:`ValueError` and the like for what is none."""
-        row = cls()
-        for name in COUNTS:
-            row.counts[name] = _count(record["counts"].get(name, 0))
-        for reason, count in list(record["reasons"].items())[: MAX_REASONS + 1]:
-            row._reason(str(reason)[:100], _count(count))
-        # Services of before tell neither.
-        for target, count in list(record.get("targets", {}).items())[: MAX_TARGETS + 1]:
-            row._share(str(target)[:100], _count(count))
-        row.cost = float(record.get("cost", 0.0))
-        if not 0 <= row.cost <= MAX_COST:
-            raise ValueError("no cost")
-        for name, times in row.times.items():
-            for place, count in record["times"][name][:BUCKETS]:
-                if not 0 <= int(place) < BUCKETS:
-                    raise ValueError("no such bucket")
-                times.put(int(place), _count(count))
-        return row
-
-
-def _count(value: Any) -> int:
-    if not 0 <= int(value) <= MAX_COUNT:
-        raise ValueError("no count")
-    return int(value)
-
-
-def _put(counter: Counter[str], target: str, count: int) -> None:
-    counter[target if target in counter or len(counter) < MAX_TARGETS else "other"] += count
 
 
 def _shown(name: str, value: float) -> float | None:
@@ -173,10 +48,10 @@ class _Ring:
         self._columns = {name: array("d", bytes(8 * size)) for name in COLUMNS}
         self._reasons: list[Mapping[str, int] | None] = [None] * size
         self._targets: list[Mapping[str, int] | None] = [None] * size
-        self.row = _Row()
+        self.row = Row()
         self._opened: int | None = None
 
-    def tick(self, at: float, gauges: Mapping[str, float], overflow: frozenset[str]) -> None:
+    def tick(self, at: float, gauges: Mapping[str, float]) -> None:
         """Close the open row when its time is over."""
         now = int(at // self.every_s)
         if self._opened is None:
@@ -184,17 +59,16 @@ class _Ring:
         if now <= self._opened:
             return
         row, slot = self.row, self._count % self._size
-        values = {"at": float(now * self.every_s), "cost": row.cost, **gauges}
-        values |= {state: float(row.counts[state]) for state in COUNTS}
-        values["overflow"] += float(row.on(overflow))
+        values = {"at": float(now * self.every_s), **gauges, **row.sums, "running_peak": row.peak}
+        values |= {name: float(row.counts[name]) for name in COUNTS}
         for time, counted in row.times.items():
-            values |= {f"{time}_{name}_s": counted.quantile(share) for name, share in QUANTILES.items()}
+            values |= {f"{time}_{name}_s": value for name, value in counted.measures().items()}
         for name, column in self._columns.items():
             column[slot] = values[name]
         self._reasons[slot] = dict(row.reasons) or None
         self._targets[slot] = dict(row.shares) or None
         self._count += 1
-        self._opened, self.row = now, _Row()
+        self._opened, self.row = now, Row()
 
     def newest(self) -> dict[str, Any] | None:
         """The row that was closed last, by column, with its reasons; None where there is none yet."""
@@ -218,55 +92,120 @@ class _Ring:
         targets: Counter[str] = Counter()
         for slot in slots:
             for target, share in (self._targets[slot] or {}).items():
-                _put(targets, target, share)
+                put(targets, target, share, MAX_TARGETS)
         return {"step_s": self.every_s, "columns": columns, "errors": errors, "targets": dict(targets)}
 
 
+class _Window:
+    """What is near, in rows that add up."""
+
+    def __init__(self, every_s: int, size: int) -> None:
+        self._every_s, self._size = every_s, size
+        self._closed: deque[tuple[int, Row]] = deque()
+        self.row = Row()
+        self._opened: int | None = None
+
+    def tick(self, at: float) -> None:
+        """Close the open row when its time is over, and forget those that are too old."""
+        now = int(at // self._every_s)
+        if self._opened is None or now < self._opened:  # a clock that was set back
+            self._opened = now
+        if now > self._opened:
+            self._closed.append((self._opened, self.row))
+            self._opened, self.row = now, Row()
+        while self._closed and (self._closed[0][0] < now - self._size or len(self._closed) > self._size):
+            self._closed.popleft()
+
+    def total(self) -> tuple[float | None, Row]:
+        """When it begins (None: nothing was measured yet), and everything since then."""
+        total = Row()
+        for _, row in self._closed:
+            total.absorb(row)
+        total.absorb(self.row)
+        first = self._closed[0][0] if self._closed else self._opened
+        return None if first is None else float(first * self._every_s), total
+
+
 class History:
-    """Both ranges. Belongs to one thread."""
+    """Both ranges, and the windows of summaries. Belongs to one thread."""
 
     def __init__(self) -> None:
         self._rings = {name: _Ring(*span) for name, span in SPANS.items()}
-        self._untold = _Row()
+        self._windows = {name: _Window(*span) for name, span in WINDOWS.items()}
+        self._fresh, self._untold = Row(), Row()
+        self._overflow: frozenset[str] = frozenset()
+        self._at = 0.0
+        self._running = 0
         self._others: dict[str, tuple[float, int]] = {}  # when it was heard of, and its busy slots
 
-    def task_ended(self, change: TaskChange) -> None:
-        """A task of a job reached its final state, and this process recorded it."""
-        for row in (*(ring.row for ring in self._rings.values()), self._untold):
-            row.add(change)
+    # -- what happens (see ``metrics.Watcher``) --------------------------------------------------
+
+    def ran(self, run: Run) -> None:
+        """A task of a job reached its final state and this process recorded it, or an image of no job was processed."""
+        self._fresh.ran(run)
 
     def throttled(self) -> None:
         """A request was answered with 429 or 503, or a call of overflow with 429."""
-        for row in (*(ring.row for ring in self._rings.values()), self._untold):
-            row.counts["throttled"] += 1
+        self._fresh.counts["throttled"] += 1
 
     def paid(self, cost: float) -> None:
         """A call of overflow was settled, in the currency of the prices."""
-        for row in (*(ring.row for ring in self._rings.values()), self._untold):
-            row.cost += cost
+        self._fresh.sums["cost"] += cost
+
+    def event_taken(self, results: Mapping[str, int], ages: Sequence[float]) -> None:
+        """Events of objects came in."""
+        self._fresh.taken(results, ages)
+
+    # -- time passes -----------------------------------------------------------------------------
 
     def tick(
-        self, at: float, *, waiting: int, oldest_s: float, running: int, overflow: frozenset[str] = frozenset()
+        self,
+        at: float,
+        *,
+        waiting: int,
+        oldest_s: float,
+        running: int,
+        overflow: frozenset[str] = frozenset(),
+        peak: int = 0,
     ) -> None:
-        """Called about once a second: the gauges now, and the names of overflow targets."""
+        """Called about once a second: the gauges now, the names of overflow targets, and ``peak``, the most that ran.
+
+        Of other processes only what they said last is known of the latter: peaks of several need not coincide.
+        """
         self._others = {name: one for name, one in self._others.items() if at - one[0] < FRESH_S}
-        running += sum(busy for _, busy in self._others.values())
-        gauges = {"waiting": float(waiting), "oldest_s": oldest_s, "running": float(running)}
+        elsewhere = sum(busy for _, busy in self._others.values())
+        self._at, self._running = at, running + elsewhere
+        self._fresh.peak = float(max(running, peak) + elsewhere)
+        self._pour(overflow)
+        gauges = {"waiting": float(waiting), "oldest_s": oldest_s, "running": float(self._running)}
         for ring in self._rings.values():
-            ring.tick(at, gauges, overflow)
+            ring.tick(at, gauges)
+        for window in self._windows.values():
+            window.tick(at)
+
+    def _pour(self, overflow: frozenset[str]) -> None:
+        """Add what is fresh to all rows that are open."""
+        fresh, self._fresh, self._overflow = self._fresh, Row(), overflow
+        fresh.sort(overflow)
+        for part in (*self._rings.values(), *self._windows.values()):
+            part.row.absorb(fresh)
+        self._untold.absorb(fresh)
 
     def take(self, running: int, overflow: frozenset[str] = frozenset()) -> dict[str, Any]:
         """What happened here since it was taken last, for the other processes, as JSON."""
-        row, self._untold = self._untold, _Row()
-        return {**row.record(overflow), "running": running}
+        self._pour(overflow)
+        row, self._untold = self._untold, Row()
+        return {**row.record(), "running": running}
 
     def merge(self, at: float, replica: str, record: Mapping[str, Any]) -> None:
         """What another process has taken, heard now; raises :class:`ValueError` and the like for what is none."""
-        row, running = _Row.read(record), _count(record["running"])
+        row, running = Row.read(record), checked_count(record["running"])
         if replica in self._others or len(self._others) < MAX_OTHERS:
             self._others[replica] = (at, running)
-        for ring in self._rings.values():
-            ring.row.absorb(row)
+        for part in (*self._rings.values(), *self._windows.values()):
+            part.row.absorb(row)
+
+    # -- what is known ---------------------------------------------------------------------------
 
     def newest(self) -> dict[str, Any] | None:
         """The newest row of the hour, by column, with ``reasons``; None before the first."""
@@ -277,3 +216,48 @@ class History:
         if span not in self._rings:
             raise RequestError(f"range={span[:40]!r} is not one of {', '.join(self._rings)}.", parameter="range")
         return {"range": span, **self._rings[span].table()}
+
+    def summary(self, span: str) -> dict[str, Any]:
+        """Every metric of the last ``minute``, ``hour`` or ``day``; raises :class:`RequestError` for another."""
+        if span not in self._windows:
+            raise RequestError(f"span={span[:40]!r} is not one of {', '.join(self._windows)}.", parameter="span")
+        self._pour(self._overflow)
+        since, row = self._windows[span].total()
+        return {"span": span, "from": since, "to": self._at or None, **summarized(row, self._running)}
+
+
+def summarized(row: Row, running: int) -> dict[str, Any]:
+    """A row as the document of ``GET /v1/metrics/summary``; ``running``: tasks that run now."""
+    counts, sums = row.counts, row.sums
+    invocations, errors = counts["invocations"], counts["errors"]
+    ran = sum(row.shares.values())
+    return {
+        "invocations": invocations,
+        "succeeded": invocations - errors,
+        "success_rate": round(1 - errors / invocations, 6) if invocations else None,
+        "cancelled": counts["cancelled"],
+        "errors": {"total": errors, "by_reason": dict(row.reasons.most_common())},
+        "duration_s": _durations(row, "run"),
+        "wait_s": _durations(row, "wait"),
+        "throttled": counts["throttled"],
+        "concurrent": {"now": running, "peak": int(max(row.peak, running))},
+        "events": {
+            "received": counts["events_received"],
+            "accepted": counts["events_received"] - counts["events_dropped"],
+            "dropped": counts["events_dropped"],
+            "by_result": dict(row.events.most_common()),
+            "age_s": _durations(row, "age"),
+        },
+        "cold_starts": counts["cold_starts"],
+        "bytes": {"in": int(sums["bytes_in"]), "out": int(sums["bytes_out"])},
+        "megapixels": round(sums["megapixels"], 3),
+        "own": {"tasks": max(0, ran - counts["overflow"]), "cost": 0.0},
+        "overflow": {"tasks": counts["overflow"], "cost": round(sums["cost"], 9)},
+        "targets": dict(row.shares.most_common()),
+    }
+
+
+def _durations(row: Row, name: str) -> dict[str, Any]:
+    times = row.times[name]
+    measures = {measure: _shown(measure, value) for measure, value in times.measures().items()}
+    return {"count": times.total, "average": measures.pop("avg"), **measures}

@@ -6,13 +6,12 @@ import asyncio
 import itertools
 import time
 from dataclasses import replace
-from typing import Any
 
 from pixelmill.errors import NodeLost, PixelmillError, TargetUnavailable
 from pixelmill.fleet.dispatcher import Dispatcher, Slot
 from pixelmill.jobs.model import Priority, State
-from pixelmill.metrics import Metrics
-from pixelmill.targets.target import RunRequest, RunResult
+from pixelmill.metrics import Metrics, Run
+from pixelmill.targets.target import RunRequest, RunResult, measured
 
 AGAIN_S = 0.05
 """Before another place is asked for."""
@@ -58,16 +57,11 @@ class Interactive:
                 result = await slot.run(request)
             except (NodeLost, TargetUnavailable):
                 raise  # it has not ended
-            except PixelmillError:
-                self._metrics.image_processed(state=State.FAILED, target=slot.target, waited_s=waited_s)
+            except PixelmillError as error:
+                ran_s = time.perf_counter() - began
+                self._metrics.ran(Run(State.FAILED, slot.target, waited_s=waited_s, ran_s=ran_s, error=error.type))
                 raise
         ran_s = time.perf_counter() - began
-        self._metrics.image_processed(
-            state=State.SUCCEEDED, target=slot.target, waited_s=waited_s, ran_s=ran_s, outcome=_measured(result)
-        )
+        outcome = measured(request, result)
+        self._metrics.ran(Run(State.SUCCEEDED, slot.target, waited_s=waited_s, ran_s=ran_s, outcome=outcome))
         return result
-
-
-def _measured(result: RunResult) -> dict[str, Any]:
-    body = result.outcome.bytes
-    return result.outcome.to_dict() | {"bytes": None if body is None else len(body)}

@@ -335,7 +335,7 @@ class _Session:
         buffers: list[Buffer]
         try:
             result = await self._pool.run(request)
-            buffers = encode_outcome(result.outcome, retire=False, worker=result.worker)
+            buffers = encode_outcome(result.outcome, retire=False, worker=result.worker, cold=result.cold)
         except PixelmillError as error:
             buffers = encode_error(error, retire=False)
         self.link.stream(stream, buffers)

@@ -124,9 +124,7 @@ class Parts:
         self.interactive = Interactive(self.dispatcher, self.metrics, config.interactive_wait_s)
         self.montages = Montages(self.jobs, self.store, self.dispatcher, self.interactive, config)
         cancelled = Cancelled(self.database, self.store)
-        self.recorder = Recorder(
-            self.jobs, self.bus, self.metrics, self._nudge, self.history, came_late=cancelled.came_late
-        )
+        self.recorder = Recorder(self.jobs, self.bus, self.metrics, self._nudge, came_late=cancelled.came_late)
         self.engine = make_engine(
             config,
             self.queue,
@@ -189,6 +187,7 @@ class Parts:
 
     def _set_slots(self) -> None:
         self.metrics.set_targets(self.dispatcher.snapshot()["targets"])
+        self.metrics.set_peak(self.dispatcher.peak_ever)
         self.metrics.set_nodes(
             {socket.gethostname(): self.load.last()}
             | {member.node.name: member.history.last() for member in self.nodes.members()},

@@ -13,7 +13,6 @@ from pixelmill.jobs.model import TaskEvent
 from pixelmill.jobs.recorder import Recorded
 from pixelmill.jobs.store import JobStore
 from pixelmill.metrics import Metrics
-from pixelmill.service.history import History
 
 
 class Recorder:
@@ -28,11 +27,9 @@ class Recorder:
         bus: EventBus,
         metrics: Metrics,
         ended: Callable[[], None] = lambda: None,
-        history: History | None = None,
         came_late: Callable[[Sequence[TaskEvent]], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._bus, self._metrics, self._ended = store, bus, metrics, ended
-        self._history = history or History()
         self._came_late = came_late
 
     async def emit(self, events: Sequence[TaskEvent]) -> None:
@@ -49,7 +46,6 @@ class Recorder:
         for change in recorded.tasks:
             if change.after.is_final:
                 self._metrics.task_ended(change)
-                self._history.task_ended(change)
                 error = (change.event.error or {}).get("type", "")
                 if error.startswith("storage-"):
                     self._metrics.store_failed("task", error)

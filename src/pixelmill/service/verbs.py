@@ -24,7 +24,19 @@ from pixelmill.errors import (
     ShuttingDown,
     StorageError,
 )
-from pixelmill.jobs.model import Counts, Job, LoggedEvent, NewTask, Page, Priority, State, Task, Upload
+from pixelmill.jobs.model import (
+    UNBOUND,
+    Counts,
+    Job,
+    JobBounds,
+    LoggedEvent,
+    NewTask,
+    Page,
+    Priority,
+    State,
+    Task,
+    Upload,
+)
 from pixelmill.jobs.notices import NewWebhook
 from pixelmill.operations.montage import Montage
 from pixelmill.pipelines.output import Output
@@ -38,9 +50,10 @@ from pixelmill.service.parts import Parts
 from pixelmill.service.sessions import SessionVerbs
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.thumbnails import Thumbnail, Wanted
+from pixelmill.service.triggering import Triggering
 from pixelmill.service.webhook_verbs import WebhookVerbs
 from pixelmill.service.wiring import Wiring
-from pixelmill.storage.named import names_bucket
+from pixelmill.storage.named import SourceObject, names_bucket
 from pixelmill.storage.sources import SourceFile, expand_sources
 from pixelmill.targets.link import Pipe
 from pixelmill.targets.target import RunRequest, RunResult
@@ -87,6 +100,7 @@ class Service:
         self.sessions = SessionVerbs(self._parts)
         self.saved = self._parts.saved
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
+        self.triggering = Triggering(self._parts, new_id)
 
     @property
     def metrics(self) -> Any:
@@ -200,19 +214,23 @@ class Service:
         idempotency_key: str | None = None,
         fingerprint: str = "",
         webhook: NewWebhook | None = None,
+        objects: Sequence[SourceObject] = (),
+        bounds: JobBounds = UNBOUND,
     ) -> tuple[Job, bool]:
         """Record a job; when this returns, job and inputs survive ``kill -9``.
 
         ``uploads`` are upload ids, ``sources`` URIs (``file://`` below a source root, objects of configured stores;
         globs allowed). The second value is False where the idempotency key returned a job that was there already;
         ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
-        ``webhook`` (see ``webhooks.new``) becomes one of this job alone.
+        ``webhook`` (see ``webhooks.new``) becomes one of this job alone. ``objects`` were found already, and are not
+        looked for: whoever reads one checks its address, and one that can't be read fails alone. ``bounds`` narrow the
+        service's own for the runs of this job.
         """
         self._take_work()
         key = (idempotency_key, fingerprint) if idempotency_key else None
         if key is not None and (before := await self._parts.jobs.replayed(owner, *key)) is not None:
             return before, False
-        tasks = await self._new_tasks(owner, uploads, sources)
+        tasks = await self._new_tasks(owner, uploads, sources, objects)
         if not tasks and sealed:
             raise RequestError("A job needs at least one upload or source, or sealed=false to add them by pages.")
         job = Job(
@@ -226,6 +244,7 @@ class Service:
             priority=priority,
             tags=dict(tags or {}),
             sealed=sealed,
+            bounds=bounds,
         )
         webhook = None if webhook is None else replace(webhook, job=job.id)
         async with self._parts.keep_blobs() if pipeline.images() or pipeline.font_references else nullcontext():
@@ -250,15 +269,18 @@ class Service:
         self._parts.wake()
         return job
 
-    async def _new_tasks(self, owner: str, uploads: Sequence[str], sources: Sequence[str]) -> list[NewTask]:
-        """Tasks for uploads and sources; their inputs are in place when this returns."""
-        check_page(len(uploads) + len(sources))
+    async def _new_tasks(
+        self, owner: str, uploads: Sequence[str], sources: Sequence[str], objects: Sequence[SourceObject] = ()
+    ) -> list[NewTask]:
+        """Tasks for uploads, sources and objects; their inputs are in place when this returns."""
+        check_page(len(uploads) + len(sources) + len(objects))
         found = await self._parts.uploads.get(owner, uploads) if uploads else []
         tasks = [NewTask(new_id("task"), upload.name, f"key:{upload.key}", upload.size) for upload in found]
         for buckets, group in itertools.groupby(sources, names_bucket):
             uris = list(group)
             tasks += await (self._of_buckets(uris) if buckets else self._of_folders(uris))
             check_page(len(tasks))
+        tasks += [NewTask(new_id("task"), one.name, one.uri, one.size) for one in objects]
         depth = self._wiring.housekeeping.waiting
         if depth + len(tasks) > self.config.max_queued:
             raise QueueFull(
@@ -459,6 +481,10 @@ class Service:
     def history(self, span: str) -> Mapping[str, Any]:
         """Metrics of the last ``hour`` by second, or ``day`` by minute: columns, oldest first."""
         return self._parts.history.table(span)
+
+    def summary(self, span: str) -> Mapping[str, Any]:
+        """Every metric of the last ``minute``, ``hour`` or ``day`` in one document."""
+        return self._parts.history.summary(span)
 
     async def ready(self) -> Mapping[str, Any]:
         """Checks by name with ``ok`` and a sentence; ``ready`` is True where all that are needed are ok."""

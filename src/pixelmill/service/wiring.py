@@ -111,7 +111,12 @@ class Wiring:
             depth = self.housekeeping.depth
             running, overflow = self._busy()
             self.parts.history.tick(
-                time.time(), waiting=depth.waiting, oldest_s=depth.oldest_s, running=running, overflow=overflow
+                time.time(),
+                waiting=depth.waiting,
+                oldest_s=depth.oldest_s,
+                running=running,
+                overflow=overflow,
+                peak=self.parts.dispatcher.take_peak(),
             )
 
     def _busy(self) -> tuple[int, frozenset[str]]:

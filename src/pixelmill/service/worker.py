@@ -245,9 +245,7 @@ class Worker:
             )
             # Its subscribers are in the services, which follow the event log.
             cancelled = Cancelled(database, store)
-            recorder = Recorder(
-                jobs, InProcessBus(), self.metrics, history=self._history, came_late=cancelled.came_late
-            )
+            recorder = Recorder(jobs, InProcessBus(), self.metrics, came_late=cancelled.came_late)
             await EventLog(database).last_id()
             return SqlLeaseQueue(database, holder=self.name), recorder, cancelled
         for queue in (queues.tasks, queues.events):

@@ -30,7 +30,7 @@ from pixelmill.errors import (
 )
 from pixelmill.storage.faults import check_bytes
 from pixelmill.storage.keys import RESERVED, check_key, check_prefix
-from pixelmill.storage.store import ObjectInfo, check_range
+from pixelmill.storage.store import NO_HEADERS, ObjectInfo, PutHeaders, check_range
 
 PART_BYTES = 5 << 20
 """Size of a part of a streamed put; S3 takes none below 5 MB. At most four are held in memory."""
@@ -94,16 +94,17 @@ class ObstoreStore:
         *,
         if_absent: bool = False,
         limit: int | None = None,
+        headers: PutHeaders = NO_HEADERS,
     ) -> ObjectInfo:
         """Write an object whole; a stream goes in parts, or through memory with ``if_absent``."""
         check_key(key)
         if isinstance(data, bytes | bytearray | memoryview):
             check_bytes(len(data), limit)
-            size = await self._put_bytes(key, bytes(data), if_absent)
+            size = await self._put_bytes(key, bytes(data), if_absent, headers)
         elif if_absent:
-            size = await self._put_bytes(key, await _collected(data, limit), if_absent=True)
+            size = await self._put_bytes(key, await _collected(data, limit), if_absent=True, headers=headers)
         else:
-            size = await self._put_stream(key, data, limit)
+            size = await self._put_stream(key, data, limit, headers)
         # Its own clock would cost another request; ours serves those who ask how old an object is.
         return ObjectInfo(key, size, time.time())
 
@@ -219,16 +220,19 @@ class ObstoreStore:
         except FOREIGN as error:
             raise translated_foreign(error, key) from error
 
-    async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> int:
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool, headers: PutHeaders) -> int:
         mode: Literal["create", "overwrite"] = "create" if if_absent else "overwrite"
+        kept = attributes_of(headers)
         if if_absent and len(data) > PART_BYTES:
             # One request, for the condition holds for that one; without it obstore would take parts.
-            await _asked(obstore.put_async(self._store, key, data, mode=mode, use_multipart=False), key)
+            await _asked(
+                obstore.put_async(self._store, key, data, mode=mode, use_multipart=False, attributes=kept), key
+            )
         else:
-            await _asked(obstore.put_async(self._store, key, data, mode=mode), key)
+            await _asked(obstore.put_async(self._store, key, data, mode=mode, attributes=kept), key)
         return len(data)
 
-    async def _put_stream(self, key: str, data: AsyncIterator[bytes], limit: int | None) -> int:
+    async def _put_stream(self, key: str, data: AsyncIterator[bytes], limit: int | None, headers: PutHeaders) -> int:
         """One request for what fits into a part, else a multipart upload.
 
         Where that fails, the cloud keeps invisible parts: buckets need a rule that drops them.
@@ -240,7 +244,7 @@ class ObstoreStore:
             if source.total > PART_BYTES:
                 break
         else:
-            return await self._put_bytes(key, b"".join(head), if_absent=False)
+            return await self._put_bytes(key, b"".join(head), if_absent=False, headers=headers)
         try:
             await obstore.put_async(
                 self._store,
@@ -249,12 +253,19 @@ class ObstoreStore:
                 use_multipart=True,
                 chunk_size=PART_BYTES,
                 max_concurrency=_PARTS_AT_ONCE,
+                attributes=attributes_of(headers),
             )
         except FOREIGN as error:
             if source.failure is not None:  # the caller's own error, on its way back through obstore
                 raise source.failure from None
             raise translated_foreign(error, key) from error
         return source.total
+
+
+def attributes_of(headers: PutHeaders) -> dict[str, str] | None:
+    """The headers in obstore's words."""
+    named = {"Content-Type": headers.content_type, "Cache-Control": headers.cache_control}
+    return {name: value for name, value in named.items() if value} or None
 
 
 async def _after(head: list[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

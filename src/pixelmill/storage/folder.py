@@ -20,7 +20,7 @@ from pixelmill.errors import StorageError
 from pixelmill.storage import tree
 from pixelmill.storage.faults import check_bytes
 from pixelmill.storage.keys import RESERVED, check_key, check_prefix
-from pixelmill.storage.store import ObjectInfo, check_range
+from pixelmill.storage.store import NO_HEADERS, ObjectInfo, PutHeaders, check_range
 from pixelmill.storage.temps import TempFile, Temps
 
 INLINE_BYTES = 1 << 20
@@ -54,6 +54,7 @@ class FolderStore:
         *,
         if_absent: bool = False,
         limit: int | None = None,
+        headers: PutHeaders = NO_HEADERS,  # noqa: ARG002 contract
     ) -> ObjectInfo:
         """Write an object whole. Of a stream at most 1 MB and one piece are held."""
         check_key(key)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Literal
 
 import obstore
 from obstore.store import MemoryStore as ForeignMemoryStore
 
 from pixelmill.errors import StorageFull
-from pixelmill.storage.buckets import FOREIGN, ObstoreStore, translated_foreign
+from pixelmill.storage.buckets import FOREIGN, ObstoreStore, attributes_of, translated_foreign
 from pixelmill.storage.faults import check_bytes
 from pixelmill.storage.keys import check_key
-from pixelmill.storage.store import ObjectInfo
+from pixelmill.storage.store import NO_HEADERS, ObjectInfo, PutHeaders
 
 INLINE_BYTES = 1 << 20
 """Up to this size bytes are copied on the event loop: the way to the threads of obstore and back costs more."""
@@ -34,6 +35,7 @@ class MemoryStore(ObstoreStore):
         *,
         if_absent: bool = False,
         limit: int | None = None,
+        headers: PutHeaders = NO_HEADERS,
     ) -> ObjectInfo:
         """Write an object whole; raises :class:`StorageFull` beyond the capacity."""
         check_key(key)
@@ -47,18 +49,19 @@ class MemoryStore(ObstoreStore):
                 check_bytes(held, limit)
                 self._make_sure_it_fits(key)
                 pieces.append(piece)
-            info = await super().put(key, b"".join(pieces), if_absent=if_absent)
+            info = await super().put(key, b"".join(pieces), if_absent=if_absent, headers=headers)
             self._used += info.size - self._sizes.get(key, 0)
             self._sizes[key] = info.size
         finally:
             self._pending -= held
         return info
 
-    async def _put_bytes(self, key: str, data: bytes, if_absent: bool) -> int:
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool, headers: PutHeaders) -> int:
         if len(data) > INLINE_BYTES:
-            return await super()._put_bytes(key, data, if_absent)
+            return await super()._put_bytes(key, data, if_absent, headers)
         try:
-            obstore.put(self._store, key, data, mode="create" if if_absent else "overwrite")
+            mode: Literal["create", "overwrite"] = "create" if if_absent else "overwrite"
+            obstore.put(self._store, key, data, mode=mode, attributes=attributes_of(headers))
         except FOREIGN as error:
             raise translated_foreign(error, key) from error
         return len(data)

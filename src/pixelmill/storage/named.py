@@ -21,11 +21,14 @@ from pixelmill.storage.wildcards import Part, matches, split_pattern
 
 @dataclass(frozen=True, slots=True)
 class SourceObject:
-    """An object that may be read. ``name`` is relative to where the wild cards began; ``uri`` names it exactly."""
+    """An object that may be read. ``name`` is relative to where the wild cards began; ``uri`` names it exactly.
+
+    ``size`` is None where whoever named it did not say: the stores here always do.
+    """
 
     name: str
     uri: str
-    size: int
+    size: int | None
 
 
 @dataclass(frozen=True, slots=True)

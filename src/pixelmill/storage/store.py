@@ -24,6 +24,17 @@ class ObjectInfo:
     modified: float
 
 
+@dataclass(frozen=True, slots=True)
+class PutHeaders:
+    """What a bucket answers with to who gets the object; empty is the store's default."""
+
+    content_type: str = ""
+    cache_control: str = ""
+
+
+NO_HEADERS = PutHeaders()
+
+
 @runtime_checkable
 class ObjectStore(Protocol):
     """Async access to objects. Raises only :class:`StorageError` and its children, and :class:`LimitExceeded`."""
@@ -35,10 +46,12 @@ class ObjectStore(Protocol):
         *,
         if_absent: bool = False,
         limit: int | None = None,
+        headers: PutHeaders = NO_HEADERS,
     ) -> ObjectInfo:
         """Write an object whole. ``if_absent``: raise :class:`ObjectExists` if one is there.
 
-        ``limit``: raise :class:`LimitExceeded` (and leave nothing behind) as soon as more bytes arrive.
+        ``limit``: raise :class:`LimitExceeded` (and leave nothing behind) as soon as more bytes arrive. ``headers`` are
+        kept with the object by stores that have such (buckets), and ignored by folders.
         """
         ...
 

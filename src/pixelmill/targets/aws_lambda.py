@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pixelmill.errors import MissingExtra, OutOfMemory, TargetUnavailable
 from pixelmill.storage.store import ObjectStore
-from pixelmill.targets.invocation import document, read_outcome, warm_document
+from pixelmill.targets.invocation import document, is_cold, read_outcome, warm_document
 from pixelmill.targets.remote import WARM_S, Remote
 from pixelmill.targets.soundness import plain, sound_error
 from pixelmill.targets.target import RunRequest, RunResult
@@ -119,7 +119,8 @@ class LambdaTarget(Remote):
             await asyncio.shield(transfer.close())
 
     def _result(self, reply: Mapping[str, Any], image: bytes | None) -> RunResult:
-        return RunResult(read_outcome(self.name, reply, image), self.name, plain(reply.get("target")) or "lambda")
+        outcome = read_outcome(self.name, reply, image)
+        return RunResult(outcome, self.name, plain(reply.get("target")) or "lambda", cold=is_cold(reply))
 
     async def _asked(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """The reply; raises the error in it."""

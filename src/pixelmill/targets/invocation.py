@@ -11,10 +11,11 @@ The document::
 where BYTES is ``{"body": "Base64"}`` or ``{"url": "https://…"}`` (a GET), and ``result`` (a PUT) may be left out. A
 warm-up is ``{"pixelmill": 1, "warm": true}``. The reply::
 
-    {"pixelmill": 1, "outcome": {…}, "image": "Base64" or null, "stored": false, "target": "…"}
+    {"pixelmill": 1, "outcome": {…}, "image": "Base64" or null, "stored": false, "target": "…", "cold": true}
     {"pixelmill": 1, "error": {"type": "corrupt-image", "detail": "…", "context": {…}}}
 
-``stored``: the image was put to the ``result`` link, and ``image`` is null.
+``stored``: the image was put to the ``result`` link, and ``image`` is null. ``cold``, which may be left out: it was the
+first task of the instance.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ def read_outcome(name: str, reply: Any, image: bytes | None = None) -> Outcome:
         ) from error
 
 
+def is_cold(reply: Any) -> bool:
+    """Whether a reply says that it was the first task of its instance; older ones say nothing."""
+    return isinstance(reply, Mapping) and reply.get("cold") is True
+
+
 def _written(part: bytes | Link) -> dict[str, str]:
     return {"url": part.url} if isinstance(part, Link) else {"body": base64.b64encode(part).decode()}
 
@@ -159,13 +165,14 @@ def read_document(event: Any) -> Invocation:
 def reply_of(result: RunResult, *, stored: bool) -> dict[str, Any]:
     """The reply to a task that succeeded; ``stored``: its image was put to the link."""
     body = result.outcome.bytes
-    return {
+    reply = {
         "pixelmill": VERSION,
         "outcome": result.outcome.to_dict(),
         "image": None if stored or body is None else base64.b64encode(body).decode(),
         "stored": stored,
         "target": result.target,
     }
+    return reply | {"cold": True} if result.cold else reply
 
 
 def reply_of_error(error: PixelmillError) -> dict[str, Any]:

@@ -101,6 +101,7 @@ class LocalPool:
         buffers = encode_request(request)
         worker = await self._crew.take()
         self._running += 1
+        cold = worker.served == 0
         future = worker.begin(buffers, request.id, request.timeout_s)
         if self._watch is None:
             self._watch = self._loop.call_later(_WATCH_S, self._look)
@@ -117,7 +118,7 @@ class LocalPool:
         if reply.error is not None:
             raise reply.error
         assert reply.outcome is not None
-        return RunResult(reply.outcome, self.name, str(worker.pid))
+        return RunResult(reply.outcome, self.name, str(worker.pid), cold=cold)
 
     def _look(self) -> None:
         """End tasks that are over their time or their memory; goes on while anything runs."""

@@ -215,7 +215,7 @@ class JoinedNode:
             outcome = sound_outcome(record["outcome"], body if record["image"] else None)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise self._lost(f"it sent a result that can't be one ({plain(str(error))})") from error
-        return RunResult(outcome, self.name, plain(record.get("worker"), 64))
+        return RunResult(outcome, self.name, plain(record.get("worker"), 64), cold=record.get("cold") is True)
 
     def _error(self, record: Any) -> PixelmillError:
         """The task's own error; whatever else a node says costs this attempt, so that nothing goes round for ever."""

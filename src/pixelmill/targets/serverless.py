@@ -17,7 +17,7 @@ import httpx
 
 from pixelmill.errors import TargetUnavailable
 from pixelmill.storage.store import ObjectStore
-from pixelmill.targets.invocation import document, read_outcome
+from pixelmill.targets.invocation import document, is_cold, read_outcome
 from pixelmill.targets.remote import GRACE_S, WARM_S, Remote
 from pixelmill.targets.soundness import plain, sound_error
 from pixelmill.targets.target import RunRequest, RunResult
@@ -118,7 +118,7 @@ class ServerlessTarget(Remote):
 
     def _result(self, reply: Any, image: bytes | None) -> RunResult:
         outcome = read_outcome(self.name, reply, image)
-        return RunResult(outcome, self.name, plain(reply.get("target")) or "container")
+        return RunResult(outcome, self.name, plain(reply.get("target")) or "container", cold=is_cold(reply))
 
     async def _answered(self, **body: Any) -> bytes:
         """The body of an answer with status 200; raises what any other means."""

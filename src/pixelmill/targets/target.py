@@ -6,9 +6,10 @@ A target knows pipelines (as JSON), bytes and limits; it knows nothing of jobs, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
@@ -37,12 +38,32 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The outcome and where it came from: target name and process id (or the like); and what it cost."""
+    """The outcome and where it came from: target name and process id (or the like); and what it cost.
+
+    ``cold``: it was the first task of its process, container or function instance.
+    """
 
     outcome: Outcome
     target: str
     worker: str
     cost: float = 0.0
+    cold: bool = False
+
+
+def measured(request: RunRequest, result: RunResult) -> dict[str, Any]:
+    """The outcome as it is recorded: plain values, with the bytes of source and result instead of the bytes."""
+    outcome = result.outcome
+    record = outcome.to_dict()
+    record["bytes"] = None if outcome.bytes is None else len(outcome.bytes)
+    source = request.source
+    if isinstance(source, bytes):
+        record["source_bytes"] = len(source)
+    else:
+        with suppress(OSError):  # it was removed meanwhile: then nobody knows
+            record["source_bytes"] = source.stat().st_size
+    if result.cold:
+        record["cold"] = True
+    return record
 
 
 @dataclass(frozen=True, slots=True)

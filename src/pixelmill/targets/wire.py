@@ -89,12 +89,14 @@ def decode_request(record: dict[str, Any], bodies: Sequence[bytes]) -> RunReques
     )
 
 
-def encode_outcome(outcome: Outcome, *, retire: bool, worker: str = "") -> list[Buffer]:
-    """The answer of a task that succeeded; ``worker`` where it is not known to who receives it."""
+def encode_outcome(outcome: Outcome, *, retire: bool, worker: str = "", cold: bool = False) -> list[Buffer]:
+    """The answer of a task that succeeded; ``worker`` and ``cold`` where they are not known to who receives it."""
     body = outcome.bytes
     record = {"outcome": outcome.to_dict(), "image": body is not None, "retire": retire}
     if worker:
         record["worker"] = worker
+    if cold:
+        record["cold"] = True
     return encode_frame(record, () if body is None else (body,))
 
 

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pixelmill.errors import InvalidURI, LimitExceeded, ObjectExists, ObjectNotFound, StorageError
-from pixelmill.storage.store import ObjectInfo, ObjectStore
+from pixelmill.storage.store import ObjectInfo, ObjectStore, PutHeaders
 
 MEGABYTE = 1 << 20
 
@@ -203,6 +203,16 @@ class ObjectStoreConformance:
             await store.put("object", pieces(b"third" * MEGABYTE), if_absent=True)
         assert await store.get("object") == b"first"
         assert await keys_of(store) == ["object"]
+
+    @pytest.mark.parametrize("size", [10, 12 * MEGABYTE], ids=["small", "large"])
+    async def test_headers_change_nothing_of_the_bytes(self, store: ObjectStore, size: int) -> None:
+        headers = PutHeaders("image/webp", "public, max-age=31536000, immutable")
+        await store.put("bytes", b"b" * size, headers=headers)
+        await store.put("stream", pieces(*[b"s" * MEGABYTE] * (size // MEGABYTE), b"s"), headers=headers)
+        await store.put("absent", pieces(b"a" * size), if_absent=True, headers=PutHeaders(content_type="text/plain"))
+        assert await store.get("bytes") == b"b" * size
+        assert (await store.head("stream")).size == size // MEGABYTE * MEGABYTE + 1
+        assert await store.get("absent") == b"a" * size
 
     @pytest.mark.parametrize("size", [10, 2 * MEGABYTE])
     async def test_of_racing_puts_if_absent_exactly_one_wins(self, store: ObjectStore, size: int) -> None:

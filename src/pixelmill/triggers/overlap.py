@@ -15,7 +15,7 @@ from pixelmill.images.formats import Format
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.keys import split_name
 from pixelmill.storage.uris import URI
-from pixelmill.triggers.matching import has_type
+from pixelmill.triggers.matching import has_type, type_of_name
 from pixelmill.triggers.naming import DATA, is_image_extension, template_of
 from pixelmill.triggers.places import place
 from pixelmill.triggers.products import products_of
@@ -48,7 +48,8 @@ class Chars:
 
 ANY = Chars()
 IN_NAME = Chars(none="/")
-_ANYTHING = Piece("anything", is_name=True)
+_NAME_PART = Piece("name part", is_name=True)
+_PATH_PART = Piece("path part", is_name=True)
 DIGIT = Chars("0123456789")
 DATE = Chars("0123456789-")
 
@@ -70,6 +71,14 @@ class Words:
         """Any number of characters, at least 0 or 1."""
         self.then(chars if least else None)
         self.edges[self.last].append((chars, self.last))
+
+    def perhaps(self, first: Chars, others: Chars) -> None:
+        """Nothing, or a character and any number of others."""
+        start = self.last
+        self.then(first)
+        self.edges[self.last].append((others, self.last))
+        self.then(None)
+        self.edges[start].append((None, self.last))
 
     def text(self, text: str, *, any_case: bool = False) -> None:
         """These characters."""
@@ -139,8 +148,13 @@ class Reach:
         if not other.types or has_type(media_type, other.types):
             return True
         last = self._template.path[-1]
-        named_by_result = (last.text in {"ext", "format"}) if last.is_name else bool(split_name(f"x{last.text}")[1])
-        return not named_by_result
+        if not last.is_name:
+            return not split_name(f"x{last.text}")[1]
+        if last.text in {"ext", "format"}:
+            return False
+        # The source's own extension, which need not be the result's: a store that tells no type goes by that.
+        own = [type_of_name(f"x{suffix}") for suffix in self._suffixes] if last.text in {"name", "path"} else []
+        return not own or any(not found or has_type(found, other.types) for found in own)
 
     def _automaton(self, pieces: Sequence[Piece], formats: Sequence[Format]) -> Words:
         words = Words()
@@ -160,11 +174,13 @@ class Reach:
             case "format":
                 words.one_of(fmt.name for fmt in formats)
             case "path" | "name":
-                words.some(ANY if name == "path" else IN_NAME, least=0 if self._suffixes else 1)
+                words.perhaps(IN_NAME, ANY if name == "path" else IN_NAME)
                 if self._suffixes:
                     words.one_of(self._suffixes)
-            case "anything":
-                words.some(ANY)
+                else:
+                    words.then(IN_NAME)
+            case "name part" | "path part":
+                words.perhaps(IN_NAME, ANY if name == "path part" else IN_NAME)
             case "dir":
                 words.then(IN_NAME)
                 words.some(ANY, least=0)
@@ -262,7 +278,7 @@ def _without_folder(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
 def _as_data(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     """The template of the data: its name ends in ``.json``, in place of the extension of an image."""
     head, tail = _split_at_name(pieces)
-    head = tuple(_ANYTHING if piece.is_name and piece.text in {"ext", "format"} else piece for piece in head)
+    head = tuple(_NAME_PART if piece.is_name and piece.text in {"ext", "format"} else piece for piece in head)
     last = tail[-1]
     if last == Piece("ext", is_name=True) and len(tail) > 1 and tail[-2].text.endswith(".") and not tail[-2].is_name:
         return (*head, *tail[:-2], Piece(tail[-2].text + DATA.removeprefix(".")))
@@ -271,8 +287,13 @@ def _as_data(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
         stem, extension = split_name(f"x{last.text}")
         cut = is_image_extension(extension)
         return (*head, *tail[:-1], Piece((stem[1:] if cut else last.text) + DATA))
+    if all(not piece.is_name for piece in tail):
+        return (*head, *tail, Piece(DATA))
     # What ends here has an extension of its own, or none: that depends on the source.
-    return (*head, _ANYTHING, Piece(DATA))
+    while not tail[-1].is_name:
+        tail = tail[:-1]
+    value = _PATH_PART if tail[-1].text in {"path", "dir"} else _NAME_PART
+    return (*head, *tail[:-1], value, Piece(DATA))
 
 
 def _split_at_name(pieces: Sequence[Piece]) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:

@@ -14,25 +14,22 @@ from pixelmill.errors import ConfigError, InvalidURI
 from pixelmill.triggers.fields import HELP_PAGE, MAX_ITEMS, Fields, shown
 from pixelmill.triggers.places import canonical, place
 from pixelmill.triggers.rule import Rule, SourceSpec
+from pixelmill.triggers.source_options import OPTIONS, SECRETS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MAX_OPTION = 10_000
 FROM_ENVIRONMENT = "env:"
 
+_NAMED = ("_env", "_file")
 KINDS: Mapping[str, Mapping[str, bool]] = {
-    "sqs": {"queue": True, "region": False, "endpoint": False, "access_key_id": False, "secret_access_key": False},
-    "azure-queue": {
-        "queue": True,
-        "account": False,
-        "account_key": False,
-        "endpoint": False,
-        "connection_string": False,
-    },
-    "folder": {"path": True, "settle": False, "poll": False},
-    "http": {"token": False, "audience": False, "issuer": False, "email": False, "keys": False, "public": False},
+    kind: {name: option.default is None for name, option in options.items()}
+    | {f"{name}{form}": False for name in SECRETS[kind] for form in ("", *_NAMED)}
+    for kind, options in OPTIONS.items()
 }
-"""Options by kind, and whether they must be there."""
-SHOWN = frozenset({"queue", "region", "endpoint", "account", "path", "settle", "poll", "audience", "issuer", "email"})
+"""Options by kind, and whether they must be there. What their values may be stands in ``source_options.py``."""
+SHOWN = frozenset(name for options in KINDS.values() for name in options) - frozenset(
+    name for secrets in SECRETS.values() for name in secrets
+)
 """Options whose values may be printed; all others are secrets."""
 
 

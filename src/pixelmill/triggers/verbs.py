@@ -64,3 +64,15 @@ class TriggerVerbs(Taker, Protocol):
     async def redrive(self, rule: str | None = None, ids: Sequence[str] = ()) -> int:
         """Give dead letters (``failed``) another try: these, or all of a rule, or all; how many."""
         ...
+
+
+class TriggerRuntime(TriggerVerbs, Protocol):
+    """The runtime, as whoever serves it sees it: started after the service, and stopped before it."""
+
+    async def start(self) -> None:
+        """Read the rules, and go on where the last process ended; raises :class:`ConfigError`."""
+        ...
+
+    async def stop(self) -> None:
+        """End the sources, then what is under way; what was taken stays."""
+        ...

@@ -63,12 +63,12 @@ def _step(value: Any) -> Found:
             return iter((unread("not-json", "The bytes are not UTF-8."),))
     if isinstance(value, str):
         return _of_text(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and value:
         # Backwards, for the last one is read first.
         return (Inner(item) for item in reversed(value))
     if isinstance(value, Mapping):
         return _of_object(value)
-    return iter((unread("unknown-document", f"A {type(value).__name__} is no document of events."),))
+    return iter((unread("unknown-document", f"{value!r:.60} is no document of events."),))
 
 
 def _of_text(document: str) -> Found:
@@ -86,12 +86,9 @@ def _of_text(document: str) -> Found:
     return iter((unread("not-json", f"It is no JSON object: {document[:60]!r}"),))
 
 
-def _of_object(document: Mapping[str, Any]) -> Found:  # noqa: C901 -- one line for each shape
-    records = document.get("Records")
-    if isinstance(records, list):
-        if not records:
-            return iter((unread("unknown-document", "A list of no records."),))
-        return (Inner(record) for record in reversed(records))
+def _of_object(document: Mapping[str, Any]) -> Found:
+    if isinstance(document.get("Records"), list):
+        return iter((Inner(document["Records"]),))
     if s3.is_record(document):
         return s3.read_record(document)
     if wrapped.is_sqs_record(document):

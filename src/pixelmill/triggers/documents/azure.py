@@ -1,8 +1,9 @@
 """Azure Blob Storage through Event Grid, in its own schema and in that of CloudEvents.
 
-Event Grid documentation, "Azure Blob Storage as an Event Grid source". The subject names the blob, its name not encoded
-(``data.url`` may be, and names other hosts for Data Lake). Accounts with a hierarchical namespace tell of an object when
-it is begun (``CreateFile``, ``SftpCreate``: no bytes yet) and again when it is whole (``FlushWithClose``, ``SftpCommit``).
+Event Grid documentation, "Azure Blob Storage as an Event Grid source". The subject names the blob, its name not
+encoded (``data.url`` may be, and names other hosts for Data Lake). Accounts with a hierarchical namespace tell of an
+object when it is begun (``CreateFile``, ``SftpCreate``: no bytes yet) and again when it is whole (``FlushWithClose``,
+``SftpCommit``).
 """
 
 from __future__ import annotations

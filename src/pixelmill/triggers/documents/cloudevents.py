@@ -1,7 +1,7 @@
 """CloudEvents 1.0: which provider's one is, its data, and the one that HTTP headers describe.
 
-CloudEvents 1.0.2, "JSON event format" (structured: ``data`` or ``data_base64``) and "HTTP protocol binding" (binary: the
-attributes are headers ``ce-*``, percent-encoded; the body is the data).
+CloudEvents 1.0.2, "JSON event format" (structured: ``data`` or ``data_base64``) and "HTTP protocol binding" (binary:
+the attributes are headers ``ce-*``, percent-encoded; the body is the data).
 """
 
 from __future__ import annotations

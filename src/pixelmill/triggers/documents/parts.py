@@ -1,7 +1,7 @@
 """What the readers of all providers share: values of untrusted documents, and the making of an event.
 
-Pure; nothing here raises for what a document holds. A reader yields events, :class:`Unread` parts with their reason, and
-:class:`Inner` documents that are to be read in turn.
+Pure; nothing here raises for what a document holds. A reader yields events, :class:`Unread` parts with their reason,
+and :class:`Inner` documents that are to be read in turn.
 """
 
 from __future__ import annotations
@@ -133,12 +133,10 @@ def version_of(value: Any) -> str:
 
 
 def sequencer_of(value: Any) -> str:
-    """Hexadecimal digits in lower case, without leading zeros; empty for anything else."""
+    """Hexadecimal digits in lower case, of a length that can be compared; empty for anything else."""
     digits = version_of(value).lower()
-    if not digits or not all(digit in "0123456789abcdef" for digit in digits):
-        return ""
-    shortest = digits.lstrip("0") or "0"
-    return shortest if len(shortest) <= MAX_SEQUENCER else ""
+    good = len(digits) <= MAX_SEQUENCER and all(digit in "0123456789abcdef" for digit in digits)
+    return digits if good else ""
 
 
 def media(value: Any) -> str:

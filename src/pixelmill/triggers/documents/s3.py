@@ -37,10 +37,14 @@ def read_record(record: Mapping[str, Any]) -> Found:
         return
     s3 = mapping(record["s3"])
     found = mapping(s3.get("object"))
+    key = key_of(text(found.get("key")))
+    if key is None:
+        yield unread("bad-key", f"{found['key']} is not form-encoded UTF-8.")
+        return
     yield event(
         "s3",
         mapping(s3.get("bucket")).get("name"),
-        key_of(text(found.get("key"))),
+        key,
         kind,
         at=record.get("eventTime"),
         version=_version(found, "versionId", "eTag"),
@@ -61,14 +65,14 @@ def kind_of(name: str) -> Kind | None:
     return None
 
 
-def key_of(encoded: str) -> str:
-    """The key behind its form encoding; empty where that is broken or no UTF-8."""
+def key_of(encoded: str) -> str | None:
+    """The key behind its form encoding; None where that is broken or no UTF-8."""
     if _BAD_ESCAPE(encoded):
-        return ""
+        return None
     try:
         return unquote_plus(encoded, errors="strict")
     except UnicodeError:
-        return ""
+        return None
 
 
 def is_test(document: Mapping[str, Any]) -> bool:

@@ -8,11 +8,14 @@ one up in prometheus_client costs more than counting.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
+
+from pixelmill.metrics.series import SERIES, Series
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """Media type of :meth:`Metrics.render`."""
@@ -20,72 +23,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_CHILDREN = 500
 """Label combinations of one series; what comes later is counted under ``other``."""
 
-_WORK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_WAIT = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-class Series(NamedTuple):
-    """One series: its kind, labels, meaning, and a histogram's bucket bounds in seconds."""
-
-    kind: type[Counter | Gauge | Histogram]
-    labels: tuple[str, ...]
-    meaning: str
-    buckets: Sequence[float] = ()
-
-
-SERIES: Mapping[str, Series] = {
-    "pixelmill_tasks_total": Series(
-        Counter, ("state", "target", "mode"), "Tasks that ended, by final state, target and mode (job or process)."
-    ),
-    "pixelmill_task_wait_seconds": Series(Histogram, ("mode",), "From queued to started.", _WAIT),
-    "pixelmill_task_run_seconds": Series(Histogram, ("target",), "From started to ended.", _WORK),
-    "pixelmill_task_total_seconds": Series(Histogram, ("mode",), "From queued to ended.", _WAIT),
-    "pixelmill_task_decode_seconds": Series(Histogram, (), "Decoding the source.", _WORK),
-    "pixelmill_task_apply_seconds": Series(Histogram, (), "Applying the operations.", _WORK),
-    "pixelmill_task_encode_seconds": Series(Histogram, (), "Encoding the result.", _WORK),
-    "pixelmill_source_megapixels_total": Series(Counter, (), "Megapixels of the sources of tasks that succeeded."),
-    "pixelmill_result_bytes_total": Series(Counter, (), "Bytes of results made."),
-    "pixelmill_received_bytes_total": Series(Counter, (), "Bytes of uploads and request bodies taken in."),
-    "pixelmill_sent_bytes_total": Series(Counter, (), "Bytes of results and archives given out."),
-    "pixelmill_queue_waiting": Series(Gauge, (), "Tasks that wait in the queue."),
-    "pixelmill_queue_leased": Series(Gauge, (), "Tasks that were handed out and have not ended."),
-    "pixelmill_queue_dead": Series(Gauge, (), "Tasks on the dead-letter list."),
-    "pixelmill_queue_oldest_seconds": Series(Gauge, (), "Age of the oldest task that waits."),
-    "pixelmill_slots": Series(Gauge, ("target",), "Tasks that a target can run at once."),
-    "pixelmill_slots_busy": Series(Gauge, ("target",), "Tasks that a target runs now."),
-    "pixelmill_gate_open": Series(Gauge, ("target",), "1 where the target's gate is open, 0 where it is shut."),
-    "pixelmill_node_cpu_percent": Series(
-        Gauge, ("node", "part"), "CPU of a machine: all of it (host), and what is ours (own)."
-    ),
-    "pixelmill_node_ram_percent": Series(
-        Gauge, ("node", "part"), "Memory of a machine: all of it (host), and what is ours (own)."
-    ),
-    "pixelmill_node_latency_seconds": Series(Gauge, ("node",), "From a heartbeat to its echo."),
-    "pixelmill_nodes_joined": Series(Gauge, (), "Nodes that have joined and are here."),
-    "pixelmill_nodes_lost": Series(Gauge, (), "Nodes lost since this process started."),
-    "pixelmill_pool_restarts_total": Series(
-        Counter, ("reason",), "Pool processes replaced: died, task-timeout, out-of-memory, cancelled, recycled."
-    ),
-    "pixelmill_http_requests_total": Series(
-        Counter, ("route", "method", "status"), "HTTP requests answered, by route template."
-    ),
-    "pixelmill_http_request_seconds": Series(
-        Histogram, ("route", "method"), "From a request's head to its answer's end (event streams left out).", _WORK
-    ),
-    "pixelmill_store_errors_total": Series(
-        Counter, ("operation", "error"), "Failed operations of the object store, by error type."
-    ),
-    "pixelmill_overflow_calls_total": Series(
-        Counter, ("target", "result"), "Overflow calls by result: ok, task-error, failed, or refused by the budget."
-    ),
-    "pixelmill_overflow_cost_total": Series(Counter, ("target",), "What overflow calls cost."),
-    "pixelmill_overflow_open": Series(Gauge, ("target",), "1 where budget and circuit let calls through."),
-    "pixelmill_overflow_circuit": Series(Gauge, ("target", "state"), "1 for the state that the circuit is in."),
-    "pixelmill_overflow_budget_left": Series(Gauge, ("period",), "What the budget of this hour and day has left."),
-    "pixelmill_info": Series(Gauge, ("version",), "1, with the version that runs."),
-}
-"""Every series of the program; the ``process_*`` series of prometheus_client come in addition."""
 
 
 class EndedTask(Protocol):
@@ -105,7 +43,34 @@ class EndedTask(Protocol):
 
     @property
     def event(self) -> Any:
-        """Has ``at``, ``target`` and ``outcome`` (``Outcome.to_dict()`` plus ``bytes``), as ``TaskEvent`` has."""
+        """Has ``at``, ``target``, ``error`` and ``outcome`` (see :class:`Run`), as ``TaskEvent`` has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One invocation that has ended: a task of a job, or (``mode`` is ``process``) an image that belongs to none.
+
+    Times are seconds, None where it never ran; ``state`` is the final one. ``target`` is empty where it ran nowhere;
+    ``error`` is the type of the error of one that failed. ``outcome`` is ``Outcome.to_dict()`` plus ``bytes`` (of the
+    result), ``source_bytes``, and ``cold`` where that was so.
+    """
+
+    state: str
+    target: str = ""
+    mode: str = "process"
+    waited_s: float | None = None
+    ran_s: float | None = None
+    error: str = ""
+    outcome: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of_task(cls, task: EndedTask) -> Run:
+        """Of a task of a job that reached its final state."""
+        event = task.event
+        ran_s = None if task.started is None else event.at - task.started
+        waited_s = None if task.started is None else task.started - task.queued
+        error = "" if task.after != "failed" else str((event.error or {}).get("type", "unknown"))
+        return cls(str(task.after), event.target or "", "job", waited_s, ran_s, error, event.outcome)
 
 
 class Depth(Protocol):
@@ -134,11 +99,17 @@ THROTTLED = frozenset({429, 503})
 class Watcher(Protocol):
     """Who keeps some of it over time (``service.history.History``)."""
 
+    def ran(self, run: Run) -> None:
+        """An invocation ended."""
+
     def throttled(self) -> None:
         """A request was answered with 429 or 503, or a call of overflow with 429."""
 
     def paid(self, cost: float) -> None:
         """A call of overflow was settled."""
+
+    def event_taken(self, results: Mapping[str, int], ages: Sequence[float]) -> None:
+        """Events of objects came in: how many of each result, and the ages (seconds) of those that were accepted."""
 
 
 class Metrics:
@@ -158,22 +129,31 @@ class Metrics:
 
     def task_ended(self, task: EndedTask) -> None:
         """A task of a job reached its final state."""
-        event = task.event
-        ran_s = None if task.started is None else event.at - task.started
-        waited_s = None if task.started is None else task.started - task.queued
-        self._ended(str(task.after), event.target or "none", "job", waited_s, ran_s, event.outcome)
+        self.ran(Run.of_task(task))
 
-    def image_processed(
-        self,
-        *,
-        state: str,
-        target: str = "none",
-        waited_s: float | None = None,
-        ran_s: float | None = None,
-        outcome: Mapping[str, Any] | None = None,
-    ) -> None:
-        """An image that belongs to no job was processed, or failed. ``outcome`` as in a task event."""
-        self._ended(state, target, "process", waited_s, ran_s, outcome)
+    def ran(self, run: Run) -> None:
+        """A task of a job ended, or an image that belongs to none was processed, or failed."""
+        self._ended(run)
+        if self._watcher is not None:
+            self._watcher.ran(run)
+
+    def trigger_events(self, source: str, results: Mapping[str, int], ages: Sequence[float] = ()) -> None:
+        """Events of objects came from a source: how many of each result, and the ages of those that were accepted.
+
+        Results: ``accepted`` (one for each rule that matched), and why others were dropped: ``duplicate``,
+        ``unmatched``, ``ignored``, ``unread``. An age is seconds from the appearance of the object to now.
+        """
+        for result, count in results.items():
+            if count:
+                self._child("pixelmill_trigger_events_total", source, result).inc(count)
+        for age in ages:
+            self._child("pixelmill_trigger_event_age_seconds", source).observe(max(0.0, age))
+        if self._watcher is not None:
+            self._watcher.event_taken(results, ages)
+
+    def trigger_delivered(self, rule: str, result: str, count: int = 1) -> None:
+        """Events of a rule came to their end: ``delivered``, ``superseded`` or ``failed``."""
+        self._child("pixelmill_trigger_deliveries_total", rule, result).inc(count)
 
     def bytes_received(self, count: int) -> None:
         """An upload or request body arrived."""
@@ -189,8 +169,8 @@ class Metrics:
         self._child("pixelmill_http_requests_total", route, method, str(status)).inc()
         if seconds is not None:
             self._child("pixelmill_http_request_seconds", route, method).observe(seconds)
-        if self._watcher is not None and status in THROTTLED and route != "/readyz":
-            self._watcher.throttled()
+        if status in THROTTLED and route != "/readyz":
+            self._throttled("api")
 
     def pool_restarted(self, reason: str) -> None:
         """A pool process was replaced."""
@@ -208,8 +188,8 @@ class Metrics:
         """An overflow call ended, or was refused; ``cost`` in the currency; ``throttled``: answered with 429."""
         if self._watcher is not None:
             self._watcher.paid(cost)
-            if throttled:
-                self._watcher.throttled()
+        if throttled:
+            self._throttled("overflow")
         self._child("pixelmill_overflow_calls_total", target, ended).inc()
         self._child("pixelmill_overflow_cost_total", target).inc(cost)
 
@@ -226,15 +206,23 @@ class Metrics:
         """How many tasks a target can run, and runs; for a process that has only that one."""
         self._child("pixelmill_slots", target).set(total)
         self._child("pixelmill_slots_busy", target).set(busy)
+        self._child("pixelmill_concurrent_runs").set(busy)
 
     def set_targets(self, targets: Iterable[Mapping[str, Any]]) -> None:
         """Slots and gates of all targets (``Dispatcher.snapshot()["targets"]``); those that are gone leave."""
         self._clear("pixelmill_slots", "pixelmill_slots_busy", "pixelmill_gate_open")
+        running = 0
         for target in targets:
             name = target["name"]
+            running += target["running"]
             self._child("pixelmill_slots", name).set(target["capacity"])
             self._child("pixelmill_slots_busy", name).set(target["running"])
             self._child("pixelmill_gate_open", name).set(int(target["gate"]["open"]))
+        self._child("pixelmill_concurrent_runs").set(running)
+
+    def set_peak(self, running: int) -> None:
+        """The most tasks that ran at once so far."""
+        self._child("pixelmill_concurrent_runs_peak").set(running)
 
     def set_nodes(
         self, loads: Mapping[str, Mapping[str, float] | None], latencies: Mapping[str, float | None], lost: int
@@ -263,45 +251,68 @@ class Metrics:
         """What is left of the budget of this hour or day, in the currency."""
         self._child("pixelmill_overflow_budget_left", period).set(left)
 
+    def set_triggers(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Events by rule and state, as last counted."""
+        names = {"waiting": "waiting", "submitted": "submitted", "failed": "dead"}
+        self._clear(*(f"pixelmill_trigger_{name}" for name in names.values()))
+        for rule, states in counts.items():
+            for state, name in names.items():
+                self._child(f"pixelmill_trigger_{name}", rule).set(states.get(state, 0))
+
     def before_render(self, refresh: Callable[[], object]) -> None:
         """Call ``refresh`` before each rendering: it sets the gauges that cost nothing to read. It must not block."""
         self._refresh.append(refresh)
 
     def render(self) -> bytes:
         """All series in Prometheus's text form (see :data:`CONTENT_TYPE`)."""
-        for refresh in self._refresh:
-            refresh()
+        self._fresh()
         return generate_latest(_WithoutCreated(self._registry))
+
+    def families(self) -> list[Metric]:
+        """All series with their samples now, for who tells them in another form."""
+        self._fresh()
+        return list(_WithoutCreated(self._registry).collect())
 
     # -- below -----------------------------------------------------------------------------------
 
-    def _ended(
-        self,
-        state: str,
-        target: str,
-        mode: str,
-        waited_s: float | None,
-        ran_s: float | None,
-        outcome: Mapping[str, Any] | None,
-    ) -> None:
+    def _fresh(self) -> None:
+        for refresh in self._refresh:
+            refresh()
+
+    def _throttled(self, where: str) -> None:
+        self._child("pixelmill_throttled_total", where).inc()
+        if self._watcher is not None:
+            self._watcher.throttled()
+
+    def _ended(self, run: Run) -> None:
         child = self._child
-        child("pixelmill_tasks_total", state, target, mode).inc()
+        target, mode = run.target or "none", run.mode
+        child("pixelmill_tasks_total", run.state, target, mode).inc()
+        if run.error:
+            child("pixelmill_task_errors_total", run.error).inc()
         # Clocks of two machines may disagree; a histogram takes no negative time.
-        if waited_s is not None:
-            child("pixelmill_task_wait_seconds", mode).observe(max(0.0, waited_s))
-        if ran_s is not None:
-            child("pixelmill_task_run_seconds", target).observe(max(0.0, ran_s))
-            child("pixelmill_task_total_seconds", mode).observe(max(0.0, ran_s + (waited_s or 0.0)))
-        if outcome is None:
-            return
+        if run.waited_s is not None:
+            child("pixelmill_task_wait_seconds", mode).observe(max(0.0, run.waited_s))
+        if run.ran_s is not None:
+            child("pixelmill_task_run_seconds", target).observe(max(0.0, run.ran_s))
+            child("pixelmill_task_total_seconds", mode).observe(max(0.0, run.ran_s + (run.waited_s or 0.0)))
+        if run.outcome is not None:
+            self._made_of(run.outcome, target)
+
+    def _made_of(self, outcome: Mapping[str, Any], target: str) -> None:
+        child = self._child
         timings = outcome.get("timings") or {}
         for part in ("decode", "apply", "encode"):
             if (spent_ms := timings.get(f"{part}_ms")) is not None:
                 child(f"pixelmill_task_{part}_seconds").observe(spent_ms / 1000)
         if size := outcome.get("source_size"):
             child("pixelmill_source_megapixels_total").inc(size[0] * size[1] / 1e6)
+        if read := outcome.get("source_bytes"):
+            child("pixelmill_source_bytes_total").inc(read)
         if made := outcome.get("bytes"):
             child("pixelmill_result_bytes_total").inc(made)
+        if outcome.get("cold"):
+            child("pixelmill_cold_starts_total", target).inc()
 
     def _clear(self, *names: str) -> None:
         for name in names:

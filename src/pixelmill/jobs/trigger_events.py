@@ -1,0 +1,365 @@
+"""Events of triggers as rows: one for each rule that an object's version matched, recorded once, kept for weeks.
+
+A row goes from ``waiting`` over ``submitted`` to ``delivered``, ``superseded`` or ``failed``; the steps between are in
+``trigger_work.py``. This file records, lists, redrives, counts and sweeps. It must not know rules, stores or queues.
+Rows are kept as long as a source may tell of an event again: then it is a duplicate, and nothing runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Double,
+    RowMapping,
+    Text,
+    and_,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from pixelmill.jobs.connections import time_of
+from pixelmill.jobs.database import Database
+from pixelmill.jobs.model import Page, State
+from pixelmill.jobs.records import check_limit, cursor_of, page_of, position_of
+from pixelmill.jobs.rows import clean, dumps, encode, table_of
+from pixelmill.jobs.schema import tasks, trigger_events
+from pixelmill.jobs.trigger_counters import add_counts
+
+WAITING, SUBMITTED, DELIVERED, SUPERSEDED, FAILED = "waiting", "submitted", "delivered", "superseded", "failed"
+STATES = (WAITING, SUBMITTED, DELIVERED, SUPERSEDED, FAILED)
+OPEN = (WAITING, SUBMITTED)
+
+KEPT_S = 14 * 24 * 3600.0
+"""How long a row is kept at least: no message of SQS lives longer (nor of Azure's queues, by default)."""
+REDRIVEN = 1_000
+"""Rows of one transaction of a redrive."""
+SWEPT = 500
+"""Rows of one transaction of a sweep."""
+
+RULE, SOURCE = "rule", "source"
+"""Kinds of counters."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTriggerEvent:
+    """An object's version that a rule matched. ``ordinal`` is text that grows with the events of the object.
+
+    ``at`` is when the object appeared; ``chain``: the rules whose results it comes from, the first one first.
+    """
+
+    owner: str
+    rule: str
+    uri: str
+    version: str
+    ordinal: str
+    at: float
+    size: int | None = None
+    chain: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The same for the same rule, address and version."""
+        return f"ev_{_hash(self.rule, self.uri, self.version)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerEvent:
+    """What became of one. ``destination``: where its result is, or will be. ``due``: the next attempt to deliver it.
+
+    ``error`` is ``error_to_dict()`` of what failed last, also while it is tried again.
+    """
+
+    id: str
+    owner: str
+    rule: str
+    uri: str
+    version: str
+    size: int | None
+    at: float
+    received: float
+    source: str
+    chain: tuple[str, ...]
+    state: str
+    job: str | None
+    task: str | None
+    destination: str | None
+    attempts: int
+    due: float
+    error: Mapping[str, Any] | None
+    ended: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What a batch came to: the events that were new, and how many were not."""
+
+    new: Sequence[NewTriggerEvent]
+    duplicates: int
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def object_key(rule: str, uri: str) -> str:
+    """What the events of one object and rule have in common; short enough for any index."""
+    return _hash(rule, uri)
+
+
+def name_key(destination: str) -> str:
+    """The same of the address of a result."""
+    return _hash(destination)
+
+
+_rows = table_of("rows", id=Text)
+_keys = table_of("rows", key=Text)
+_seqs = table_of("rows", seq=BigInteger)
+_KNOWN = select(trigger_events.c.id).where(trigger_events.c.id.in_(_rows))
+_new = table_of(
+    "rows",
+    id=Text,
+    owner=Text,
+    rule=Text,
+    uri=Text,
+    object=Text,
+    version=Text,
+    ordinal=Text,
+    size=BigInteger,
+    at=Double,
+    source=Text,
+    chain=Text,
+    received=Double,
+    expires=Double,
+).subquery("new")
+_INSERT = insert(trigger_events).from_select(
+    [*_new.c.keys(), "state", "attempts", "due", "kept"],
+    select(*_new.c, literal(WAITING), literal(0), literal(0.0), false()),
+)
+_PRODUCERS = select(
+    trigger_events.c.rule, trigger_events.c.chain, trigger_events.c.name, trigger_events.c.beside
+).where(or_(trigger_events.c.name.in_(_keys), trigger_events.c.beside.in_(_keys)))
+_DELETE = delete(trigger_events).where(trigger_events.c.seq.in_(_seqs))
+
+later = trigger_events.alias("later")
+IS_LATER = and_(
+    later.c.object == trigger_events.c.object,
+    or_(
+        later.c.ordinal > trigger_events.c.ordinal,
+        and_(later.c.ordinal == trigger_events.c.ordinal, later.c.version > trigger_events.c.version),
+    ),
+)
+"""``later`` is one of the same rule and object; of two at the same moment, one is the later."""
+HAS_LATER = exists().where(IS_LATER)
+
+
+class TriggerEvents:
+    """All events, of all owners. Times are the database's (see ``time_of``), or those of ``now``."""
+
+    def __init__(self, db: Database, now: Callable[[], float] | None = None) -> None:
+        self._db, self._clock = db, now
+
+    async def record(
+        self, source: str, events: Sequence[NewTriggerEvent], others: Mapping[str, int] | None = None
+    ) -> Noted:
+        """Add those that are new, in one transaction, and count for the source; durable when this returns.
+
+        ``others``: what else the source's batch held, by counter.
+        """
+        by_id = {event.id: event for event in events}
+
+        def run(connection: Connection) -> Noted:
+            known: set[str] = set()
+            if by_id:
+                known = set(connection.execute(_KNOWN, {"rows": encode((one,) for one in by_id)}).scalars())
+            new = [event for one, event in by_id.items() if one not in known]
+            if new:
+                at = time_of(connection, self._clock)
+                connection.execute(_INSERT, {"rows": encode(_row(event, source, at) for event in new)})
+            noted = Noted(new, len(events) - len(new))
+            counts = {(SOURCE, source, name): count for name, count in (others or {}).items()}
+            counts[SOURCE, source, "accepted"] = len(new)
+            counts[SOURCE, source, "duplicate"] = noted.duplicates
+            for event in new:
+                counts[RULE, event.rule, "accepted"] = counts.get((RULE, event.rule, "accepted"), 0) + 1
+            add_counts(connection, counts)
+            return noted
+
+        return await self._db.write(run)
+
+    async def producers(self, uris: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """For addresses that are (or will be) results: the rules that led to them; the others are left out."""
+        by_key = {name_key(uri): uri for uri in uris}
+        rows = encode((key,) for key in by_key)
+        found = await self._db.read(lambda c: c.execute(_PRODUCERS, {"rows": rows}).all())
+        rules: dict[str, frozenset[str]] = {}
+        for row in found:
+            for key in {row.name, row.beside} & by_key.keys():
+                uri = by_key[key]
+                rules[uri] = rules.get(uri, frozenset()) | {row.rule, *json.loads(row.chain)}
+        return rules
+
+    async def list(
+        self, rule: str | None = None, *, state: str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page:
+        """Events (:class:`TriggerEvent`), newest first."""
+        query = select(trigger_events)
+        if rule is not None:
+            query = query.where(trigger_events.c.rule == rule)
+        if state is not None:
+            query = query.where(trigger_events.c.state == state)
+        if cursor is not None:
+            query = query.where(trigger_events.c.seq < position_of(cursor, int)[0])
+        query = query.order_by(trigger_events.c.seq.desc()).limit(check_limit(limit) + 1)
+        rows = await self._db.read(lambda c: list(c.execute(query).mappings()))
+        page = page_of(rows, limit, lambda last: cursor_of(last["seq"]))
+        return Page([_event(row) for row in page.items], page.next)
+
+    async def redrive(self, rule: str | None = None, ids: Sequence[str] = ()) -> int:
+        """Give failed ones another try, these, or all of a rule, or all; returns how many.
+
+        Where the result is still there it is only delivered again, else the object runs again.
+        """
+        which = [trigger_events.c.state == FAILED]
+        if rule is not None:
+            which.append(trigger_events.c.rule == rule)
+        if ids:
+            which.append(trigger_events.c.id.in_(list(ids)))
+        began = await self._db.read(lambda connection: time_of(connection, self._clock))
+        total = 0
+        # What fails again meanwhile waits for the next redrive.
+        while count := await self._db.write(
+            lambda connection: _redrive(connection, [*which, trigger_events.c.ended <= began])
+        ):
+            total += count
+        return total
+
+    async def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """By rule: how many events are waiting, submitted, failed now."""
+        query = (
+            select(trigger_events.c.rule, trigger_events.c.state, func.count())
+            .where(trigger_events.c.state.in_((*OPEN, FAILED)))
+            .group_by(trigger_events.c.rule, trigger_events.c.state)
+        )
+        found: dict[str, dict[str, int]] = {}
+        for rule, state, count in await self._db.read(lambda c: c.execute(query).all()):
+            found.setdefault(rule, {})[state] = int(count)
+        return found
+
+    async def forget(self, rule: str) -> int:
+        """Remove what waits for a rule, and what was submitted and not delivered yet; returns how many."""
+        mine = select(trigger_events.c.seq).where(trigger_events.c.rule == rule, trigger_events.c.state.in_(OPEN))
+        total = 0
+        while count := await self._db.write(
+            lambda c: c.execute(delete(trigger_events).where(trigger_events.c.seq.in_(mine.limit(SWEPT)))).rowcount
+        ):
+            total += count
+        return total
+
+    # -- the sweep -------------------------------------------------------------------------------
+
+    async def expired(self) -> Sequence[tuple[int, str]]:
+        """Number and address of up to ``SWEPT`` rows that have ended, and were kept long enough."""
+
+        def run(connection: Connection) -> Sequence[tuple[int, str]]:
+            query = (
+                select(trigger_events.c.seq, trigger_events.c.uri)
+                .where(
+                    trigger_events.c.expires <= time_of(connection, self._clock), trigger_events.c.state.not_in(OPEN)
+                )
+                .order_by(trigger_events.c.expires)
+                .limit(SWEPT)
+            )
+            return [(row.seq, row.uri) for row in connection.execute(query)]
+
+        return await self._db.read(run)
+
+    async def sweep(self, gone: Sequence[int], kept: Sequence[int] = ()) -> None:
+        """Remove the rows ``gone``, and keep those of ``kept`` for as long again; in one transaction."""
+
+        def run(connection: Connection) -> None:
+            if gone:
+                connection.execute(_DELETE, {"rows": encode((seq,) for seq in gone)})
+            if kept:
+                again = update(trigger_events).where(trigger_events.c.seq.in_(_seqs))
+                until = time_of(connection, self._clock) + KEPT_S
+                connection.execute(again.values(expires=until), {"rows": encode((seq,) for seq in kept)})
+
+        await self._db.write(run)
+
+
+def _redrive(connection: Connection, which: Sequence[ColumnElement[bool]]) -> int:
+    chosen = select(trigger_events.c.seq).where(*which).order_by(trigger_events.c.seq).limit(REDRIVEN)
+    seqs = list(connection.execute(chosen).scalars())
+    if not seqs:
+        return 0
+    rows = encode((seq,) for seq in seqs)
+    mine = trigger_events.c.seq.in_(_seqs)
+    there = exists().where(tasks.c.id == trigger_events.c.task, tasks.c.state == State.SUCCEEDED.value)
+    fresh = {"attempts": 0, "due": 0.0, "ended": null()}
+    connection.execute(
+        update(trigger_events).where(mine, trigger_events.c.kept, there).values(state=SUBMITTED, **fresh),
+        {"rows": rows},
+    )
+    connection.execute(
+        update(trigger_events)
+        .where(mine, trigger_events.c.state == FAILED)
+        .values(
+            state=WAITING,
+            batch=null(),
+            place=null(),
+            job=null(),
+            task=null(),
+            destination=null(),
+            name=null(),
+            beside=null(),
+            kept=False,
+            **fresh,
+        ),
+        {"rows": rows},
+    )
+    return len(seqs)
+
+
+def _row(event: NewTriggerEvent, source: str, at: float) -> tuple[Any, ...]:
+    return (
+        event.id,
+        event.owner,
+        event.rule,
+        clean(event.uri),
+        object_key(event.rule, event.uri),
+        clean(event.version),
+        clean(event.ordinal),
+        event.size,
+        event.at,
+        clean(source),
+        dumps(event.chain),
+        at,
+        at + KEPT_S,
+    )
+
+
+_PLAIN = frozenset(TriggerEvent.__dataclass_fields__) - {"chain", "error"}
+
+
+def _event(row: RowMapping) -> TriggerEvent:
+    return TriggerEvent(
+        chain=tuple(json.loads(row["chain"])),
+        error=json.loads(row["error"]) if row["error"] else None,
+        **{name: row[name] for name in _PLAIN},
+    )

@@ -1,0 +1,306 @@
+"""The runtime over a real service, real buckets and folders: what becomes of events, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from buckets import s3_bucket, s3_client
+from trigger_rig import created, rig, rule_text, store_of
+
+from pixelmill.errors import ConfigError, NotFound
+from pixelmill.triggers.book import rule_from_dict
+from pixelmill.triggers.event import ObjectEvent, Unread
+from pixelmill.triggers.verbs import Taken
+from servers import Moto
+
+pytestmark = pytest.mark.anyio
+
+
+def size_of(body: bytes) -> tuple[int, int]:
+    height, width = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED).shape[:2]
+    return width, height
+
+
+async def test_an_object_becomes_a_result_with_its_name_and_headers(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("2026/a photo.jpg", pictures[0])
+    uri = f"{source.uri}/2026/a%20photo.jpg"
+    rules = rule_text(
+        "thumbs", f"{source.uri}/", f"{target.uri}/{{dir}}/{{stem}}-{{width}}.{{ext}}",
+        cache_control='"public, max-age=60"', owner='"ann"', priority='"batch"', tags='{ album = "one" }',
+        limits='{ timeout = "9s", max_attempts = 2, max_side = 5000 }',
+    )  # fmt: skip
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        assert await it.triggers.take("test", [created(uri, "v1")]) == Taken(accepted=1)
+        [row] = await it.settled()
+        assert (row.state, row.error, row.owner, row.rule) == ("delivered", None, "ann", "thumbs")
+        assert row.destination == f"{target.uri}/2026/a%20photo-32.png"
+        assert size_of(await store_of(target).get("2026/a photo-32.png")) == (32, 32)
+        name, _, prefix = target.uri.removeprefix("s3://").partition("/")
+        head = s3_client(moto_server).head_object(Bucket=name, Key=f"{prefix}/2026/a photo-32.png")
+        assert (head["ContentType"], head["CacheControl"]) == ("image/png", "public, max-age=60")
+        job = await it.service.job("ann", row.job or "")
+        assert (job.tags, job.priority, job.name) == ({"album": "one", "trigger": "thumbs"}, "batch", "thumbs")
+        assert (job.bounds.timeout_s, job.bounds.max_attempts, job.bounds.max_side) == (9.0, 2, 5000)
+        # The same again is a duplicate, also under another source's name.
+        assert await it.triggers.take("again", [created(uri, "v1")] * 2) == Taken(duplicate=2)
+        state = await it.triggers.state()
+        assert state["rules"]["thumbs"] == {
+            "accepted": 1, "delivered": 1, "superseded": 0, "failed": 0, "waiting": 0, "submitted": 0, "dead": 0,
+        }  # fmt: skip
+        assert state["sources"]["again"]["duplicate"] == 2
+
+
+async def test_what_no_rule_is_for_is_counted_and_nothing_runs(tmp_path: Path, moto_server: Moto) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    rules = rule_text("r", f"{source.uri}/", f"{target.uri}/", suffixes='[".jpg"]')
+    events = [
+        created(f"{source.uri}/a.txt"),
+        created("s3://elsewhere/a.jpg"),
+        ObjectEvent(f"{source.uri}/a.jpg", "removed", "2", 1.0),
+        ObjectEvent(f"{source.uri}/a.jpg", "test", "", 1.0),
+    ]
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        taken = await it.triggers.take("test", events, [Unread("not-json", "x")])
+        assert taken == Taken(unmatched=2, ignored=2)
+        assert await it.rows() == []
+        counted = (await it.triggers.state())["sources"]["test"]
+        assert (counted["unmatched"], counted["ignored"], counted["unread"]) == (2, 2, 1)
+        text = it.service.metrics.render().decode()
+        assert 'pixelmill_trigger_events_total{result="unread",source="test"} 1.0' in text
+
+
+async def test_one_object_may_have_several_rules_and_each_writes_its_own(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+    rules = rule_text("small", f"{source.uri}/", f"{target.uri}/{{rule}}/", "resize:16,16,fit=fill/format:png")
+    rules += rule_text("large", f"{source.uri}/", f"{target.uri}/{{rule}}/", "resize:64,64,fit=fill/format:webp")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        assert (await it.triggers.take("test", [created(f"{source.uri}/a.jpg")])).accepted == 2
+        assert {row.state for row in await it.settled()} == {"delivered"}
+    assert size_of(await store_of(target).get("small/a.png")) == (16, 16)
+    assert size_of(await store_of(target).get("large/a.webp")) == (64, 64)
+
+
+async def test_a_later_version_stands_whatever_order_they_come_in(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+    uri = f"{source.uri}/a.jpg"
+    rules = rule_text("r", f"{source.uri}/", f"{target.uri}/")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        late, early = created(uri, "b", sequencer="0055AED6DCD9"), created(uri, "a", sequencer="55AED6DCD8")
+        await it.triggers.take("test", [late])
+        await it.settled()
+        await it.triggers.take("test", [early])
+        rows = await it.settled()
+        assert {row.version: row.state for row in rows} == {"b": "delivered", "a": "superseded"}
+        assert [row.job for row in rows if row.version == "a"] == [None], "what is superseded already does not run"
+        await it.triggers.take("test", [created(uri, "c", sequencer="55AED6DCDA0")])
+        assert {row.version: row.state for row in await it.settled()}["c"] == "delivered"
+
+
+async def test_a_name_that_another_object_has_is_not_overwritten(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    for key in ("one/a.jpg", "two/a.jpg"):
+        await store_of(source).put(key, pictures[0])
+    rules = rule_text("flat", f"{source.uri}/", f"{target.uri}/{{stem}}.{{ext}}")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/one/a.jpg"), created(f"{source.uri}/two/a.jpg")])
+        rows = {row.uri.removeprefix(source.uri): row for row in await it.settled()}
+        states = sorted(row.state for row in rows.values())
+        assert states == ["delivered", "failed"]
+        [failed] = [row for row in rows.values() if row.state == "failed"]
+        assert failed.error is not None
+        assert failed.error["type"] == "object-exists"
+        assert failed.error["context"]["reason"] == "name-taken"
+        # The one that has it may be delivered again.
+        [good] = [row for row in rows.values() if row.state == "delivered"]
+        await it.triggers.take("test", [created(good.uri, "2", at=1_800_000_000.0)])
+        assert sorted(row.state for row in await it.settled()) == ["delivered", "delivered", "failed"]
+
+
+async def test_data_comes_as_json_beside_the_image_or_alone(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+    rules = rule_text("faces", f"{source.uri}/", f"{target.uri}/{{rule}}/", "faces/format:png")
+    rules += rule_text("figures", f"{source.uri}/", f"{target.uri}/{{rule}}/", "histogram")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/a.jpg")])
+        rows = {row.rule: row for row in await it.settled()}
+        assert {row.state for row in rows.values()} == {"delivered"}, rows
+        assert rows["figures"].destination == f"{target.uri}/figures/a.json"
+    keys = sorted([info.key async for info in store_of(target).list()])
+    assert keys == ["faces/a.json", "faces/a.png", "figures/a.json"]
+    for key in ("faces/a.json", "figures/a.json"):
+        assert json.loads(await store_of(target).get(key))
+
+
+async def test_a_failure_is_a_dead_letter_and_a_redrive_runs_it_again(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", b"no image at all")
+    rules = rule_text("r", f"{source.uri}/", f"{target.uri}/")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/a.jpg"), created(f"{source.uri}/gone.jpg")])
+        rows = {row.uri.rpartition("/")[2]: row for row in await it.settled()}
+        errors = {name: (row.state, (row.error or {})["type"]) for name, row in rows.items()}
+        assert errors == {"a.jpg": ("failed", "unsupported-format"), "gone.jpg": ("failed", "object-not-found")}
+        assert (await it.triggers.state())["rules"]["r"]["dead"] == 2
+        await store_of(source).put("a.jpg", pictures[0])
+        assert await it.triggers.redrive(ids=[rows["a.jpg"].id]) == 1
+        again = {row.uri.rpartition("/")[2]: row for row in await it.settled()}
+        assert {name: row.state for name, row in again.items()} == {"a.jpg": "delivered", "gone.jpg": "failed"}
+        assert await it.triggers.redrive("r") == 1
+        with pytest.raises(NotFound):
+            await it.triggers.redrive("nobody")
+
+
+async def test_a_job_that_is_deleted_or_cancelled_leaves_no_event_hanging(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    for name in ("deleted", "cancelled"):
+        await store_of(source).put(f"{name}/a.jpg", pictures[0])
+    rules = "".join(
+        rule_text(name, f"{source.uri}/{name}/", f"{target.uri}/{name}/") for name in ("deleted", "cancelled")
+    )
+    # Nobody runs what is queued.
+    async with rig(tmp_path / "data", rules, source, target, local_work=False) as it:
+        events = [created(f"{source.uri}/{name}/a.jpg") for name in ("deleted", "cancelled")]
+        await it.triggers.take("test", events)
+        rows = {row.rule: row for row in await it.until(lambda rows: all(row.state == "submitted" for row in rows))}
+        await it.service.delete("local", rows["deleted"].job or "")
+        await it.service.cancel("local", rows["cancelled"].job or "")
+        ended = {row.rule: row for row in await it.settled()}
+        assert {rule: (row.state, (row.error or {})["type"]) for rule, row in ended.items()} == {
+            "deleted": ("failed", "not-found"),
+            "cancelled": ("failed", "cancelled"),
+        }
+
+
+async def test_a_destination_that_is_away_is_tried_again(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pixelmill.triggers import deliverer
+
+    monkeypatch.setattr(deliverer, "RETRIES_S", (0.05, 0.05, 0.05))
+    source, target = s3_bucket(moto_server, prefix="in"), tmp_path / "out"
+    await store_of(source).put("a.jpg", pictures[0])
+    target.write_text("a file where the folder should be")
+    rules = rule_text("r", f"{source.uri}/", f"file://{target}/")
+    async with rig(tmp_path / "data", rules, source) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/a.jpg")])
+        [row] = await it.settled()
+        assert (row.state, row.destination) == ("failed", f"file://{target}/a.png")
+        job = row.job
+        target.unlink()
+        assert await it.triggers.redrive() == 1
+        [row] = await it.settled()
+        assert (row.state, row.job) == ("delivered", job), "its result was there: nothing ran again"
+    assert size_of((target / "a.png").read_bytes()) == (32, 32)
+
+
+async def test_a_result_that_comes_back_through_a_link_is_ignored(tmp_path: Path, pictures: list[bytes]) -> None:
+    watched, out = tmp_path / "in", tmp_path / "out"
+    watched.mkdir()
+    out.mkdir()
+    (watched / "back").symlink_to(out)
+    (watched / "a.jpg").write_bytes(pictures[0])
+    rules = rule_text("r", f"file://{watched}/", f"file://{out}/")
+    async with rig(tmp_path / "data", rules, source_roots=(tmp_path,)) as it:
+        await it.triggers.take("test", [created(f"file://{watched}/a.jpg")])
+        await it.settled()
+        assert (await it.triggers.take("test", [created(f"file://{watched}/back/a.png")])).ignored == 1
+
+
+async def test_a_chain_of_rules_ends_where_it_would_begin_again(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    places = [s3_bucket(moto_server, prefix=name) for name in ("one", "two", "three")]
+    await store_of(places[0]).put("a.jpg", pictures[0])
+    rules = rule_text("first", f"{places[0].uri}/", f"{places[1].uri}/")
+    rules += rule_text("second", f"{places[1].uri}/", f"{places[2].uri}/")
+    async with rig(tmp_path / "data", rules, *places) as it:
+        await it.triggers.take("test", [created(f"{places[0].uri}/a.jpg")])
+        await it.settled()
+        await it.triggers.take("test", [created(f"{places[1].uri}/a.png")])
+        rows = {row.rule: row for row in await it.settled()}
+        assert rows["second"].chain == ("first",)
+        assert {row.state for row in rows.values()} == {"delivered"}
+
+
+async def test_rules_of_the_api_are_kept_and_checked(tmp_path: Path, moto_server: Moto, pictures: list[bytes]) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+
+    def rule(name: str, output: str, watch: str = f"{source.uri}/") -> object:
+        record = {"name": name, "watch": watch, "output": output, "pipeline": "resize:32,32,fit=fill/format:png"}
+        return rule_from_dict(record)
+
+    async with rig(tmp_path / "data", None, source, target) as it:
+        await it.triggers.put_rule(rule("api", f"{target.uri}/"))  # type: ignore[arg-type] # a rule, see above
+        for wrong in (
+            rule("back", f"{source.uri}/", f"{target.uri}/"),
+            rule("self", f"{source.uri}/"),
+            rule("folder", "file:///srv/out/"),
+            rule("nowhere", "s3://not-configured/"),
+        ):
+            with pytest.raises(ConfigError):
+                await it.triggers.put_rule(wrong)  # type: ignore[arg-type] # a rule, see above
+        assert list(it.triggers.rule_set().rules) == ["api"]
+    async with rig(tmp_path / "data", "", source, target) as it:
+        assert it.triggers.rule_set().rules["api"].origin == "api"
+        await it.triggers.take("test", [created(f"{source.uri}/a.jpg")])
+        assert [row.state for row in await it.settled()] == ["delivered"]
+        await it.triggers.remove_rule("api")
+        with pytest.raises(NotFound):
+            await it.triggers.remove_rule("api")
+        assert (await it.triggers.take("test", [created(f"{source.uri}/a.jpg", "2")])).unmatched == 1
+
+
+async def test_the_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path: Path, moto_server: Moto) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    path = tmp_path / "rules.toml"
+    async with rig(tmp_path / "data", rule_text("one", f"{source.uri}/", f"{target.uri}/"), source, target) as it:
+
+        async def until(names: list[str], *, broken: bool) -> None:
+            async with asyncio.timeout(30):
+                while True:
+                    error = (await it.triggers.state())["file"]["error"]
+                    if list(it.triggers.rule_set().rules) == names and (error is not None) == broken:
+                        return
+                    await asyncio.sleep(0.05)  # between two questions; the bound is above
+
+        beside = tmp_path / "new"
+        beside.write_text(rule_text("two", f"{source.uri}/", f"{target.uri}/"))
+        os.replace(beside, path)  # noqa: PTH105 as editors do it
+        await until(["two"], broken=False)
+        path.write_text("[[rules]\nname = ")
+        await until(["two"], broken=True)
+        path.write_text(rule_text("three", f"{source.uri}/", "s3://nowhere/"))
+        await until(["two"], broken=True)
+        path.write_text(rule_text("three", f"{source.uri}/", f"{target.uri}/"))
+        await until(["three"], broken=False)
+
+
+async def test_a_service_with_a_broken_file_does_not_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rules\.toml"):
+        async with rig(tmp_path / "data", "[[rules]]\nname = 3"):
+            pass
