@@ -54,7 +54,9 @@ def evaluate(
     resolutions: Annotated[str, typer.Option(help="WIDTHxHEIGHT, parted by commas.")] = RESOLUTIONS,
     trigger: Annotated[str, typer.Option(help="manual: one after another; high-rate: all at once; both.")] = "both",
     pipeline: PipelineOption = PIPELINE,
-    target: Annotated[str, typer.Option(help="service (jobs), process (one request an image), or a URL.")] = "service",
+    target: Annotated[
+        str, typer.Option(help="service (jobs), process (one request an image), folder, s3, function, or a URL.")
+    ] = "service",
     images: ImagesOption = None,
     url: UrlOption = None,
     token: TokenOption = None,
@@ -70,6 +72,18 @@ def evaluate(
     ] = 0.0,
     limit: Annotated[float, typer.Option(min=1.0, max=86_400.0, help="Seconds that a batch may take.")] = 900.0,
     assignments: SetOption = None,
+    store: Annotated[str, typer.Option(help="Targets s3, function: where images are put, s3://BUCKET/PREFIX.")] = "",
+    results: Annotated[str, typer.Option(help="Where their results go, s3://OTHER/PREFIX.")] = "",
+    store_options: Annotated[
+        list[str] | None, typer.Option("--store-option", metavar="NAME=VALUE", help="Of both buckets (repeatable).")
+    ] = None,
+    queue: Annotated[str, typer.Option(help="Target s3: the SQS queue that gets the bucket's events.")] = "",
+    queue_options: Annotated[
+        list[str] | None, typer.Option("--queue-option", metavar="NAME=VALUE", help="Of that source (repeatable).")
+    ] = None,
+    rule: Annotated[str, typer.Option(help="Targets folder and s3 at --url: the rule that watches.")] = "bench",
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Target function: environments at a time.")] = 10,
+    memory: Annotated[int | None, typer.Option(min=64, max=10_240, help="Target function: its megabytes.")] = None,
     progress: ProgressOption = None,
 ) -> None:
     """Measure batches of images, sent one after another and all at once, and write a report of every metric.
@@ -78,7 +92,8 @@ def evaluate(
     image had no result. Ctrl-C writes what there is, marked as partial.
     """
     from pixelmill.cli.bench_images import Pictures
-    from pixelmill.cli.bench_places import opened, second
+    from pixelmill.cli.bench_places import FunctionSize, opened, second
+    from pixelmill.cli.bench_stores import Stores
     from pixelmill.evaluation import comparing, document, measuring
 
     plan = measuring.Plan(
@@ -89,7 +104,11 @@ def evaluate(
         limit,
         pause,
     )
-    first = _wanted(context, target, pipeline, url, token, assignments)
+    first = replace(
+        _wanted(context, target, pipeline, url, token, assignments),
+        stores=Stores(store, results, _options(store_options), queue, _options(queue_options), rule),
+        function=FunctionSize(concurrency, memory),
+    )
     wanted = [first] if against is None else [first, second(first, against)]
     for one in wanted:
         one.check()
@@ -200,6 +219,14 @@ def _wanted(
     label = " ".join(f"{name}={value}" for name, value in settings.items()) or "as it is"
     # A token of the environment is for a service that was named, not for a private one.
     return Wanted(target, pipeline, url, secret if url or is_url(target) else None, settings, label)
+
+
+def _options(given: list[str] | None) -> dict[str, str]:
+    """``NAME=VALUE`` as it was repeated; raises :class:`ConfigError`. A value may be a secret, and is in no message."""
+    parts = [text.partition("=") for text in given or ()]
+    if any(not name or not equals for name, equals, _ in parts):
+        raise ConfigError("--store-option and --queue-option must be NAME=VALUE, such as region=eu-central-1.")
+    return {name: value for name, _, value in parts}
 
 
 def _measured(

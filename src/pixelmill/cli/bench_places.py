@@ -10,16 +10,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from pixelmill.cli.bench_stores import Stores, drop_of, rules_file, stores_file
 from pixelmill.cli.private import private_service
 from pixelmill.errors import ConfigError
 from pixelmill.evaluation.document import Configuration, Machine
+from pixelmill.evaluation.dropping import DropSubject
 from pixelmill.evaluation.facts import of_node, this_machine
+from pixelmill.evaluation.function import FunctionSubject
 from pixelmill.evaluation.service import ServiceSubject, look_at, targets_of
 from pixelmill.evaluation.subject import Subject
 from pixelmill.evaluation.synchronous import ProcessSubject
 
-TARGETS = ("service", "process")
+TARGETS = ("service", "process", "folder", "s3", "function")
 SPECIAL = ("target", "pipeline", "url")
+FUNCTION_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSize:
+    """Of a function: environments at a time, and megabytes of each (None: not limited, only measured)."""
+
+    concurrency: int = 10
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +44,23 @@ class Wanted:
     token: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     label: str = "as it is"
+    stores: Stores = field(default_factory=Stores)
+    function: FunctionSize = field(default_factory=FunctionSize)
 
     def check(self) -> None:
         """Raises :class:`ConfigError` where it can't be."""
         if self.target not in TARGETS and not is_url(self.target):
             raise ConfigError(f"--target {self.target!r} must be {', '.join(TARGETS)}, or the URL of a container.")
-        if (self.url or is_url(self.target)) and self.settings:
+        if (self.url or is_url(self.target) or self.target == "function") and self.settings:
             raise ConfigError(
-                "Settings (--set, or NAME=VALUE in --against) are for a private service; the one at "
-                f"{without_secrets(self.url or self.target)} has its own. Leave them out, or --url."
+                "Settings (--set, or NAME=VALUE in --against) are for a private service, and "
+                f"{'a function' if self.target == 'function' else without_secrets(self.url or self.target)} is none. "
+                "Leave them out, or --url."
             )
+        if self.target == "s3" or (self.target == "folder" and self.url) or self.stores.store:
+            self.stores.check()
+        if self.target == "s3" and not self.url and not self.stores.queue:
+            raise ConfigError("Name the queue that gets the bucket's events: --queue NAME-OR-URL.")
 
 
 def second(first: Wanted, text: str) -> Wanted:
@@ -86,31 +105,66 @@ def opened(wanted: Wanted, folder: Path, stack: ExitStack) -> Place:
         place = without_secrets(wanted.target)
         described = Configuration(wanted.label, place, wanted.pipeline, place)
         return Place(described, ProcessSubject(wanted.target, wanted.token, wanted.pipeline), wanted.target)
-    url, data = wanted.url, None
+    if wanted.target == "function":
+        return _function(wanted, stack)
+    return _service(wanted, folder, stack)
+
+
+def _function(wanted: Wanted, stack: ExitStack) -> Place:
+    from pixelmill.cli.bench_functions import events, runtime
+
+    size = wanted.function
+    started = stack.enter_context(
+        runtime(
+            wanted.pipeline,
+            wanted.stores,
+            concurrency=size.concurrency,
+            limit_s=FUNCTION_LIMIT_S,
+            memory_mb=size.memory_mb,
+        )
+    )
+    memory = "measured, not limited" if size.memory_mb is None else f"{size.memory_mb} MB"
+    settings = {"concurrency": str(size.concurrency), "memory": memory}
+    machine, slots = this_machine(), {"function": size.concurrency}
+    described = Configuration(wanted.label, "function", wanted.pipeline, "private", settings, machine, slots)
+    return Place(described, FunctionSubject(started, events(wanted.pipeline, wanted.stores)), "")
+
+
+def _service(wanted: Wanted, folder: Path, stack: ExitStack) -> Place:
+    url, data, stores = wanted.url, None, wanted.stores
     if url is None:
         folder.mkdir()
         data = folder / "data"
         more = [word for name, value in wanted.settings.items() for word in ("--set", f"{name}={value}")]
+        if wanted.target == "folder":
+            for name in ("in", "out"):
+                (folder / name).mkdir()
+            stores = replace(stores, store=(folder / "in").as_uri(), results=(folder / "out").as_uri())
+            more += ["--source-root", str(folder / "in")]
+        if wanted.target in {"folder", "s3"}:
+            more += ["--triggers", str(rules_file(folder, wanted.pipeline, stores))]
+        if wanted.target == "s3":
+            stores_file(folder, stores)
         url = stack.enter_context(private_service(folder, data, more=more))
     pipeline, nodes = asyncio.run(look_at(url, wanted.token, wanted.pipeline))
     targets = targets_of(nodes)
     overflow = frozenset(name for name, target in targets.items() if target.get("overflow"))
     here = next((node for node in nodes if node.get("kind") == "here"), None)
-    machine = of_node(here, this_machine(), is_here=is_loopback(url)) if here else Machine()
     described = Configuration(
         wanted.label,
         wanted.target,
         pipeline,
         "private" if wanted.url is None else without_secrets(url),
         dict(wanted.settings),
-        machine,
+        of_node(here, this_machine(), is_here=is_loopback(url)) if here else Machine(),
         {name: int(target["capacity"]) for name, target in targets.items()},
     )
-    subject: Subject
-    if wanted.target == "service":
-        subject = ServiceSubject(url, wanted.token, pipeline, fresh=wanted.url is None, overflow=overflow)
-    else:
+    jobs = ServiceSubject(url, wanted.token, pipeline, fresh=wanted.url is None, overflow=overflow)
+    subject: Subject = jobs
+    if wanted.target == "process":
         subject = ProcessSubject(url, wanted.token, pipeline, overflow=overflow)
+    elif wanted.target in {"folder", "s3"}:
+        subject = DropSubject(url, wanted.token, jobs, drop_of(stores))
     return Place(described, subject, url, data)
 
 
@@ -139,17 +193,28 @@ def _bare(word: str) -> str:
     return name + urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+SECRET_OPTIONS = ("--token", "--store-option", "--queue-option")
+OPEN_OPTIONS = ("region", "endpoint", "virtual_hosted_style_request")
+
+
 def command_line(arguments: Sequence[str]) -> str:
-    """What was typed, to be shown: without tokens, users and passwords."""
+    """What was typed, to be shown: without tokens, users, passwords, and what options of stores hold."""
     shown: list[str] = []
-    hide = False
+    option = ""
     for word in arguments:
-        name, equals, _ = word.partition("=")
-        if hide:
-            shown.append("…")
-        elif name == "--token" and equals:
-            shown.append("--token=…")
+        name, equals, value = word.partition("=")
+        if option:
+            shown.append(_veiled(option, word))
+        elif name in SECRET_OPTIONS and equals:
+            shown.append(f"{name}={_veiled(name, value)}")
         else:
             shown.append(without_secrets(word))
-        hide = word == "--token"
+        option = word if word in SECRET_OPTIONS else ""
     return shlex.join(["pixelmill", *shown])
+
+
+def _veiled(option: str, word: str) -> str:
+    name, equals, _ = word.partition("=")
+    if option == "--token" or not equals:
+        return "…"
+    return without_secrets(word) if name in OPEN_OPTIONS else f"{name}=…"

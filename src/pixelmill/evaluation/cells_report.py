@@ -223,6 +223,7 @@ def cold_starts(document: Document) -> str:
                 number(one.cold.average),
                 number(one.cold.max),
                 number(one.warm.p50) if one.warm.count else "–",
+                number(one.start.average) if one.start.count else "–",
             ]
         )
     if not rows:
@@ -231,7 +232,7 @@ def cold_starts(document: Document) -> str:
         return section("cold", "Cold starts", f"<p>{text}</p>") if document.cells else ""
     made = table(
         "First tasks of new processes",
-        ["batch", "cold starts", "cold average ms", "cold max ms", "warm median ms"],
+        ["batch", "cold starts", "cold average ms", "cold max ms", "warm median ms", "start of the process ms"],
         [(None, rows)],
     )
     return section("cold", "Cold starts", made)

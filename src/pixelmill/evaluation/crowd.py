@@ -17,7 +17,7 @@ from pixelmill.evaluation.document import Interactive, Load, User
 from pixelmill.evaluation.figures import figures
 from pixelmill.evaluation.observation import Harvest, Observation, Resolution
 from pixelmill.evaluation.series import distribution
-from pixelmill.evaluation.service import ServiceSubject, first_of, tasks_of, tidy
+from pixelmill.evaluation.service import ServiceSubject, first_of, sizes_of, tasks_of, tidy
 from pixelmill.evaluation.subject import OF_AN_IMAGE, CountingPolicy, Tally, state_of
 
 MOST_USERS = 200
@@ -148,7 +148,7 @@ async def _one_user(
                     for job in jobs:
                         await job.wait()
             seconds = time.perf_counter() - start
-            found = subject.observed(await tasks_of(jobs), files)
+            found = subject.observed(await tasks_of(jobs), sizes_of(files))
         missing = len(files) - len(found) - len(refused)
         refused += [Observation("", "dropped", error="not-sent-in-time")] * max(0, missing)
         count(len(files))

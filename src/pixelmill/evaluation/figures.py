@@ -24,7 +24,9 @@ from pixelmill.evaluation.series import (
 class Figures:
     """One batch. Durations and ages are in milliseconds, ``span_s`` is from the first event received to the last end.
 
-    ``invocations`` counts attempts, lost ones too; ``cold_starts`` is None where processes can't be told apart.
+    ``invocations`` counts attempts, lost ones too; ``cold_starts`` is None where processes can't be told apart;
+    ``cold`` and ``warm`` are durations of first and later executions, ``start`` how long processes took to
+    start, where it is told.
     """
 
     sent: int
@@ -45,6 +47,7 @@ class Figures:
     cold_starts: int | None
     cold: Distribution
     warm: Distribution
+    start: Distribution
     bytes_in: int
     bytes_out: int
     megapixels: float
@@ -106,6 +109,7 @@ def figures(harvest: Harvest, load_before: float | None = None) -> Figures:
         cold_starts=sum(one.cold is True for one in known) if known else None,
         cold=distribution(_ms(one.duration_s for one in known if one.cold)),
         warm=distribution(_ms(one.duration_s for one in known if not one.cold)),
+        start=distribution(1000 * one.init_s for one in seen if one.init_s),
         bytes_in=sum(one.bytes_in for one in seen),
         bytes_out=sum(one.bytes_out for one in succeeded),
         megapixels=sum(one.pixels for one in succeeded) / 1e6,

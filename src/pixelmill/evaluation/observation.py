@@ -36,8 +36,8 @@ class Observation:
 
     ``received``: the target took the event, and from then on it waits; None where it never did. ``started`` and
     ``ended`` are of the last attempt. ``dropped`` is an event without an outcome: refused for good, or not ended in
-    time. ``cold``: it was the first of its process; None where that can't be known. ``timings``: milliseconds of
-    decode, apply and encode.
+    time. ``cold``: it was the first of its process; None where that can't be known. ``init_s``: how
+    long that process took to start, where it is told. ``timings``: milliseconds of decode, apply and encode.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Observation:
     target: str = ""
     overflow: bool = False
     cold: bool | None = None
+    init_s: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
     pixels: int = 0

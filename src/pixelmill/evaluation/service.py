@@ -54,16 +54,18 @@ class ServiceSubject:
                     async with asyncio.timeout(batch.limit_s):
                         await (sending.one_by_one() if batch.trigger == "manual" else sending.at_once())
                 tasks = await tasks_of(sending.jobs)
-        seen = [*sending.refused, *self.observed(tasks, batch.files)]
+        seen = [*sending.refused, *self.observed(tasks, sizes_of(batch.files))]
         missing = len(batch.files) - len(seen)
         seen += [Observation("", "dropped", error="not-sent-in-time")] * max(0, missing)
         return Harvest(tuple(seen), sending.seconds, tally.throttles, tally.retries, tally.waited_s)
 
-    def observed(self, tasks: Sequence[TaskStatus], files: Iterable[Path]) -> list[Observation]:
-        """Tasks as observations, those that started first first."""
-        sizes = {path.name: path.stat().st_size for path in files}
+    def observed(self, tasks: Sequence[TaskStatus], sizes: Mapping[str, int]) -> list[Observation]:
+        """Tasks as observations, those that started first first; ``sizes`` are bytes by the last part of a name."""
         ordered = sorted(tasks, key=lambda task: task.started or "")
-        return [observation(task, sizes.get(task.name, 0), self._overflow, self._is_cold(task)) for task in ordered]
+        return [
+            observation(task, sizes.get(task.name.rpartition("/")[2], 0), self._overflow, self._is_cold(task))
+            for task in ordered
+        ]
 
     def _is_cold(self, task: TaskStatus) -> bool | None:
         told = (task.outcome or {}).get("cold")
@@ -77,6 +79,11 @@ class ServiceSubject:
             return False
         self._processes.add(process)
         return True
+
+
+def sizes_of(files: Iterable[Path]) -> dict[str, int]:
+    """Bytes by name."""
+    return {path.name: path.stat().st_size for path in files}
 
 
 class _Sending:

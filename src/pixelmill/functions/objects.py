@@ -88,7 +88,9 @@ class Objects:
     def _of(self, uri: str) -> tuple[ForeignBucket, str]:
         found = parse_uri(uri)
         if found.scheme not in BUCKET_SCHEMES:
-            raise SourceRefused(f"A function reads and writes buckets (s3://, gs://, az://), not {uri[:200]!a}.", uri=uri)
+            raise SourceRefused(
+                f"A function reads and writes buckets (s3://, gs://, az://), not {uri[:200]!a}.", uri=uri
+            )
         place = (found.scheme, found.bucket)
         if place not in self._stores:
             if len(self._stores) >= MAX_STORES:

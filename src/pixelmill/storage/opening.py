@@ -17,6 +17,7 @@ from pixelmill.storage.memory import MemoryStore
 from pixelmill.storage.store import ObjectStore
 from pixelmill.storage.uris import BUCKET_SCHEMES, decoded, split_raw
 
+
 def open_store(uri: str, options: Mapping[str, str] | None = None, *, fsync: bool = False) -> ObjectStore:
     """The store at ``uri``; nothing is asked of it yet (:meth:`ObjectStore.check` does).
 
