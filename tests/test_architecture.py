@@ -25,8 +25,8 @@ LAYERS: list[set[str]] = [
     {"triggers"},
     {"api", "functions", "cli"},
 ]
-# cli starts the server: the one edge that may know another.
-EDGES_KNOWN_TO_CLI = {"api"}
+# cli starts the server and the container of functions: the one edge that may know others.
+EDGES_KNOWN_TO_CLI = {"api", "functions"}
 CLIENT_MAY_IMPORT = {"errors"}
 # Stands beside the layers as the client does: it measures services from outside. Only cli imports it.
 EVALUATION_MAY_IMPORT = {"errors", "client", "logs"}
@@ -42,6 +42,7 @@ LAZY_DOORS = {
     "pipelines/spec.py": "Pipeline.run is the door to the runner, which imports the codecs; forms alone need none",
     "pipelines/outcome.py": "decoding a result again is rare; a client of outcomes needs no codec",
     "images": "codecs load on first use",
+    "functions": "each kind of call imports what it needs, so that a cold start pays for no other",
     "pipelines/run.py": "frames, metadata and format:auto load on first use, so that functions start fast",
     "pipelines/plan.py": "format:auto loads on first use",
     "pipelines/sources.py": "fonts load on first use",

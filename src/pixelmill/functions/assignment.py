@@ -36,7 +36,7 @@ class Assignment:
         self._of_bucket = functools.lru_cache(maxsize=256)(self._rule)
 
     def rules_for(self, event: ObjectEvent) -> Sequence[Rule]:
-        """The rules that match; raises :class:`ConfigError` for a loop, and where there is nothing to do at all."""
+        """The rules that match; raises :class:`ConfigError` for a loop, and where nothing is set to be done."""
         if self._rules is not None:
             return [rule for rule in self._rules if matches(rule, event) and not _is_result(rule, event)]
         if not (self._settings.pipeline and self._settings.output):
@@ -59,7 +59,7 @@ class Assignment:
         )
         if fixed_start(output) == watch:
             raise ConfigError(
-                f"The result would be written to the bucket that the event came from ({bucket}), and start the function "
+                f"The result would be written to the bucket that the event came from ({bucket}), and start it "
                 "again, for ever. Set OUTPUT_BUCKET to another bucket, or OUTPUT_PREFIX to a folder of its own, which "
                 "the bucket's notification leaves out.",
                 bucket=bucket,

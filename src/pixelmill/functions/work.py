@@ -165,7 +165,7 @@ def limited(limits: Limits, rule: RuleLimits) -> Limits:
 
 
 def run_here(memory: int | None) -> Run:
-    """Runs in this process. What would not fit into ``memory`` (bytes of the whole function) is refused before it starts.
+    """Runs in this process. What would not fit into ``memory`` (bytes of the function) is refused before it starts.
 
     For a function that runs out of memory is killed, and tried again, and killed.
     """
@@ -181,7 +181,7 @@ def run_here(memory: int | None) -> Run:
             if needed > memory - RESERVE:
                 raise LimitExceeded(
                     f"The run would take about {needed / 1e6:,.0f} MB of memory; of the function's "
-                    f"{memory / 1e6:,.0f} MB {max(0, memory - RESERVE) / 1e6:,.0f} are for images. Give it more memory.",
+                    f"{memory / 1e6:,.0f} MB {max(0, memory - RESERVE) / 1e6:,.0f} are for images. Give it more.",
                     limit="memory",
                     value=needed,
                     maximum=max(0, memory - RESERVE),

@@ -123,14 +123,18 @@ class Environment:
             answer, self._answer = self._answer, None
         if answer is not None:
             return _ended(answer, duration, request_id)
-        if not answered and self.dead is None:
+        if not answered and not self.is_dead():
             self.kill("timeout")
             return Ended(
                 None, error_of("timeout", request_id, f"Task timed out after {timeout_s:.2f} seconds"), duration
             )
-        reason = self.dead or "exit"
-        told = "signal: killed" if reason == "memory" else f"exit status {self._process.wait()}"
-        return Ended(None, error_of(reason, request_id, f"Runtime exited with error: {told}"), duration)
+        reason: Reason = self.dead or "exit"
+        how = "signal: killed" if reason == "memory" else f"exit status {self._process.wait()}"
+        return Ended(None, error_of(reason, request_id, f"Runtime exited with error: {how}"), duration)
+
+    def is_dead(self) -> bool:
+        """Whether the process is gone, or will be in a moment."""
+        return self.dead is not None
 
     def kill(self, reason: Reason = "exit") -> None:
         """End the process at once, with its children."""

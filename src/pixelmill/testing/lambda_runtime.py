@@ -6,7 +6,7 @@ beyond ``memory_bytes`` end the process; an asynchronous event is tried three ti
 What is not: processors are the machine's, not a share by memory. Needs ``awslambdaric`` (``pip install
 "pixelmill[aws]"``). For tests, and for ``pixelmill bench evaluate --target function``::
 
-    with LambdaRuntime(environment={"PIPELINE": "...", "OUTPUT_BUCKET": "thumbnails"}, memory_bytes=128 << 20) as runtime:
+    with LambdaRuntime(environment={"PIPELINE": "...", "OUTPUT_BUCKET": "small"}, memory_bytes=128 << 20) as runtime:
         invocation = runtime.invoke(event)
         invocation.error or invocation.result, invocation.cold, invocation.init_s, invocation.memory_bytes
 """
