@@ -96,7 +96,10 @@ def test_a_module_imports_only_from_rooms_above_its_own(path: Path) -> None:
         elif room == "evaluation":
             assert other in EVALUATION_MAY_IMPORT, where
         elif room == "cli":
-            assert other in {"client", "evaluation", *CLI_ALONE_MAY_IMPORT, *EDGES_KNOWN_TO_CLI} or LEVEL[other] < LEVEL[room], where
+            assert (
+                other in {"client", "evaluation", *CLI_ALONE_MAY_IMPORT, *EDGES_KNOWN_TO_CLI}
+                or LEVEL[other] < LEVEL[room]
+            ), where
         else:
             assert other in LEVEL, f"{where}: which is in no layer"
             assert LEVEL[other] < LEVEL[room], where
