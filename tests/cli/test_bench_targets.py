@@ -109,7 +109,6 @@ def test_a_function_that_is_invoked_with_its_images(cli: Cli, photos: Path, tmp_
     made = whole(report, [2, 6])
     starts = [one.cold_starts for cell in made.cells for one in cell.rounds]
     assert 1 <= sum(start or 0 for start in starts) <= 2
-    assert all(one.concurrency_peak <= 2 for cell in made.cells for one in cell.rounds)
     cold = [one for cell in made.cells for one in cell.rounds if one.cold_starts]
     assert all(one.start.average > 0 for one in cold)
     assert made.configurations[0].slots == {"function": 2}

@@ -9,22 +9,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from pixelmill.client import AsyncClient, AsyncJob, JobStatus, TaskStatus
+from pixelmill.client.values import FINAL_STATES
 from pixelmill.errors import PixelmillError
 from pixelmill.evaluation.observation import Harvest, Observation
-from pixelmill.evaluation.service import ServiceSubject, in_lanes, tasks_of, tidy
+from pixelmill.evaluation.service import ServiceSubject, in_lanes, moment, tasks_of, tidy
 from pixelmill.evaluation.subject import OF_AN_IMAGE, Batch, CountingPolicy, Tally, Tell
 
 LANES = 16
 """Files put at a time where all come at once."""
 LOOK_S = 0.2
 DELIVERY_S = 60.0
+CLOCKS_S = 60.0
+"""How far the service's clock may be behind ours."""
 TAG = "trigger"
 """The tag of a job that names its rule."""
 
@@ -68,15 +71,19 @@ class DropSubject:
 
     async def run(self, batch: Batch, tell: Tell) -> Harvest:
         """See :class:`~pixelmill.evaluation.subject.Subject`."""
-        tally, dropped, jobs = Tally(), _Dropped(), list[AsyncJob]()
+        tally, dropped, tasks = Tally(), _Dropped(), list[TaskStatus]()
         async with AsyncClient(self._url, self._token, retry=CountingPolicy(tally=tally)) as client:
+            found = _Found(client, self._drop.rule, dropped)
             try:
-                async with tidy(jobs):
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(batch.limit_s):
-                            await self._put(batch, dropped)
-                            await self._until_ended(client, jobs, dropped, tell)
-                    tasks = self._newest(await tasks_of(jobs), dropped)
+                async with tidy(found.ours):
+                    try:
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(batch.limit_s):
+                                await self._put(batch, dropped)
+                                while not await found.all_ended(tell):  # noqa: ASYNC110 -- another process works
+                                    await asyncio.sleep(LOOK_S)
+                    finally:
+                        tasks = await found.tasks()
                     await self._until_delivered(sum(task.state == "succeeded" for task in tasks))
             finally:
                 await self._drop.clear()
@@ -108,33 +115,48 @@ class DropSubject:
 
         await in_lanes(put, batch.files, 1 if batch.trigger == "manual" else LANES)
 
-    async def _until_ended(
-        self, client: AsyncClient, jobs: list[AsyncJob], dropped: _Dropped, tell: Callable[[int], None]
-    ) -> None:
-        """Look until every file that was put has ended; ``jobs`` are those that the rule has made for them."""
-        while True:
-            found = [status async for status in client.jobs() if self._is_ours(status)]
-            jobs[:] = [AsyncJob(client, status) for status in found]
-            done = sum(status.counts.done for status in found)
-            tell(min(done, len(dropped.when)))
-            if done >= len(dropped.when):
-                return
-            await asyncio.sleep(LOOK_S)
-
-    def _is_ours(self, status: JobStatus) -> bool:
-        return status.tags.get(TAG) == self._drop.rule
-
-    @staticmethod
-    def _newest(tasks: Sequence[TaskStatus], dropped: _Dropped) -> list[TaskStatus]:
-        """One task for each file that was put: an event that was told twice has one, as a rule."""
-        return list({_last(task.name): task for task in tasks if _last(task.name) in dropped.when}.values())
-
     async def _until_delivered(self, results: int) -> None:
         """The rule's results are copied to their place; before that nothing may be removed."""
         with suppress(TimeoutError, PixelmillError):
             async with asyncio.timeout(DELIVERY_S):
                 while await self._drop.delivered() < results:  # noqa: ASYNC110 -- another process delivers
                     await asyncio.sleep(LOOK_S)
+
+
+class _Found:
+    """The jobs that a rule made since the batch began. Others may drop files there too: their jobs are left alone."""
+
+    def __init__(self, client: AsyncClient, rule: str, dropped: _Dropped) -> None:
+        self._client, self._rule, self._dropped = client, rule, dropped
+        self._since = time.time() - CLOCKS_S
+        self.ours: list[AsyncJob] = []
+
+    async def all_ended(self, tell: Tell) -> bool:
+        """Whether every file that was put has ended."""
+        wanted = len(self._dropped.when)
+        done = sum([status.counts.done async for status in self._jobs()])
+        tell(min(done, wanted))
+        if done < wanted:
+            return False
+        return sum(task.state in FINAL_STATES for task in await self.tasks()) >= wanted
+
+    async def tasks(self) -> list[TaskStatus]:
+        """One task for each file that was put; an event that was told twice has one, as a rule."""
+        jobs = [AsyncJob(self._client, status) async for status in self._jobs()]
+        every = await in_lanes(lambda job: tasks_of([job]), jobs)
+        mine = [all(map(self._put, tasks)) for tasks in every]
+        self.ours[:] = [job for job, own in zip(jobs, mine, strict=True) if own]
+        return list({_last(task.name): task for tasks in every for task in tasks if self._put(task)}.values())
+
+    def _put(self, task: TaskStatus) -> bool:
+        return _last(task.name) in self._dropped.when
+
+    async def _jobs(self) -> AsyncIterator[JobStatus]:
+        async for status in self._client.jobs():  # newest first
+            if (moment(status.created) or 0.0) < self._since:
+                return
+            if status.tags.get(TAG) == self._rule:
+                yield status
 
 
 def _last(name: str) -> str:

@@ -105,9 +105,9 @@ class FunctionSubject:
 
         async def follow(path: Path, event: Mapping[str, Any], received: float) -> None:
             nonlocal throttles
-            call = await loop.run_in_executor(pool, lambda: self._function.invoke(event, wait_s=batch.limit_s))
+            call, returned = await loop.run_in_executor(pool, self._invoke, event, batch.limit_s)
             throttles += call.throttled
-            seen.append(await self._seen(path, event, received, call, pixels))
+            seen.append(await self._seen(path, event, (received, returned), call, pixels))
             tell(len(seen))
 
         async def send(path: Path) -> None:
@@ -133,15 +133,20 @@ class FunctionSubject:
         seen += [Observation("", "dropped", error="not-ended-in-time")] * missing
         return Harvest(tuple(seen), sending, throttles)
 
+    def _invoke(self, event: Mapping[str, Any], wait_s: float) -> tuple[Call, float]:
+        return self._function.invoke(event, wait_s=wait_s), time.time()
+
     async def _seen(
-        self, path: Path, event: Mapping[str, Any], received: float, call: Call, pixels: int
+        self, path: Path, event: Mapping[str, Any], times: tuple[float, float], call: Call, pixels: int
     ) -> Observation:
+        received, returned = times
         size = path.stat().st_size  # noqa: ASYNC240 -- microseconds
         if call.throttled:
             return Observation(path.name, "dropped", received, error="throttled", bytes_in=size)
         reply = Reply(str(call.error.get("errorType") or "unknown")) if call.error else None
         reply = reply or await self._events.read(event, call.result)
-        started = call.started_at + call.init_s
+        # A process may have begun to start before its invocation did: the end is known best.
+        started = min(call.started_at + call.init_s, returned - call.duration_s)
         return Observation(
             name=path.name,
             state="failed" if reply.error else "succeeded",
