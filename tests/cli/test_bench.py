@@ -77,7 +77,7 @@ def test_two_configurations_take_turns_and_are_compared(cli: Cli, photos: Path, 
     assert [(cell.configuration, len(cell.rounds)) for cell in made.cells] == [(0, 3), (1, 3)]
     assert made.comparison is not None
     assert made.comparison.paired
-    assert {one.verdict for one in made.comparison.ratios} <= {"better", "worse", "unclear"}
+    assert {one.verdict for one in made.comparison.ratios} <= {"better", "worse", "same", "unclear"}
     assert "Comparison" in report.read_text()
     again = cli("bench", "evaluate", *common, "--compare", data, "-o", report)
     assert again.returncode == 0, again.stderr

@@ -147,6 +147,7 @@ def test_an_image_that_a_function_can_not_process_fails_with_its_reason(cli: Cli
         (("--target", "s3"), "--store"),
         (("--target", "s3", "--store", "s3://a", "--results", "s3://b"), "--queue"),
         (("--target", "folder", "--url", "http://127.0.0.1:9"), "--store"),
+        (("--target", "function", "--url", "http://127.0.0.1:9"), "leave out --url"),
         (("--target", "function", "--set", "workers=1"), "function is none"),
         (("--target", "function", "--store", "s3://a"), "--results"),
         (("--target", "s3", "--store-option", "region"), "--store-option"),

@@ -148,7 +148,8 @@ def test_fewer_than_three_rounds_have_no_verdict() -> None:
 def test_the_same_again_is_unclear() -> None:
     now = a_document(rounds=3)
     found = with_earlier(a_document(rounds=3), now)
-    assert {one.verdict for one in found.ratios} == {"unclear"}
+    assert {one.verdict for one in found.ratios} == {"unclear", "same"}
+    assert {one.metric for one in found.ratios if one.verdict == "same"} == {"success_rate"}
     assert all(one.ratio in (None, 1.0) for one in found.ratios)
     assert found.differences == ()
 

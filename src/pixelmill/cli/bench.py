@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixelmill.cli.bench_output import Files, print_cells, print_load
+from pixelmill.cli.private import sigterm_raises
 from pixelmill.cli.state import Globals, Stopped
 from pixelmill.errors import ConfigError, PixelmillError
 
@@ -115,7 +117,7 @@ def evaluate(
     measuring.check_bounds(plan, len(wanted))
     earlier = None if compare is None else document.read(compare)
     files = Files(output, json_output)
-    with tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
+    with sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
         pictures = Pictures(Path(temporary), images)
         places = [opened(one, Path(temporary) / f"service-{index}", stack) for index, one in enumerate(wanted)]
         made, ending = _measured(plan, places, pictures, progress)
@@ -172,7 +174,7 @@ def load(
     crowd.check(users, images_per_user, rate)
     files = Files(output, json_output)
     found: list[Load] = []
-    with tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
+    with sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
         pictures = Pictures(Path(temporary), images)
         place = opened(wanted, Path(temporary) / "service", stack)
         crowded = crowd.Crowd(
@@ -255,10 +257,13 @@ def _ended_by(work: Callable[[], Coroutine[Any, Any, Any]]) -> BaseException | N
         with ended_by_sigterm():
             await work()
 
+    before = signal.getsignal(signal.SIGTERM)
     try:
         asyncio.run(run())
     except (KeyboardInterrupt, Stopped, PixelmillError) as ending:
         return ending
+    finally:
+        signal.signal(signal.SIGTERM, before)  # the loop has put the system's own in its place
     return None
 
 

@@ -57,6 +57,8 @@ class Wanted:
                 f"{'a function' if self.target == 'function' else without_secrets(self.url or self.target)} is none. "
                 "Leave them out, or --url."
             )
+        if self.target == "function" and self.url:
+            raise ConfigError("A function runs on this machine: leave out --url, or choose another --target.")
         if self.target == "s3" or (self.target == "folder" and self.url) or self.stores.store:
             self.stores.check()
         if self.target == "s3" and not self.url and not self.stores.queue:
@@ -126,7 +128,7 @@ def _function(wanted: Wanted, stack: ExitStack) -> Place:
     memory = "measured, not limited" if size.memory_mb is None else f"{size.memory_mb} MB"
     settings = {"concurrency": str(size.concurrency), "memory": memory}
     machine, slots = this_machine(), {"function": size.concurrency}
-    described = Configuration(wanted.label, "function", wanted.pipeline, "private", settings, machine, slots)
+    described = Configuration(wanted.label, "function", wanted.pipeline, "this machine", settings, machine, slots)
     return Place(described, FunctionSubject(started, events(wanted.pipeline, wanted.stores)), "")
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-from pixelmill.evaluation.document import Cell, Comparison, Configuration, Document, Ratio
+from pixelmill.evaluation.document import Cell, Comparison, Configuration, Document, Ratio, Verdict
 from pixelmill.evaluation.figures import BY_KEY, Figures, median, values
 
 COMPARED = ("throughput", "duration.average", "duration.p95", "age.average", "age.p95", "total.p95", "success_rate")
@@ -107,11 +106,11 @@ def _ratio(
     return Ratio(*key, metric, a, b, b / a if a > 0 else None, low, high, verdict)
 
 
-def _verdict(
-    better: str, low: float | None, high: float | None, rounds: int
-) -> Literal["better", "worse", "unclear", "once"]:
+def _verdict(better: str, low: float | None, high: float | None, rounds: int) -> Verdict:
     if rounds < ENOUGH:
         return "once"
+    if low == high == 1:
+        return "same"
     if low is None or high is None or low <= 1 <= high:
         return "unclear"
     return "better" if (low > 1) == (better == "more") else "worse"

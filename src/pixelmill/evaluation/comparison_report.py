@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from html import escape
 from itertools import groupby
+from statistics import geometric_mean
 
 from pixelmill.evaluation.comparing import COMPARED, machines_differ
 from pixelmill.evaluation.document import Comparison, Ratio
@@ -20,7 +23,7 @@ NAMES = {
     "total.p95": "event to end, p95",
     "success_rate": "success",
 }
-WORDS = {"better": "better", "worse": "worse", "unclear": "unclear", "once": "too few rounds"}
+WORDS = {"better": "better", "worse": "worse", "same": "the same", "unclear": "unclear", "once": "too few rounds"}
 
 
 def comparison(found: Comparison | None) -> str:
@@ -43,8 +46,22 @@ def comparison(found: Comparison | None) -> str:
         head += f'<details open><summary>What was not the same</summary><ul class="findings">{rows}</ul></details>'
     if not found.ratios:
         return section("comparison", "Comparison", head, "<p>No batch is in both.</p>")
-    parts = [_tables(trigger, list(rows)) for trigger, rows in groupby(found.ratios, lambda one: one.trigger)]
+    parts = [_summary(found.ratios)]
+    parts += [_tables(trigger, list(rows)) for trigger, rows in groupby(found.ratios, lambda one: one.trigger)]
     return section("comparison", "Comparison", head, *parts)
+
+
+def _summary(ratios: Sequence[Ratio]) -> str:
+    """Each metric over all batches."""
+    rows: list[list[Cell]] = []
+    for metric in COMPARED:
+        own = [one for one in ratios if one.metric == metric]
+        positive = [one.ratio for one in own if one.ratio]
+        verdicts = Counter[str](one.verdict for one in own)
+        mean = ratio(geometric_mean(positive)) if positive else "–"
+        rows.append([NAMES[metric], mean, *(f"{verdicts[verdict]:,}" for verdict in WORDS)])
+    header = ["metric", "ratio, geometric mean", *WORDS.values()]
+    return table("Over all batches", header, [(None, rows)], bands=[("", 2), ("batches", len(WORDS))])
 
 
 def _tables(trigger: str, ratios: list[Ratio]) -> str:

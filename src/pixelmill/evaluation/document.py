@@ -20,6 +20,7 @@ from pixelmill.evaluation.figures import Figures
 from pixelmill.evaluation.series import Distribution
 
 VERSION = 1
+Verdict = Literal["better", "worse", "same", "unclear", "once"]
 MOST_BYTES = 64_000_000
 
 
@@ -36,7 +37,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was measured. ``place``: ``private``, or the address that was named; ``settings`` of a private service.
+    """What was measured. ``place``: ``private``, ``this machine``, or the address that was named; ``settings`` of a private service.
 
     ``slots``: tasks that each target runs at once, as the service tells.
     """
@@ -70,8 +71,8 @@ class Cell:
 class Ratio:
     """A metric of one cell before and after. ``low`` and ``high``: the least and greatest ratio that rounds gave.
 
-    ``verdict``: ``better`` or ``worse`` where three rounds or more all say so; ``unclear`` where they don't;
-    ``once`` where there were fewer.
+    ``verdict``: ``better`` or ``worse`` where three rounds or more all say so, ``same`` where none differs, ``unclear``
+    where they don't agree, ``once`` where there were fewer.
     """
 
     trigger: str
@@ -83,7 +84,7 @@ class Ratio:
     ratio: float | None
     low: float | None
     high: float | None
-    verdict: Literal["better", "worse", "unclear", "once"]
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)

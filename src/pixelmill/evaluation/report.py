@@ -21,7 +21,7 @@ TARGETS = {
     "process": "synchronous requests",
     "folder": "files dropped into a watched folder",
     "s3": "objects put into a bucket",
-    "function": "a function",
+    "function": "invocations of a function",
 }
 MEANINGS = (
     ("event", "One image that is sent: it appears, and asks for the pipeline to be run."),
@@ -194,7 +194,7 @@ def _loads(loads: tuple[float, ...]) -> str:
 
 def _configuration(one: Configuration) -> Iterator[tuple[str, str]]:
     yield "Target", f"{one.target}: {TARGETS.get(one.target, 'synchronous requests to that address')}"
-    yield "Service", one.place
+    yield "Place", one.place
     if one.settings:
         yield "Settings", " ".join(f"{name}={value}" for name, value in one.settings.items())
     if one.slots:
