@@ -37,7 +37,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What was measured. ``place``: ``private``, ``this machine``, or the address that was named; ``settings`` of a private service.
+    """What was measured. ``place``: ``private``, ``this machine``, or an address; ``settings`` are a private service's.
 
     ``slots``: tasks that each target runs at once, as the service tells.
     """
