@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from html import escape
 from pathlib import Path
 
 import candidates
+import evaluation_page
+from pixelmill.evaluation.document import read
 from pixelmill.images.formats import FORMATS, WRITTEN
 from pixelmill.operations.table import TABLE
 
@@ -32,3 +35,21 @@ def test_what_pixelmill_uses_is_among_the_candidates() -> None:
     for fmt in candidates.FORMATS:
         for direction in (fmt.decoding, fmt.encoding):
             assert direction is None or {"Pixelmill", direction.used} <= set(direction.candidates), fmt.name
+
+
+def test_the_evaluation_is_the_one_that_was_measured() -> None:
+    made = read(evaluation_page.REPORT)
+    assert not made.partial
+    assert {(cell.trigger, cell.resolution) for cell in made.cells if cell.size == 1000} == {
+        (trigger, resolution)
+        for trigger in ("manual", "high-rate")
+        for resolution in ("1200x800", "1500x997", "2040x1536")
+    }
+    page = evaluation_page.PAGE.read_text()
+    assert evaluation_page.written(page, made) == page, "run: python bench/evaluation_page.py --write"
+
+
+def test_the_report_in_the_documentation_is_small_and_of_the_same_run() -> None:
+    html = evaluation_page.REPORT.with_suffix(".html").read_text()
+    assert len(html.encode()) < 400_000
+    assert escape(read(evaluation_page.REPORT).command) in html

@@ -75,6 +75,7 @@ COMMANDS: tuple[Row, ...] = (
     Row(
         "desktop", "pixelmill.cli.desktop", "desktop", "Open the pages in a window, with a service of its own or yours."
     ),
+    Row("bench", "pixelmill.cli.bench", "app", "Measure a service as a study does, or under load; write a report."),
     Row("demo", "pixelmill.cli.demo", "demo", "Run a job over sample images on a private service."),
 )
 

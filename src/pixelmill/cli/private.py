@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,15 +23,16 @@ STOP_S = 20.0
 
 
 @contextmanager
-def private_service(folder: Path, data: Path, *, own_settings: bool = False) -> Iterator[str]:
+def private_service(folder: Path, data: Path, *, own_settings: bool = False, more: Sequence[str] = ()) -> Iterator[str]:
     """A service on a free loopback port over the folder ``data``, its log in ``folder``; its URL.
 
-    ``own_settings``: the user's variables and configuration file count for it. Else they stay out of it.
+    ``own_settings``: the user's variables and configuration file count for it. Else they stay out of it. ``more``:
+    further options of `pixelmill serve`.
     """
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     log = folder / "service.log"
-    options = ["--host", "127.0.0.1", "--port", str(port), "--data", str(data.absolute())]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--data", str(data.absolute()), *more]
     command = [sys.executable, "-m", "pixelmill", "serve", *options]
     environment = {
         name: value for name, value in os.environ.items() if own_settings or not name.startswith("PIXELMILL_")

@@ -85,22 +85,22 @@ def revoke(
 def _with_tokens(context: typer.Context, data: str | None, verb: Callable[[Tokens], Awaitable[T]]) -> T:
     options: Globals = context.obj
     settings = options.settings(data=data)
-    folder: Path = settings["data"]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return asyncio.run(in_database(settings["database_url"], settings["data"], verb))
 
-    async def run() -> T:
-        from pixelmill.jobs.database import Database
-        from pixelmill.jobs.tokens import Tokens
-        from pixelmill.service.backends import database_url
 
-        database = Database(database_url(settings["database_url"], folder), "NORMAL")
-        await database.open()
-        try:
-            return await verb(Tokens(database))
-        finally:
-            await database.close()
+async def in_database(url: str, folder: Path, verb: Callable[[Tokens], Awaitable[T]]) -> T:
+    """What ``verb`` gives over the tokens of the service with that data folder, which is made if it isn't there."""
+    from pixelmill.jobs.database import Database
+    from pixelmill.jobs.tokens import Tokens
+    from pixelmill.service.backends import database_url
 
-    return asyncio.run(run())
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 -- nothing else runs yet
+    database = Database(database_url(url, folder), "NORMAL")
+    await database.open()
+    try:
+        return await verb(Tokens(database))
+    finally:
+        await database.close()
 
 
 def _lifetime(text: str) -> float:

@@ -158,12 +158,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """The answer of ``process``: image bytes (None for data only), data, and milliseconds by part of the work."""
+    """The answer of ``process``: image bytes (None for data only), data, and milliseconds by part of the work.
+
+    ``target``: where it ran; None where the service doesn't say.
+    """
 
     bytes: builtins.bytes | None
     media_type: str | None
     data: Mapping[str, Any] | None = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

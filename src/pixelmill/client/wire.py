@@ -140,11 +140,13 @@ def read_processed(response: Response) -> Processed:
     ``data`` is None where there is more of it than the header could hold.
     """
     timings = read_server_timing(response.headers.get("server-timing", ""))
+    target = response.headers.get("x-pixelmill-target")
     media_type = response.headers.get("content-type", "").partition(";")[0].strip() or None
     if media_type == "application/json":
         record = response.json()
-        return Processed(None, None, record.get("data", record) if isinstance(record, Mapping) else {}, timings)
-    return Processed(response.body, media_type, read_data(response), timings)
+        data = record.get("data", record) if isinstance(record, Mapping) else {}
+        return Processed(None, None, data, timings, target)
+    return Processed(response.body, media_type, read_data(response), timings, target)
 
 
 def read_data(response: Response) -> Any:
