@@ -29,13 +29,13 @@ def main() -> int:
     name = os.environ["BUCKET"]
     client = boto3.client("s3", endpoint_url=os.environ["S3_ENDPOINT"], region_name="us-east-1", config=SETTINGS)
     try:
+        client.head_bucket(Bucket=name)
+        sys.stdout.write(f"The bucket {name} is there.\n")
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
         client.create_bucket(Bucket=name)
         sys.stdout.write(f"The bucket {name} is made.\n")
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
-            raise
-        client.head_bucket(Bucket=name)  # ours, or an error that says so
-        sys.stdout.write(f"The bucket {name} is there.\n")
     try:
         client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": RULES})
     except ClientError as error:
