@@ -23,8 +23,6 @@ DEPLOY = HERE.parents[1] / "deploy"
 SCHEMA = HERE / "provider_schema.json"
 # Of the language, or of the bindings: no arguments of a resource.
 NOT_ARGUMENTS = {
-    "scope",
-    "id_",
     "connection",
     "count",
     "depends_on",

