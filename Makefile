@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-LINT ?= .venv-lint
+LINTERS ?= .venv-lint
 
 .PHONY: install dev servers linters pages demo serve check test test-all screenshots clean
 
@@ -28,10 +28,10 @@ dev: $(VENV)/installed-dev pages ## The same, with what tests and checks need
 servers: dev ## Real servers for the tests: RabbitMQ, Redis, PostgreSQL (Debian, as root), Azurite (npm)
 	@sh tests/support/install_servers.sh "$(VENV)"
 
-$(LINT)/installed: tests/deploy/requirements.txt tests/support/install_linters.sh
-	@sh tests/support/install_linters.sh "$(LINT)" "$(PYTHON)"
+$(LINTERS)/installed: tests/deploy/requirements.txt tests/support/install_linters.sh
+	@sh tests/support/install_linters.sh "$(LINTERS)" "$(PYTHON)"
 
-linters: $(LINT)/installed ## What checks deploy/: hadolint, checkov, kubernetes-validate, in an environment of its own
+linters: $(LINTERS)/installed ## What checks deploy/: hadolint, checkov, kubernetes-validate, in an environment of its own
 
 demo: install ## Run a job over sample images on a private service (IMAGES=folder for your own)
 	$(BIN)/python -m pixelmill demo $(if $(IMAGES),--images "$(IMAGES)")
@@ -57,4 +57,4 @@ screenshots: servers ## Pictures of the pages for the README and the documentati
 	$(BIN)/python docs/images/screenshots.py
 
 clean:
-	rm -rf $(VENV) $(LINT) build dist web/node_modules web/generated src/pixelmill/api/static .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(LINTERS) build dist web/node_modules web/generated src/pixelmill/api/static .mypy_cache .ruff_cache .pytest_cache
