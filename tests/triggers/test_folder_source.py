@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -369,6 +370,25 @@ def test_a_writer_that_comes_while_the_kernel_is_asked_ends_nobody(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, (done.returncode, done.stderr)
     assert "WRITTEN" in done.stdout or "UNKNOWN" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_of_somebody_elses_file_the_kernel_says_nothing() -> None:
+    program = (
+        "import os, sys\n"
+        "from pixelmill.triggers.wholeness import look\n"
+        "look(sys.argv[1], 'x.jpg')\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "seen = look(sys.argv[1], 'x.jpg'); print(seen.verdict.name, seen.size)\n"
+        "hidden = look(sys.argv[1], 'hidden.jpg'); print(hidden.verdict.name, hidden.size)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        for name, mode in (("x.jpg", 0o644), ("hidden.jpg", 0o600)):
+            (Path(folder) / name).write_bytes(b"12345")
+            (Path(folder) / name).chmod(mode)
+        done = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True)
+    assert done.stdout.split() == ["UNKNOWN", "5", "UNKNOWN", "5"], done.stderr
 
 
 def unknown(size: int, modified: int = 1) -> Looked:
