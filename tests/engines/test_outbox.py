@@ -13,7 +13,7 @@ from pixelmill.errors import StorageUnavailable
 from pixelmill.jobs import release
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage
-from pixelmill.jobs.model import Counts, Priority
+from pixelmill.jobs.model import Counts, JobBounds, Priority
 from pixelmill.jobs.release import Releases
 from pixelmill.jobs.store import JobStore
 from pixelmill.testing.engine import Ledger, Script
@@ -163,3 +163,16 @@ async def test_an_urgent_job_does_not_wait_for_the_oldest_ones_to_end(
     await store.create_job(job_of("fast", created=9.0, priority=Priority.INTERACTIVE), tasks_of("fast", 1))
     waiting, _ = await Releases(store).waiting()
     assert list(waiting) == ["fast", "old0"]
+
+
+async def test_bounds_of_a_job_hold_in_every_run(store: JobStore) -> None:
+    bounds = JobBounds(max_side=9, timeout_s=0.5, max_attempts=1)
+    await store.create_job(job_of("job", bounds=bounds), tasks_of("job", 1))
+    assert (await store.job("ann", "job")).bounds == bounds
+    for _ in range(2):
+        [released] = await Releases(store).next("job", 10)
+        found = released.message
+        assert (found.limits.max_side, found.timeout_s, found.max_attempts) == (9, 0.5, 1)
+        assert found.limits.max_bytes == store.bounds.limits.max_bytes
+        await store.record([event_of("failed", "job-0", run=found.run)])
+        await store.retry("ann", "job")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pixelmill.errors import JobError
 from pixelmill.images.limits import Limits
 from pixelmill.jobs.messages import RunBounds, TaskMessage, bodies, message_id, split_message_id
-from pixelmill.jobs.model import NewTask
+from pixelmill.jobs.model import JobBounds, NewTask
 from pixelmill.jobs.outbox import Waiting, first_rank, plan_release
 from pixelmill.testing.job_store import job_of
 
@@ -109,3 +109,20 @@ def test_a_rank_is_neither_before_the_head_nor_before_the_jobs_own(head: int | N
     assert rank >= own
     assert head is None or rank >= head
     assert rank in {head, own}
+
+
+SOME = st.none() | st.integers(1, 100)
+
+
+@given(SOME, SOME, SOME, SOME, SOME, st.integers(1, 100))
+def test_bounds_of_a_job_narrow_those_of_the_service_and_never_widen_them(
+    size: int | None, pixels: int | None, side: int | None, seconds: int | None, attempts: int | None, own: int
+) -> None:
+    service = RunBounds(Limits(own, own, own), float(own), own)
+    job = job_of(bounds=JobBounds(size, pixels, side, seconds, attempts))
+    [body] = bodies(job, service, [(NewTask("t", "n", "s"), 0)])
+    message = TaskMessage.from_json(body)
+    got = (message.limits.max_bytes, message.limits.max_pixels, message.limits.max_side)
+    assert (*got, message.timeout_s, message.max_attempts) == tuple(
+        min(own, own if wanted is None else wanted) for wanted in (size, pixels, side, seconds, attempts)
+    )

@@ -94,7 +94,7 @@ class World:
                 return
             job = f"job{batch.id}"
             ids = tasks_of(job, len(batch.rows))
-            _, fresh = await self.store.create_job(job_of(job), ids, idempotency=(batch.id, ""))
+            _job, fresh = await self.store.create_job(job_of(job), ids, idempotency=(batch.id, ""))
             if fresh:
                 for task, row in zip(ids, batch.rows, strict=True):
                     self.open[task.id] = int(row.uri[-1])

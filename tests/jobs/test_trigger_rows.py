@@ -72,7 +72,7 @@ async def test_addresses_and_versions_may_be_as_long_as_stores_make_them(
     await submitted(work, store)
     rows = await work.ended(10)
     await work.claim([named(row, f"{row.uri}.png", f"{row.uri}.json") for row in rows])
-    assert len(await events.producers([f"{long}.png", f"{long[:-1]}.json", "s3://b/else"])) == 2
+    assert len(await events.producers(map(name_key, [f"{long}.png", f"{long[:-1]}.json", "s3://b/else"]))) == 2
 
 
 async def test_pages_are_newest_first_and_stable(events: TriggerEvents) -> None:

@@ -107,11 +107,11 @@ async def test_a_bucket_answers_with_the_headers_of_the_put(moto_server: Moto, s
         yield b"w" * size
 
     headers = PutHeaders("image/webp", "public, max-age=60")
-    await store.put("bytes", b"w" * size, headers=headers)
-    await store.put("stream", body(), headers=headers)
+    put = [await store.put("bytes", b"w" * size, headers=headers), await store.put("stream", body(), headers=headers)]
     await store.put("plain", b"w")
     client, (name, _, prefix) = s3_client(moto_server), bucket.uri.removeprefix("s3://").partition("/")
-    for key in ("bytes", "stream"):
+    for key, info in zip(("bytes", "stream"), put, strict=True):
         answer = client.head_object(Bucket=name, Key=f"{prefix}/{key}")
+        assert info.version == answer["ETag"].strip('"'), "as events of the bucket call it"
         assert (answer["ContentType"], answer["CacheControl"]) == ("image/webp", "public, max-age=60")
     assert "CacheControl" not in client.head_object(Bucket=name, Key=f"{prefix}/plain")

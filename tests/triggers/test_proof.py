@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -131,9 +132,9 @@ def states(data: Path) -> Counter[str]:
         return Counter(dict(raw.execute("SELECT state, count(*) FROM trigger_events GROUP BY state")))
 
 
-def ended(data: Path) -> int:
+def have_ended(data: Path, count: int) -> bool:
     found = states(data)
-    return found["delivered"] + found["superseded"] + found["failed"]
+    return found["delivered"] + found["superseded"] + found["failed"] >= count
 
 
 @pytest.mark.parametrize(
@@ -189,12 +190,12 @@ async def test_every_object_has_one_result_however_often_the_service_is_killed(
     )
     sending = asyncio.create_task(asyncio.to_thread(queue.send, messages))
     for at in sorted(random_.sample(range(distinct), kills)):
-        await asyncio.to_thread(wait_until, lambda at=at: ended(service.data) >= at, f"{at} have ended", bound_s)
+        await asyncio.to_thread(wait_until, partial(have_ended, service.data, at), f"{at} have ended", bound_s)
         service.kill()
         service.start()
     await sending
     await asyncio.to_thread(wait_until, lambda: queue.left() == 0, "the queue is empty", bound_s)
-    await asyncio.to_thread(wait_until, lambda: ended(service.data) >= distinct, "all have ended", bound_s)
+    await asyncio.to_thread(wait_until, partial(have_ended, service.data, distinct), "all have ended", bound_s)
     assert service.stop() == 0
 
     found = states(service.data)

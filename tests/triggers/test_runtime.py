@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from buckets import s3_bucket, s3_client
+from buckets import Bucket, s3_bucket, s3_client, service_account
 from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
+from pixelmill.jobs.trigger_events import NewTriggerEvent
 from pixelmill.triggers.book import rule_from_dict
 from pixelmill.triggers.event import ObjectEvent, Unread
 from pixelmill.triggers.verbs import Taken
@@ -23,8 +25,41 @@ pytestmark = pytest.mark.anyio
 
 
 def size_of(body: bytes) -> tuple[int, int]:
-    height, width = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED).shape[:2]
-    return width, height
+    pixels = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return pixels.shape[1], pixels.shape[0]
+
+
+class Gate:
+    """A door on loopback before a real server: while it is shut, connections are refused."""
+
+    def __init__(self, port: int) -> None:
+        self._behind = port
+        self._server: asyncio.Server | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, out = await asyncio.open_connection("127.0.0.1", self._behind)
+        await asyncio.gather(_pour(reader, out), _pour(there, writer))
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(1 << 16):
+            writer.write(chunk)
+            await writer.drain()
+    finally:
+        writer.close()
 
 
 async def test_an_object_becomes_a_result_with_its_name_and_headers(
@@ -195,12 +230,30 @@ async def test_a_job_that_is_deleted_or_cancelled_leaves_no_event_hanging(
         }
 
 
-async def test_a_destination_that_is_away_is_tried_again(
+async def test_a_destination_that_is_away_is_tried_again_until_it_is_back(
     tmp_path: Path, moto_server: Moto, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pixelmill.triggers import deliverer
+    monkeypatch.setattr("pixelmill.triggers.deliverer.RETRIES_S", (0.1,) * 20)
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+    gate = Gate(moto_server.port)
+    away = Bucket(target.uri, {**target.options, "endpoint": f"http://127.0.0.1:{gate.port}"})
+    async with rig(tmp_path / "data", rule_text("r", f"{source.uri}/", f"{target.uri}/"), source, away) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/a.jpg")])
+        [row] = await it.until(lambda rows: rows[0].attempts > 0)
+        assert (row.state, (row.error or {})["type"]) == ("submitted", "storage-unavailable")
+        await gate.open()
+        try:
+            [row] = await it.settled()
+        finally:
+            await gate.close()
+        assert (row.state, row.error) == ("delivered", None)
+    assert size_of(await store_of(target).get("a.png")) == (32, 32)
 
-    monkeypatch.setattr(deliverer, "RETRIES_S", (0.05, 0.05, 0.05))
+
+async def test_a_destination_that_refuses_makes_a_dead_letter_whose_result_is_kept(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
     source, target = s3_bucket(moto_server, prefix="in"), tmp_path / "out"
     await store_of(source).put("a.jpg", pictures[0])
     target.write_text("a file where the folder should be")
@@ -217,6 +270,25 @@ async def test_a_destination_that_is_away_is_tried_again(
     assert size_of((target / "a.png").read_bytes()) == (32, 32)
 
 
+async def test_a_result_that_has_vanished_is_made_again_by_a_redrive(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), tmp_path / "out"
+    await store_of(source).put("a.jpg", pictures[0])
+    target.write_text("a file where the folder should be")
+    async with rig(tmp_path / "data", rule_text("r", f"{source.uri}/", f"file://{target}/"), source) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/a.jpg")])
+        await it.settled()
+        target.unlink()
+        for result in (tmp_path / "data" / "objects" / "results").rglob("task_*"):
+            result.unlink()
+        assert await it.triggers.redrive() == 1
+        [row] = await it.settled()
+        assert (row.state, (row.error or {})["context"]["lost"]) == ("failed", True)
+        assert await it.triggers.redrive() == 1
+        assert [row.state for row in await it.settled()] == ["delivered"]
+
+
 async def test_a_result_that_comes_back_through_a_link_is_ignored(tmp_path: Path, pictures: list[bytes]) -> None:
     watched, out = tmp_path / "in", tmp_path / "out"
     watched.mkdir()
@@ -228,6 +300,35 @@ async def test_a_result_that_comes_back_through_a_link_is_ignored(tmp_path: Path
         await it.triggers.take("test", [created(f"file://{watched}/a.jpg")])
         await it.settled()
         assert (await it.triggers.take("test", [created(f"file://{watched}/back/a.png")])).ignored == 1
+
+
+@pytest.mark.parametrize("told", ["after", "before"], ids=["told after it was closed", "told before"])
+async def test_a_result_that_comes_back_under_another_name_of_its_bucket_is_noticed(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes], told: str
+) -> None:
+    """moto's bucket is also one of Google, by whose address the rule watches what it writes."""
+    target = s3_bucket(moto_server, prefix="out")
+    name, _, prefix = target.uri.removeprefix("s3://").partition("/")
+    account = {"service_account_key": json.dumps(service_account(moto_server.url))}
+    alias = Bucket(f"gs://{name}/{prefix}", account)
+    await store_of(target).put("a.jpg", pictures[0])
+    rules = rule_text("r", f"{alias.uri}/", f"{target.uri}/{{stem}}.{{ext}}", "grayscale/format:png")
+    async with rig(tmp_path / "data", rules, target, alias) as it:
+        await it.triggers.take("test", [created(f"{alias.uri}/a.jpg", "one")])
+        await it.settled()
+        etag = s3_client(moto_server).head_object(Bucket=name, Key=f"{prefix}/a.png")["ETag"].strip('"')
+        again = created(f"{alias.uri}/a.png", etag)
+        if told == "after":
+            assert (await it.triggers.take("test", [again])).ignored == 1
+            return
+        # As if its row had not been closed when the event came.
+        noted = await it.service.triggering.events.record(
+            "test", [NewTriggerEvent("local", "r", again.uri, again.version, "1", again.at)]
+        )
+        assert len(noted.new) == 1
+        rows = {row.uri: row for row in await it.settled()}
+        assert rows[again.uri].state == "failed"
+        assert (rows[again.uri].error or {})["context"]["reason"] == "loop"
 
 
 async def test_a_chain_of_rules_ends_where_it_would_begin_again(

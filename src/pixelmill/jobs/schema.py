@@ -339,6 +339,7 @@ trigger_events = Table(
     Column("destination", Text),
     Column("name", Text),  # a hash of the destination
     Column("beside", Text),  # the same of the document with its data
+    Column("made", Text),  # a hash of the name and version that the result got, whatever address leads to it
     Column("attempts", Integer, nullable=False),  # to deliver it
     Column("due", Double, nullable=False),  # the next one
     Column("error", Text),
@@ -366,6 +367,12 @@ trigger_events = Table(
         "beside",
         sqlite_where=text("beside IS NOT NULL"),
         postgresql_where=text("beside IS NOT NULL"),
+    ),
+    Index(
+        "trigger_events_by_made",
+        "made",
+        sqlite_where=text("made IS NOT NULL"),
+        postgresql_where=text("made IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
 )

@@ -127,6 +127,11 @@ def name_key(destination: str) -> str:
     return _hash(destination)
 
 
+def state_key(name: str, version: str) -> str:
+    """The same of the last part of an object's address with its version: a bucket may have several names."""
+    return _hash("state", name, version)
+
+
 _rows = table_of("rows", id=Text)
 _keys = table_of("rows", key=Text)
 _seqs = table_of("rows", seq=BigInteger)
@@ -151,9 +156,10 @@ _INSERT = insert(trigger_events).from_select(
     [*_new.c.keys(), "state", "attempts", "due", "kept"],
     select(*_new.c, literal(WAITING), literal(0), literal(0.0), false()),
 )
-_PRODUCERS = select(
-    trigger_events.c.rule, trigger_events.c.chain, trigger_events.c.name, trigger_events.c.beside
-).where(or_(trigger_events.c.name.in_(_keys), trigger_events.c.beside.in_(_keys)))
+_RESULT_KEYS = (trigger_events.c.name, trigger_events.c.beside, trigger_events.c.made)
+_PRODUCERS = select(trigger_events.c.rule, trigger_events.c.chain, *_RESULT_KEYS).where(
+    or_(*(column.in_(_keys) for column in _RESULT_KEYS))
+)
 _DELETE = delete(trigger_events).where(trigger_events.c.seq.in_(_seqs))
 
 later = trigger_events.alias("later")
@@ -202,16 +208,18 @@ class TriggerEvents:
 
         return await self._db.write(run)
 
-    async def producers(self, uris: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """For addresses that are (or will be) results: the rules that led to them; the others are left out."""
-        by_key = {name_key(uri): uri for uri in uris}
-        rows = encode((key,) for key in by_key)
+    async def producers(self, keys: Iterable[str]) -> Mapping[str, frozenset[str]]:
+        """Of keys of addresses and states (``name_key``, ``state_key``) that are results: the rules that led to them.
+
+        The others are left out. An address is known before its result is put, a state after.
+        """
+        wanted = set(keys)
+        rows = encode((key,) for key in wanted)
         found = await self._db.read(lambda c: c.execute(_PRODUCERS, {"rows": rows}).all())
         rules: dict[str, frozenset[str]] = {}
         for row in found:
-            for key in {row.name, row.beside} & by_key.keys():
-                uri = by_key[key]
-                rules[uri] = rules.get(uri, frozenset()) | {row.rule, *json.loads(row.chain)}
+            for key in {row.name, row.beside, row.made} & wanted:
+                rules[key] = rules.get(key, frozenset()) | {row.rule, *json.loads(row.chain)}
         return rules
 
     async def list(
@@ -328,6 +336,7 @@ def _redrive(connection: Connection, which: Sequence[ColumnElement[bool]]) -> in
             destination=null(),
             name=null(),
             beside=null(),
+            made=null(),
             kept=False,
             **fresh,
         ),

@@ -66,6 +66,7 @@ class Ended:
     owner: str
     rule: str
     uri: str
+    version: str
     object: str
     at: float
     attempts: int
@@ -103,6 +104,7 @@ class Ending:
     """How an attempt to deliver ended; with the state ``submitted`` it is made again in ``retry_s``.
 
     ``kept``: the result is still there, for a redrive. ``tried`` False: nothing was put, and no attempt is counted.
+    ``made``: what the result is now (``state_key``).
     """
 
     seq: int
@@ -113,6 +115,7 @@ class Ending:
     kept: bool = False
     retry_s: float | None = None
     tried: bool = True
+    made: str | None = None
 
 
 _seqs = table_of("rows", seq=BigInteger)
@@ -122,7 +125,7 @@ _placed = table_of("rows", seq=BigInteger, place=Integer).subquery("placed")
 _tasked = table_of("rows", place=Integer, task=Text).subquery("tasked")
 _named = table_of("rows", seq=BigInteger, destination=Text, name=Text, beside=Text).subquery("named")
 _closed = table_of(
-    "rows", seq=BigInteger, state=Text, error=Text, kept=Boolean, attempts=Integer, due=Double, ended=Double
+    "rows", seq=BigInteger, state=Text, error=Text, kept=Boolean, attempts=Integer, due=Double, ended=Double, made=Text
 ).subquery("closed")
 _rules = table_of("rows", rule=Text).subquery("rules")
 _WAITING = select(_rules.c.rule).where(
@@ -145,6 +148,7 @@ _CLOSE = (
         attempts=trigger_events.c.attempts + _closed.c.attempts,
         due=_closed.c.due,
         ended=_closed.c.ended,
+        made=_closed.c.made,
     )
     # What was forgotten or redriven meanwhile is not ours any more.
     .where(trigger_events.c.seq == _closed.c.seq, trigger_events.c.state == SUBMITTED)
@@ -400,6 +404,7 @@ def _closing(one: Ending, now: float) -> tuple[Any, ...]:
         int(one.tried),
         now + (one.retry_s or 0.0),
         None if again else now,
+        one.made,
     )
 
 

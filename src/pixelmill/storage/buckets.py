@@ -100,13 +100,14 @@ class ObstoreStore:
         check_key(key)
         if isinstance(data, bytes | bytearray | memoryview):
             check_bytes(len(data), limit)
-            size = await self._put_bytes(key, bytes(data), if_absent, headers)
+            size, version = len(data), await self._put_bytes(key, bytes(data), if_absent, headers)
         elif if_absent:
-            size = await self._put_bytes(key, await _collected(data, limit), if_absent=True, headers=headers)
+            body = await _collected(data, limit)
+            size, version = len(body), await self._put_bytes(key, body, if_absent=True, headers=headers)
         else:
-            size = await self._put_stream(key, data, limit, headers)
+            size, version = await self._put_stream(key, data, limit, headers)
         # Its own clock would cost another request; ours serves those who ask how old an object is.
-        return ObjectInfo(key, size, time.time())
+        return ObjectInfo(key, size, time.time(), version)
 
     async def get(self, key: str) -> bytes:
         """The whole object."""
@@ -220,19 +221,27 @@ class ObstoreStore:
         except FOREIGN as error:
             raise translated_foreign(error, key) from error
 
-    async def _put_bytes(self, key: str, data: bytes, if_absent: bool, headers: PutHeaders) -> int:
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool, headers: PutHeaders) -> str:
+        """The version that was made."""
         mode: Literal["create", "overwrite"] = "create" if if_absent else "overwrite"
         kept = attributes_of(headers)
         if if_absent and len(data) > PART_BYTES:
             # One request, for the condition holds for that one; without it obstore would take parts.
-            await _asked(
+            made = await _asked(
                 obstore.put_async(self._store, key, data, mode=mode, use_multipart=False, attributes=kept), key
             )
         else:
-            await _asked(obstore.put_async(self._store, key, data, mode=mode, attributes=kept), key)
-        return len(data)
+            made = await _asked(obstore.put_async(self._store, key, data, mode=mode, attributes=kept), key)
+        return self._version(made)
 
-    async def _put_stream(self, key: str, data: AsyncIterator[bytes], limit: int | None, headers: PutHeaders) -> int:
+    def _version(self, made: Any) -> str:
+        """As events tell it: S3 and Google tell versions where they keep them; Azure tells the ETag in any case."""
+        told = None if isinstance(self._store, AzureStore) else made.get("version")
+        return str(told or made.get("e_tag") or "").strip('"')
+
+    async def _put_stream(
+        self, key: str, data: AsyncIterator[bytes], limit: int | None, headers: PutHeaders
+    ) -> tuple[int, str]:
         """One request for what fits into a part, else a multipart upload.
 
         Where that fails, the cloud keeps invisible parts: buckets need a rule that drops them.
@@ -244,9 +253,9 @@ class ObstoreStore:
             if source.total > PART_BYTES:
                 break
         else:
-            return await self._put_bytes(key, b"".join(head), if_absent=False, headers=headers)
+            return source.total, await self._put_bytes(key, b"".join(head), if_absent=False, headers=headers)
         try:
-            await obstore.put_async(
+            made = await obstore.put_async(
                 self._store,
                 key,
                 _after(head, source),
@@ -259,7 +268,7 @@ class ObstoreStore:
             if source.failure is not None:  # the caller's own error, on its way back through obstore
                 raise source.failure from None
             raise translated_foreign(error, key) from error
-        return source.total
+        return source.total, self._version(made)
 
 
 def attributes_of(headers: PutHeaders) -> dict[str, str] | None:

@@ -56,15 +56,15 @@ class MemoryStore(ObstoreStore):
             self._pending -= held
         return info
 
-    async def _put_bytes(self, key: str, data: bytes, if_absent: bool, headers: PutHeaders) -> int:
+    async def _put_bytes(self, key: str, data: bytes, if_absent: bool, headers: PutHeaders) -> str:
         if len(data) > INLINE_BYTES:
             return await super()._put_bytes(key, data, if_absent, headers)
         try:
             mode: Literal["create", "overwrite"] = "create" if if_absent else "overwrite"
-            obstore.put(self._store, key, data, mode=mode, attributes=attributes_of(headers))
+            made = obstore.put(self._store, key, data, mode=mode, attributes=attributes_of(headers))
         except FOREIGN as error:
             raise translated_foreign(error, key) from error
-        return len(data)
+        return self._version(made)
 
     async def _get(self, key: str) -> obstore.Bytes:
         found = obstore.get(self._store, key)

@@ -8,7 +8,7 @@ Keys are relative POSIX paths of at most 1,024 bytes of UTF-8 (segments of at mo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -17,11 +17,15 @@ from pixelmill.errors import StorageError
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """Facts of one object. ``modified`` is seconds since the epoch; of a put perhaps by this machine's clock."""
+    """Facts of one object. ``modified`` is seconds since the epoch; of a put perhaps by this machine's clock.
+
+    ``version``, of a put into a bucket: how the store's events call this state (version id, generation or ETag).
+    """
 
     key: str
     size: int
     modified: float
+    version: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,26 +55,26 @@ class Carrier:
     def __init__(self, triggering: Triggering, destinations: Destinations) -> None:
         self._triggering, self._destinations = triggering, destinations
 
-    async def put(self, row: Ended, rule: Rule, address: str) -> None:
-        """The image, and the data as JSON, under their names.
+    async def put(self, row: Ended, rule: Rule, address: str) -> str:
+        """The image, and the data as JSON, under their names; the version of the first, where its store tells it.
 
         Raises an error of the tree; ``context["lost"]`` is True where it is the result that is gone.
         """
         try:
             async with asyncio.timeout(PUT_S):
-                await self._put(row, rule, address)
+                return await self._put(row, rule, address)
         except TimeoutError:
             raise StorageUnavailable(f"{address} could not be written within {PUT_S:g} s.", uri=address) from None
 
-    async def _put(self, row: Ended, rule: Rule, address: str) -> None:
-        outcome = row.outcome
+    async def _put(self, row: Ended, rule: Rule, address: str) -> str:
+        outcome, versions = row.outcome, []
         beside = document_of(row, address)
         if outcome.get("format"):
             result = _Reading(self._triggering.result(row.owner, row.job or "", row.task or "", row.run))
             store, key = await self._destinations.of(rule, address)
             headers = PutHeaders(format_named(outcome["format"]).media_type, rule.cache_control)
             try:
-                await store.put(key, result, headers=headers)
+                versions.append((await store.put(key, result, headers=headers)).version)
             except PixelmillError:
                 if isinstance(result.failure, ObjectNotFound):
                     raise _lost() from result.failure
@@ -82,7 +82,8 @@ class Carrier:
         if not outcome.get("format") or beside is not None:
             store, key = await self._destinations.of(rule, beside or address)
             body = json.dumps(outcome.get("data") or {}, ensure_ascii=False, indent=1).encode()
-            await store.put(key, body, headers=PutHeaders(JSON_TYPE, rule.cache_control))
+            versions.append((await store.put(key, body, headers=PutHeaders(JSON_TYPE, rule.cache_control))).version)
+        return versions[0]
 
 
 def _lost() -> ObjectNotFound:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pixelmill import logs
 from pixelmill.errors import (
@@ -22,11 +22,12 @@ from pixelmill.errors import (
     error_to_dict,
 )
 from pixelmill.jobs.model import State
-from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED, name_key
+from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED, name_key, state_key
 from pixelmill.jobs.trigger_work import Claim, Claimed, Ended, Ending
 from pixelmill.service.triggering import Triggering
 from pixelmill.triggers.carrying import Carrier, destination_of, document_of
 from pixelmill.triggers.destinations import Destinations, identities
+from pixelmill.triggers.matching import name_of
 from pixelmill.triggers.rule import Rule, RuleSet
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ class Deliverer:
                 endings.append(_ending(row, SUBMITTED, retry_s=NO_RULE_S, tried=False))
             else:
                 planned.append(_plan(row, rule))
+        planned = await self._looped(planned)
         claimed = await self._claim(planned)
         for one in planned:
             if one.row.seq in claimed.superseded:
@@ -151,14 +153,26 @@ class Deliverer:
         assert one.destination is not None
         try:
             async with self._slots:
-                await self._carrier.put(row, one.rule, one.destination)
+                version = await self._carrier.put(row, one.rule, one.destination)
         except PixelmillError as error:
             pause = RETRIES_S[row.attempts] if row.attempts < len(RETRIES_S) and error.retryable else None
             if pause is None:
                 return _failed(row, error, kept=not error.context.get("lost", False))
             logs.event("trigger.retried", rule=row.rule, detail=error.detail, pause_s=pause, attempts=row.attempts + 1)
             return _ending(row, SUBMITTED, error, retry_s=pause, kept=True)
-        return _ending(row, DELIVERED)
+        return _ending(row, DELIVERED, made=state_key(name_of(one.destination), version) if version else None)
+
+    async def _looped(self, planned: Sequence[_Planned]) -> list[_Planned]:
+        """The same, with an error for what turned out to be a result that came back under another address.
+
+        Asked here again, for when an event is taken its object's put may not be written down yet.
+        """
+        states = [state_key(name_of(one.row.uri), one.row.version) for one in planned]
+        producers = await self._triggering.events.producers(states) if states else {}
+        return [
+            replace(one, destination=None, error=_loop(one)) if one.rule.name in producers.get(state, ()) else one
+            for one, state in zip(planned, states, strict=True)
+        ]
 
 
 def _plan(row: Ended, rule: Rule) -> _Planned:
@@ -195,6 +209,15 @@ def _taken(one: _Planned, other: str) -> ObjectExists:
     )
 
 
+def _loop(one: _Planned) -> ConfigError:
+    logs.event("trigger.loop", rule=one.rule.name, uri=one.row.uri)
+    return ConfigError(
+        f"{one.row.uri} is a result of the rule {one.rule.name} itself, under another address. Have two addresses one "
+        "bucket? Write results where the rule does not watch.",
+        reason="loop",
+    )
+
+
 def _failed(row: Ended, error: PixelmillError, *, kept: bool) -> Ending:
     return _ending(row, FAILED, error, kept=kept)
 
@@ -207,6 +230,7 @@ def _ending(
     kept: bool = False,
     retry_s: float | None = None,
     tried: bool = True,
+    made: str | None = None,
 ) -> Ending:
     told = None if error is None else error_to_dict(error)
-    return Ending(row.seq, row.rule, row.object, state, told, kept, retry_s, tried)
+    return Ending(row.seq, row.rule, row.object, state, told, kept, retry_s, tried, made)

@@ -18,7 +18,7 @@ from pixelmill import logs
 from pixelmill.errors import NotFound
 from pixelmill.jobs.intake import chunks
 from pixelmill.jobs.model import Page
-from pixelmill.jobs.trigger_events import RULE, SOURCE, NewTriggerEvent
+from pixelmill.jobs.trigger_events import RULE, SOURCE, NewTriggerEvent, name_key, state_key
 from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.service import Service
 from pixelmill.service.loops import keep_going
@@ -26,7 +26,7 @@ from pixelmill.triggers.current import Current
 from pixelmill.triggers.deliverer import Deliverer
 from pixelmill.triggers.destinations import Destinations, identities
 from pixelmill.triggers.event import ObjectEvent, Unread, order_of
-from pixelmill.triggers.matching import matches
+from pixelmill.triggers.matching import matches, name_of
 from pixelmill.triggers.open_sources import Open, OpenSources, opener
 from pixelmill.triggers.rule import Rule, RuleSet
 from pixelmill.triggers.submitter import Submitter
@@ -143,11 +143,12 @@ class Triggers:
         self, matched: Sequence[tuple[ObjectEvent, Sequence[Rule]]], counts: Counter[str]
     ) -> list[NewTriggerEvent]:
         """Rows for events and their rules, but for results that came back to a rule that led to them."""
-        places = await identities([event.uri for event, _ in matched])
-        producers = await self._triggering.events.producers(places) if places else {}
+        places = [name_key(uri) for uri in await identities([event.uri for event, _ in matched])]
+        states = [state_key(name_of(event.uri), event.version) for event, _ in matched]
+        producers = await self._triggering.events.producers([*places, *states]) if places else {}
         new: list[NewTriggerEvent] = []
-        for (event, rules), place in zip(matched, places, strict=True):
-            chain = producers.get(place, frozenset())
+        for (event, rules), place, state in zip(matched, places, states, strict=True):
+            chain = producers.get(place, frozenset()) | producers.get(state, frozenset())
             for rule in rules:
                 if rule.name in chain:
                     counts["ignored"] += 1

@@ -56,6 +56,7 @@ def _events() -> None:
         sa.Column("destination", sa.Text()),
         sa.Column("name", sa.Text()),
         sa.Column("beside", sa.Text()),
+        sa.Column("made", sa.Text()),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("due", sa.Double(), nullable=False),
         sa.Column("error", sa.Text()),
@@ -74,6 +75,7 @@ def _events() -> None:
         ("batch", "state = 'waiting' AND batch IS NOT NULL"),
         ("name", "name IS NOT NULL"),
         ("beside", "beside IS NOT NULL"),
+        ("made", "made IS NOT NULL"),
     ):
         op.create_index(
             f"trigger_events_by_{column}",
