@@ -21,17 +21,6 @@ _RULE: dict[str, Any] = {
 }
 
 Size = Annotated[int | str | None, Field(description="Bytes, or text such as 20MB")]
-Time = Annotated[float | str | None, Field(description="Seconds, or text such as 10s")]
-
-
-class LimitsRequest(Wanted):
-    """Bounds of the runs of a rule; where one is left out, the service's own."""
-
-    max_bytes: Size = None
-    max_pixels: int | None = None
-    max_side: int | None = None
-    timeout: Time = None
-    max_attempts: int | None = None
 
 
 class RuleRequest(Wanted):
@@ -51,7 +40,14 @@ class RuleRequest(Wanted):
     priority: PriorityName = "normal"
     tags: Annotated[dict[str, str], Field(default_factory=dict)]
     owner: Annotated[str, Field(description="Whose jobs they are; else the caller's")] = ""
-    limits: LimitsRequest = LimitsRequest()
+    limits: Annotated[
+        dict[str, int | float | str | None],
+        Field(
+            default_factory=dict,
+            description="`max_bytes`, `max_pixels`, `max_side`, `timeout` (seconds, or 10s), `max_attempts`; else the "
+            "service's own",
+        ),
+    ]
     cache_control: Annotated[str, Field(description="Goes with each result into its store")] = ""
     enabled: bool = True
 
