@@ -99,8 +99,8 @@ class Job:
     """A set of tasks submitted together. Times are seconds since the epoch.
 
     ``pipeline`` is canonical JSON with image parameters resolved. ``images`` maps each such reference
-    (``sha256:HEX``) to its key in the object store. ``bounds`` hold for every run of its tasks. ``trace``: what its work
-    belongs to (``tracing.TraceContext.to_text``), empty where nobody said.
+    (``sha256:HEX``) to its key in the object store. ``bounds`` hold for every run of its tasks.
+    ``trace``: what its work belongs to (``tracing.TraceContext.to_text``), empty where nobody said.
     """
 
     id: str
