@@ -24,7 +24,8 @@ PARTS = ["apply", "decode", "encode"]
 
 
 @pytest.fixture
-def told() -> Iterator[Collector]:
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")  # milliseconds; tests wait for each batch
     with collector() as found:
         yield found
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ from pixelmill.testing.clock import Clock
 from pixelmill.testing.job_store import event_of, job_of, tasks_of
 
 pytestmark = pytest.mark.anyio
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Receiver:
@@ -86,7 +90,7 @@ def hook(url: str, job: str | None = None, owner: str = "ann") -> NewWebhook:
 
 async def ended(store: JobStore, name: str, owner: str = "ann", webhook: NewWebhook | None = None) -> None:
     """A job of one task that ends."""
-    job, tasks = job_of(name, owner=owner), tasks_of(name, 1)
+    job, tasks = replace(job_of(name, owner=owner), trace=f"00-{TRACE}-00f067aa0ba902b7-01"), tasks_of(name, 1)
     await store.create_job(job, tasks, webhook=webhook)
     await store.record([event_of("succeeded", tasks[0].id, owner=owner)])
 
@@ -110,6 +114,7 @@ async def test_a_job_that_ends_is_told_signed_to_the_owners_and_to_its_own_endpo
         assert (message["type"], message["data"]["id"], message["data"]["state"]) == ("job.ended", "job1", "succeeded")
         assert message["data"]["counts"]["succeeded"] == 1
         assert headers["host"] == receiver.url.split("/")[2]
+        assert headers["traceparent"].split("-")[1] == TRACE, "it belongs to the request that made the job"
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
         expected = {
             "v1,"

@@ -35,6 +35,7 @@ class LambdaServer(ThreadingHTTPServer):
         self.closing = threading.Event()
         self.sizes: list[int] = []
         self.warm = 0
+        self.traces: list[str] = []  # of tasks, what they belong to
         self.sent_by_link = 0
 
     @property
@@ -47,6 +48,7 @@ class LambdaServer(ThreadingHTTPServer):
             self.warm += 1
             return {"pixelmill": 1}
         asked = read_document(event)
+        self.traces.append(asked.trace)
         try:
             if asked.name == "endless":
                 self.closing.wait(asked.timeout_s)
@@ -59,7 +61,7 @@ class LambdaServer(ThreadingHTTPServer):
         stored = asked.result is not None and outcome.bytes is not None and len(outcome.bytes) > 1_000_000
         if stored and asked.result is not None:
             httpx.put(asked.result.url, content=outcome.bytes, trust_env=False).raise_for_status()
-        return reply_of(RunResult(outcome, "function", "1"), stored=stored)
+        return reply_of(RunResult(outcome, "function", "1", cold=len(self.traces) == 1), stored=stored)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -13,6 +13,7 @@ import pytest
 from lambda_server import LambdaServer
 from obstore.store import S3Store
 
+from pixelmill import tracing
 from pixelmill.errors import OutOfMemory, PixelmillError, TargetUnavailable
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.buckets import ObstoreStore
@@ -169,3 +170,16 @@ def test_documents_that_are_none_are_refused(event: object) -> None:
 
     with pytest.raises(PixelmillError):
         read_document(json.loads(json.dumps(event)))
+
+
+async def test_a_call_says_what_it_belongs_to_and_the_reply_whether_it_was_cold(functions: LambdaServer) -> None:
+    called = target(functions)
+    await called.start()
+    try:
+        first = await called.run(request("resize:10/format:png", noise(20)))
+        with tracing.span("task.run") as span:
+            second = await called.run(request("resize:10/format:png", noise(20)))
+    finally:
+        await called.stop()
+    assert (first.cold, second.cold) == (True, False)
+    assert functions.traces == ["", span.context.to_text()]

@@ -16,6 +16,7 @@ from live_service import LiveService
 from obstore.store import S3Store
 from odd_server import OUTCOME, Write, answer
 
+from pixelmill import tracing
 from pixelmill.errors import CorruptImage, PixelmillError, TargetUnavailable, TaskTimeout, WorkerCrashed
 from pixelmill.images.probe import probe
 from pixelmill.pipelines.spec import Pipeline
@@ -206,6 +207,30 @@ async def test_the_token_goes_with_each_call_and_nothing_else_does() -> None:
     assert [head.split()[1] for head in heads] == ["/healthz", "/v1/process"]
     assert all("authorization: bearer secret" in head for head in heads)
     assert not any("cookie" in head for head in heads)
+
+
+async def test_a_call_says_what_it_belongs_to() -> None:
+    async with odd_server.odd_server(odd_server.GOOD) as server:
+        target = ServerlessTarget("cloud", server.url)
+        try:
+            with tracing.span("task.run", parent=tracing.parse(f"00-{'a' * 32}-{'b' * 16}-01", "vendor=1")) as span:
+                await target.run(request("grayscale", b"x"))
+        finally:
+            await target.stop()
+    ((head, _),) = server.asked
+    assert f"traceparent: {span.context.traceparent}\r\n" in head
+    assert "tracestate: vendor=1\r\n" in head
+
+
+async def test_a_container_says_that_its_process_was_cold(tmp_path: Path) -> None:
+    with LiveService(tmp_path / "data", service={"workers": 1}) as fresh:
+        target = ServerlessTarget("cloud", fresh.url)
+        try:
+            results = [await target.run(request("resize:10/format:png", jpeg(40, 30))) for _ in range(4)]
+        finally:
+            await target.stop()
+    assert results[0].cold
+    assert sum(result.cold for result in results) <= 2, "it has two processes"
 
 
 async def test_connections_are_never_more_than_the_concurrency() -> None:

@@ -37,7 +37,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 
 from pixelmill import __version__, logs
-from pixelmill.service.telemetry import BATCH, EVERY_MS, QUEUE, SEND_S
+from pixelmill.service.telemetry import SEND_S
 from pixelmill.tracing import Span
 
 # Each batch that is not taken, and each of its retries, is an error to them; ``Watch`` tells it once.
@@ -94,14 +94,16 @@ class _SpanExporter(OTLPSpanExporter):
 
 
 class Spans:
-    """A :class:`~pixelmill.tracing.Sink`: a bounded queue, and a thread that sends what is in it."""
+    """A :class:`~pixelmill.tracing.Sink`: a bounded queue, and a thread that sends what is in it.
+
+    2,048 spans, sent each 5 s and whenever there are 512, are the SDK's defaults (``OTEL_BSP_*`` are others); what has
+    no room is dropped.
+    """
 
     def __init__(self, endpoint: str, resource: Resource) -> None:
         self._resource = resource
         self._exporter = _SpanExporter(endpoint)
-        self._processor = BatchSpanProcessor(
-            self._exporter, max_queue_size=QUEUE, schedule_delay_millis=EVERY_MS, max_export_batch_size=BATCH
-        )
+        self._processor = BatchSpanProcessor(self._exporter)
 
     def ended(self, span: Span) -> None:
         """Put it into the queue."""

@@ -23,11 +23,6 @@ from pixelmill.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-QUEUE = 2_048
-"""Spans that wait to be sent; what comes while it is full is dropped, with a warning."""
-BATCH = 512
-EVERY_MS = 1_000
-"""How often spans are sent."""
 SEND_S = 5.0
 """For one batch, its retries included."""
 STOP_S = 5.0

@@ -48,7 +48,8 @@ class LeaseQueueConformance:
         return leases
 
     async def test_a_message_comes_out_as_it_went_in(self, queue: LeaseQueue) -> None:
-        sent = Message("täsk/3", '{"a": "ü\\u0000\\n"}', priority=2, rank=7, owner="ann")
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 vendor=1"
+        sent = Message("täsk/3", '{"a": "ü\\u0000\\n"}', priority=2, rank=7, owner="ann", trace=trace)
         await queue.send([sent])
         (lease,) = await queue.receive(10, self.visibility_s)
         assert (lease.message, lease.deliveries) == (sent, 1)
