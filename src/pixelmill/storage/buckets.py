@@ -237,7 +237,8 @@ class ObstoreStore:
     def _version(self, made: Any) -> str:
         """As events tell it: S3 and Google tell versions where they keep them; Azure tells the ETag in any case."""
         told = None if isinstance(self._store, AzureStore) else made.get("version")
-        return str(told or made.get("e_tag") or "").strip('"')
+        # S3 calls "null" what was put while it kept no versions; then events tell the ETag.
+        return str((told if told != "null" else None) or made.get("e_tag") or "").strip('"')
 
     async def _put_stream(
         self, key: str, data: AsyncIterator[bytes], limit: int | None, headers: PutHeaders
