@@ -47,6 +47,8 @@ EXTRAS = {
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
+    "aws": ("awslambdaric",),
+    "azure-functions": ("azure-functions",),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
     "desktop": ("pywebview",),
     "bench": ("pyvips", "scikit-image"),
