@@ -12,7 +12,20 @@ from function_tools import SEED_D
 # Each of these costs a cold start 15 to 200 ms, and a function has no use for it.
 HEAVY = (
     *("asyncio", "httpx", "boto3", "botocore", "sqlalchemy", "alembic", "fastapi", "starlette", "uvicorn"),
-    *("typer", "rich", "prometheus_client", "psutil", "PIL", "redis", "celery", "http.client", "ssl", "xml"),
+    *(
+        "typer",
+        "rich",
+        "prometheus_client",
+        "psutil",
+        "PIL",
+        "redis",
+        "celery",
+        "http.client",
+        "ssl",
+        "xml",
+        "email",
+        "zipfile",
+    ),
     *("pixelmill.service", "pixelmill.api", "pixelmill.cli", "pixelmill.targets", "pixelmill.images.auto"),
     *("pixelmill.images.decode_frames", "pixelmill.images.encode_frames", "pixelmill.images.metadata_keep"),
     *("pixelmill.images.svg", "pixelmill.images.jxl_header", "pixelmill.operations.montage"),
@@ -53,3 +66,14 @@ assert found == ["grayscale/resize:256,256,fit=fill/format:jpeg"] * 8, found
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_metadata_of_packages_can_still_be_read() -> None:
+    for way in (
+        "import importlib.metadata; found = importlib.metadata.version('numpy')",
+        "from importlib.metadata import version; found = version('numpy')",
+        "import importlib.metadata as told; found = told.version('numpy'); assert told.files('numpy')",
+    ):
+        program = f"import pixelmill.functions.lean\n{way}\nimport numpy\nassert found == numpy.__version__"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
