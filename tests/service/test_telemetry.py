@@ -14,7 +14,8 @@ from pixelmill.config import load
 from pixelmill.errors import ConfigError, MissingExtra
 from pixelmill.metrics import Metrics
 from pixelmill.service import otlp
-from pixelmill.service.telemetry import Telemetry, TelemetryConfig
+from pixelmill.service.settings import TelemetryConfig
+from pixelmill.service.telemetry import Telemetry
 
 pytestmark = pytest.mark.anyio
 
