@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
 from pixelmill import tracing
 from pixelmill.cli.settings import telemetry_config
@@ -13,7 +14,8 @@ from pixelmill.config import load
 from pixelmill.errors import ConfigError, MissingExtra
 from pixelmill.metrics import Metrics
 from pixelmill.service import otlp
-from pixelmill.service.telemetry import Telemetry, TelemetryConfig
+from pixelmill.service.settings import TelemetryConfig
+from pixelmill.service.telemetry import Telemetry
 
 pytestmark = pytest.mark.anyio
 
@@ -84,10 +86,11 @@ def test_buckets_of_prometheus_stand_for_themselves() -> None:
     found = {metric.name: metric for metric in otlp.metrics_of(metrics.families(), 1, 2)}
     histogram = found["pixelmill_http_request_seconds"]
     (point,) = histogram.data.data_points
-    assert isinstance(point, otlp.HistogramDataPoint)
+    assert isinstance(point, HistogramDataPoint)
     counts = dict(zip([*point.explicit_bounds, "more"], point.bucket_counts, strict=True))
     assert {bound: count for bound, count in counts.items() if count} == {0.001: 1, 0.025: 2, "more": 1}
-    assert (point.count, point.sum) == (4, pytest.approx(100.0405))
+    assert point.count == 4
+    assert point.sum == pytest.approx(100.0405)
     assert point.attributes == {"route": "/v1/process", "method": "POST"}
     assert "pixelmill_http_requests" in found, "without _total"
     assert "pixelmill_overflow_calls" not in found, "a series without samples is not sent"

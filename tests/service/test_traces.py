@@ -124,7 +124,7 @@ def worker(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         process.wait(10)
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "rabbitmq"])
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("rabbitmq", marks=pytest.mark.slow)])
 def test_a_job_is_one_tree_over_service_queue_and_worker(
     kind: str,
     request: pytest.FixtureRequest,

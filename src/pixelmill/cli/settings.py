@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from pixelmill.fleet.overflow_settings import OverflowConfig
     from pixelmill.images.limits import Limits
     from pixelmill.pipelines.presets import Presets
-    from pixelmill.service.settings import ServiceConfig
-    from pixelmill.service.telemetry import TelemetryConfig
+    from pixelmill.service.settings import ServiceConfig, TelemetryConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -96,7 +95,7 @@ def telemetry_config(settings: Settings, environ: Mapping[str, str], role: str) 
     by OpenTelemetry itself.
     """
     from pixelmill.errors import ConfigError
-    from pixelmill.service.telemetry import TelemetryConfig
+    from pixelmill.service.settings import TelemetryConfig
 
     ratio = settings["trace_sample"] / 100
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":

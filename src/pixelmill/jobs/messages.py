@@ -59,7 +59,7 @@ class TaskMessage:
     timeout_s: float = 60.0
     max_attempts: int = 3
     trace: str = ""
-    queued: float = 0.0
+    queued: float = field(default=0.0, compare=False)
 
     @property
     def id(self) -> str:

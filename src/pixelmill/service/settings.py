@@ -9,8 +9,22 @@ from pathlib import Path
 from pixelmill.events.redis_client import PREFIX
 from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits
-from pixelmill.service.telemetry import TelemetryConfig
 from pixelmill.storage.options import StoreSpec
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    """Where spans and metrics go: whole URLs, empty for what is not sent.
+
+    ``ratio``: the share of new traces that is kept. ``needed``: without the SDK it is an error, else a warning.
+    """
+
+    traces: str = ""
+    metrics: str = ""
+    ratio: float = 1.0
+    metrics_every_s: float = 60.0
+    role: str = "service"
+    needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

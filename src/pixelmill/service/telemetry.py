@@ -14,12 +14,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from pixelmill import __version__, tracing
 from pixelmill.errors import MissingExtra
 from pixelmill.metrics import Metrics
+from pixelmill.service.settings import TelemetryConfig
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +27,6 @@ SEND_S = 5.0
 """For one batch, its retries included."""
 STOP_S = 5.0
 """For what is left when the process ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetryConfig:
-    """Where spans and metrics go: whole URLs, empty for what is not sent.
-
-    ``ratio``: the share of new traces that is kept. ``needed``: without the SDK it is an error, else a warning.
-    """
-
-    traces: str = ""
-    metrics: str = ""
-    ratio: float = 1.0
-    metrics_every_s: float = 60.0
-    role: str = "service"
-    needed: bool = False
 
 
 class Telemetry:
