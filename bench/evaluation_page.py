@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixelmill.evaluation.document import Cell, Document, read
+from pixelmill.evaluation.document import Cell, Document, read, was_busy
 from pixelmill.evaluation.figures import median
 from pixelmill.evaluation.wording import milliseconds, number, percent
 
@@ -38,6 +38,8 @@ def _lines(made: Document) -> Iterator[str]:
     memory = f"{machine.memory_bytes / 2**30:.0f} GB"
     yield f"{made.made[:10]}, {machine.cpu}, {machine.cores} cores, {memory}, {machine.system};"
     yield f"{versions}. {made.images}; load average {loads} (the sender included)."
+    if was_busy(made):
+        yield "**Something else kept the machine busy meanwhile; a quiet one is faster.**"
     yield f"{_rounds(made)}The whole [report](evaluation/report.html), and its [data](evaluation/report.json)."
     yield ""
     yield "```sh"

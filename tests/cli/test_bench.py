@@ -242,7 +242,7 @@ def test_no_two_files_are_the_same_and_each_has_the_resolution(photos: Path, tmp
         folder = tmp_path / f"made-{own is None}"
         folder.mkdir()
         pictures = Pictures(folder, own)
-        for resolution in (Resolution(120, 80), Resolution(64, 96)):
+        for resolution in (Resolution(120, 80), Resolution(200, 200), Resolution(64, 96)):
             files = list(pictures.files(resolution, 9))
             assert files[:4] == list(pictures.files(resolution, 4))
             bodies = [path.read_bytes() for path in files]

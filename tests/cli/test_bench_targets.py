@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ import pytest
 from buckets import ACCESS_KEY, REGION, SECRET_KEY, Bucket, s3_bucket, s3_client
 from cli_tools import Cli, picture
 
-from pixelmill.cli.bench_places import command_line
+from pixelmill.cli.bench_places import Wanted, command_line, opened
+from pixelmill.client import Client
 from pixelmill.evaluation.document import Document, read
-from servers import Moto
+from pixelmill.evaluation.figures import figures
+from pixelmill.evaluation.observation import Resolution
+from pixelmill.evaluation.subject import Batch
+from servers import Moto, wait_until
 
 SMALL = ("--resolutions", "96x64", "--pipeline", "grayscale/resize:32,32,fit=fill/format:jpeg")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "AWS_DEFAULT_REGION": REGION}
@@ -166,3 +172,23 @@ def test_options_of_stores_are_shown_without_their_secrets() -> None:
     assert (
         shown == "pixelmill bench --store-option 'secret_access_key=…' '--queue-option=token=…' --store-option region=x"
     )
+
+
+def test_files_and_jobs_of_others_are_left_alone(tmp_path: Path) -> None:
+    """Somebody else uses the rule too: what is theirs is neither counted nor removed."""
+    files = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for number, path in enumerate(files):
+        path.write_bytes(picture(number))
+    service = tmp_path / "service"
+    with ExitStack() as stack:
+        place = opened(Wanted("folder", "grayscale/resize:32,32/format:jpeg"), service, stack)
+        (service / "in" / "theirs.jpg").write_bytes(picture(9))
+        with Client(place.url) as client:
+            wait_until(lambda: any(job.is_final for job in client.jobs()), "their file is done")
+            theirs = [job.id for job in client.jobs()]
+            harvest = asyncio.run(place.subject.run(Batch("manual", Resolution(160, 120), files, 60.0), lambda _: None))
+            assert [job.id for job in client.jobs()] == theirs
+        found = figures(harvest)
+        assert (found.sent, found.succeeded) == (3, 3)
+        assert [path.name for path in (service / "in").glob("[!.]*")] == ["theirs.jpg"]
+        assert [path.name for path in (service / "out").glob("[!.]*")] == ["theirs.jpg"]

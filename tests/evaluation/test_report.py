@@ -97,6 +97,12 @@ def test_a_partial_report_says_so_also_when_it_is_empty() -> None:
     assert "0 of 8 batches" in html
 
 
+def test_a_busy_machine_is_told() -> None:
+    made = a_document()
+    assert "kept this machine busy" not in render(made)
+    assert "kept this machine busy" in render(replace(made, load_before=(2.0, 1.0, 1.0)))
+
+
 def test_tables_have_captions_and_heads_and_pictures_have_names() -> None:
     page = checked(render(a_document(rounds=3, labels=("one", "two"))))
     tags = [tag for tag, _ in page.tags]

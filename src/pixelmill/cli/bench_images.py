@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -59,21 +59,24 @@ class Pictures:
         return self._made[:count]
 
     def _photographs(self, resolution: Resolution) -> list[bytes]:
+        """Those that are large enough; where none is, all of them, enlarged."""
+        made = list(self._scaled(resolution, "false")) or list(self._scaled(resolution, "true"))
+        if not made:
+            raise ConfigError("None of the images can be read; --images must name a folder with photographs.")
+        return made
+
+    def _scaled(self, resolution: Resolution, enlarge: str) -> Iterator[bytes]:
         pipeline = Pipeline.parse(
-            f"resize:{resolution.width},{resolution.height},fit=cover/format:jpeg,quality={QUALITY}"
+            f"resize:{resolution.width},{resolution.height},fit=cover,enlarge={enlarge}/format:jpeg,quality={QUALITY}"
         )
-        made: list[bytes] = []
         for path in self._own:
             try:
                 outcome = pipeline.run(path)
             except PixelmillError as error:
                 print(f"pixelmill: {path} is left out: {error}", file=sys.stderr)
                 continue
-            if outcome.bytes is not None:
-                made.append(outcome.bytes)
-        if not made:
-            raise ConfigError("None of the images can be read; --images must name a folder with photographs.")
-        return made
+            if outcome.bytes is not None and outcome.size == (resolution.width, resolution.height):
+                yield outcome.bytes
 
 
 def found_in(folder: Path) -> list[Path]:

@@ -160,6 +160,12 @@ class Document:
     pixelmill_evaluation: Literal[1] = 1
 
 
+def was_busy(document: Document) -> bool:
+    """Whether the sender's machine had as much to do as it has cores before it began."""
+    cores = document.sender.cores
+    return bool(document.load_before) and cores > 0 and document.load_before[0] >= cores
+
+
 @cache
 def _adapter() -> TypeAdapter[Document]:
     return TypeAdapter(Document)

@@ -7,7 +7,7 @@ from html import escape
 
 from pixelmill.evaluation import cells_report
 from pixelmill.evaluation.comparison_report import comparison
-from pixelmill.evaluation.document import Configuration, Document, Machine
+from pixelmill.evaluation.document import Configuration, Document, Machine, was_busy
 from pixelmill.evaluation.figures import Figures, median
 from pixelmill.evaluation.load_report import load, load_tiles
 from pixelmill.evaluation.pieces import pairs, section, tiles
@@ -160,6 +160,11 @@ def _findings(document: Document) -> str:
         if not any(bad)
         else f"Failed: {bad[0]:,}. Dropped: {bad[1]:,}. Throttled requests: {bad[2]:,}."
     )
+    if was_busy(document):
+        told.append(
+            f"Something else kept this machine busy: its load average was {document.load_before[0]:.1f} on "
+            f"{document.sender.cores} cores before this began. A quiet machine is faster."
+        )
     return f'<ul class="findings">{"".join(f"<li>{escape(text)}</li>" for text in told)}</ul>'
 
 
