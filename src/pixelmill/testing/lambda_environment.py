@@ -118,9 +118,7 @@ class Environment:
             self._changed.notify_all()
         answered = self._wait(self._is_answered, timeout_s)
         duration = time.monotonic() - begun
-        with self._changed:
-            self._running, self._next = None, None
-            answer, self._answer = self._answer, None
+        answer = self._take_answer()
         if answer is not None:
             return _ended(answer, duration, request_id)
         if not (answered or self.is_dead()):
@@ -131,6 +129,12 @@ class Environment:
         reason: Reason = self.dead or "exit"
         how = "signal: killed" if reason == "memory" else f"exit status {self._process.wait()}"
         return Ended(None, error_of(reason, request_id, f"Runtime exited with error: {how}"), duration)
+
+    def _take_answer(self) -> tuple[bool, bytes] | None:
+        with self._changed:
+            self._running, self._next = None, None
+            answer, self._answer = self._answer, None
+            return answer
 
     def _is_answered(self) -> bool:
         return self._answer is not None
