@@ -62,7 +62,7 @@ def test_extras_of_images_exist() -> None:
     text = (DEPLOY / "docker" / "Dockerfile").read_text()
     named = {name for row in re.findall(r"^ARG \w+_EXTRAS=(\S+)$", text, re.MULTILINE) for name in row.split(",")}
     # Announced: other parts of the project bring them.
-    assert named - {"aws", "otel", "ml", "caption"} <= set(project["optional-dependencies"])
+    assert named - {"ml", "caption"} <= set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize("service", ["service", "worker", "node"])

@@ -18,8 +18,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PAGES = ROOT / "docs" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-# The second comes with the triggers of the service.
-VARIABLES = frozenset(setting.variable for setting in TABLE) | {"PIXELMILL_TRIGGERS"}
+VARIABLES = frozenset(setting.variable for setting in TABLE)
 _VARIABLE = re.compile(r"PIXELMILL_[A-Z_]+[A-Z]")
 
 
