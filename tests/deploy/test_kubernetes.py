@@ -18,7 +18,7 @@ VERSION = "1.34"
 KUSTOMIZATIONS = sorted(path.parent for path in KUBERNETES.rglob("kustomization.yaml"))
 PODS = [one for _, one in manifests() if one["kind"] == "Deployment"]
 SCALERS = sorted(KUBERNETES.glob("components/keda-*/scaler.yaml"))
-# KEDA's custom resources are not in Kubernetes' own schemas. By its documentation, version 2.18: for each trigger, what
+# KEDA's custom resources are not in Kubernetes' own schemas. By its documentation: for each trigger, what
 # must be there and what may be.
 TRIGGERS: dict[str, tuple[set[str], set[str]]] = {
     "rabbitmq": ({"queueName", "mode", "value"}, {"protocol", "host", "hostFromEnv", "vhostName", "activationValue"}),
