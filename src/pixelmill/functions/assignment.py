@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
-from pixelmill.errors import ConfigError
+from pixelmill.errors import ConfigError, PipelineError
 from pixelmill.functions.settings import FunctionSettings
 from pixelmill.storage.uris import URI, parse_uri
 from pixelmill.triggers.event import ObjectEvent
@@ -57,6 +58,7 @@ class Assignment:
             output=output,
             cache_control=self._settings.cache_control,
         )
+        rule = replace(rule, pipeline=_checked_pipeline(rule))
         if fixed_start(output) == watch:
             raise ConfigError(
                 f"The result would be written to the bucket that the event came from ({bucket}), and start it "
@@ -70,6 +72,22 @@ class Assignment:
         settings = self._settings
         base = settings.output if "://" in settings.output else f"{scheme}://{settings.output}"
         return f"{base}/{settings.prefix}{settings.name or DEFAULT_NAME}"
+
+
+def _checked_pipeline(rule: Rule) -> str:
+    """The pipeline, which gives the format whose extension the name has; :class:`ConfigError` where it can't be."""
+    from pixelmill.pipelines.spec import Pipeline
+    from pixelmill.triggers.naming import template_of
+
+    try:
+        pipeline = Pipeline.parse(rule.pipeline)
+    except PipelineError as error:
+        raise ConfigError(f"PIPELINE can't be used: {error}") from error
+    if rule.output.endswith("}"):  # the usual name ends in {ext}, and a cold start pays for every import
+        return rule.pipeline
+    from pixelmill.triggers.products import with_format_of
+
+    return with_format_of(template_of(rule), pipeline, rule.output).to_text()
 
 
 def _is_result(rule: Rule, event: ObjectEvent) -> bool:

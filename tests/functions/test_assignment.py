@@ -1,0 +1,33 @@
+"""What the environment of a function is understood to mean, before anything is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from pixelmill.errors import ConfigError
+from pixelmill.functions.assignment import Assignment
+from pixelmill.functions.settings import settings_of
+from pixelmill.triggers.event import ObjectEvent
+
+EVENT = ObjectEvent("s3://inbox/a.jpg", "created", "1", 0.0)
+
+
+def pipeline_for(**variables: str) -> str:
+    settings = settings_of({"PIPELINE": "grayscale", "OUTPUT_BUCKET": "results", **variables})
+    (rule,) = Assignment(settings).rules_for(EVENT)
+    return rule.pipeline
+
+
+def test_the_extension_of_the_name_decides_the_format_as_it_does_for_rules() -> None:
+    assert pipeline_for(OUTPUT_NAME="{stem}.webp") == "grayscale/format:webp"
+    assert pipeline_for(OUTPUT_NAME="{stem}.{ext}") == pipeline_for() == "grayscale"
+
+
+def test_a_name_that_contradicts_the_pipeline_is_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError, match="format:png"):
+        pipeline_for(PIPELINE="grayscale/format:png", OUTPUT_NAME="{stem}.webp")
+
+
+def test_a_pipeline_that_cannot_be_read_is_a_wrong_setting_and_costs_no_event() -> None:
+    with pytest.raises(ConfigError, match="PIPELINE can't be used"):
+        pipeline_for(PIPELINE="greyscale")
