@@ -1,7 +1,11 @@
 """The measured part of docs/evaluation.md, from the JSON of a report: `python bench/evaluation_page.py --write`.
 
-The report itself is made by `pixelmill bench evaluate`, whose command stands in it; `docs/images/evaluation_picture.py`
-takes its picture.
+Measured anew, in a folder that has `photos` (on a machine that does nothing else), and put in its place:
+
+    pixelmill bench evaluate --images photos -o report.html
+    cp report.html report.json docs/evaluation/
+    python bench/evaluation_page.py --write
+    python docs/images/evaluation_picture.py
 """
 
 from __future__ import annotations
