@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,9 +110,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=self.folder,
                 preexec_fn=_tie(),  # noqa: PLW1509 -- it calls one function of libc, nothing that takes locks
-                **self.options(),
+                **{"cwd": self.folder, **self.options()},
             )
         wait_until(lambda: self._died() or self.is_ready(), f"{self.name} was not ready")
         if self._died():
@@ -182,13 +182,23 @@ class Redis(Server):
 
 
 class Postgres(Server):
-    """A cluster of its own, owned by ``nobody`` where we are root, which PostgreSQL refuses to run as."""
+    """A cluster of its own, owned by ``nobody`` where we are root, which PostgreSQL refuses to run as.
+
+    Its data lie outside of pytest's folders: every start of pytest takes their rights from everybody else, and with
+    them those of a server that runs for another start.
+    """
 
     name, program = "PostgreSQL", "postgres"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.data = folder / "data"
+        self._home = Path(tempfile.mkdtemp(prefix="pixelmill-test-postgresql-"))
+        self.data = self._home / "data"
+
+    def close(self) -> None:
+        """Stop it for good, and remove its data."""
+        super().close()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     @classmethod
     def path(cls) -> str | None:
@@ -200,7 +210,8 @@ class Postgres(Server):
         return f"postgresql+psycopg://pixelmill@127.0.0.1:{self.port}/{database}"
 
     def options(self) -> Mapping[str, Any]:
-        return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+        owner = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+        return {"cwd": self._home, **owner}
 
     def start(self) -> Self:
         if not (self.data / "PG_VERSION").exists():
@@ -210,14 +221,12 @@ class Postgres(Server):
     def _initialize(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            shutil.chown(self.data, "nobody", "nogroup")
-            for folder in (self.folder, *self.folder.parents):
-                if not folder.stat().st_mode & 0o001:
-                    folder.chmod(folder.stat().st_mode | 0o011)  # the cluster's owner must get through
+            for folder in (self._home, self.data):
+                shutil.chown(folder, "nobody", "nogroup")
         program = Path(self.path() or "").resolve().with_name("initdb")
         options = ["-U", "pixelmill", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(
-            [str(program), "-D", str(self.data), *options], check=True, capture_output=True, cwd="/", **self.options()
+            [str(program), "-D", str(self.data), *options], check=True, capture_output=True, **self.options()
         )
 
     def command(self) -> Sequence[str]:
