@@ -204,7 +204,7 @@ def flood(service: LiveService, pipeline: str, photo: bytes, count: int) -> list
 
 
 def test_work_that_takes_too_long_is_422_and_no_gateway_retries_it(tmp_path: Path, photo: bytes) -> None:
-    with LiveService(tmp_path / "data", service={"timeout_s": 0.2}) as service, service.client() as client:
+    with LiveService(tmp_path / "data", service={"timeout_s": 1.0}) as service, service.client() as client:
         params = {"pipeline": "resize:3000,enlarge=true/sketch:denoise=full/format:jpeg"}
         assert_problem(client.post("/v1/process", params=params, content=photo), 422, "task-timeout")
         assert client.post("/v1/process", params={"pipeline": "grayscale/format:png"}, content=photo).status_code == 200

@@ -218,6 +218,7 @@ NOT_FOR_CLIENTS = {
     "/v1/jobs/{job_id}/seal": "submit seals with its last page",
     "/v1/session": "for browsers; clients send their token",
     "/v1/metrics/stream": "for pages; history() and nodes() say the same",
+    "/v1/events/{source}": "for stores, which tell what appeared",
 }
 
 
