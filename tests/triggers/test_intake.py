@@ -181,7 +181,10 @@ BAD_CLAIMS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("claims", BAD_CLAIMS, ids=str)
+# The times in them differ from process to process; the names of tests must not.
+@pytest.mark.parametrize(
+    "claims", BAD_CLAIMS, ids=[f"{number}-{next(iter(claims))}" for number, claims in enumerate(BAD_CLAIMS)]
+)
 async def test_a_token_with_another_claim_is_refused(
     claims: dict[str, Any], signer: Signer, documents: Documents
 ) -> None:
