@@ -15,7 +15,7 @@ from buckets import Bucket, s3_bucket, s3_client, service_account
 from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
-from pixelmill.jobs.trigger_events import NewTriggerEvent
+from pixelmill.jobs.trigger_identity import NewTriggerEvent
 from pixelmill.triggers.book import rule_from_dict
 from pixelmill.triggers.event import ObjectEvent, Unread
 from pixelmill.triggers.verbs import Taken
@@ -144,6 +144,32 @@ async def test_a_later_version_stands_whatever_order_they_come_in(
         assert [row.job for row in rows if row.version == "a"] == [None], "what is superseded already does not run"
         await it.triggers.take("test", [created(uri, "c", sequencer="55AED6DCDA0")])
         assert {row.version: row.state for row in await it.settled()}["c"] == "delivered"
+
+
+async def test_an_object_that_gets_back_what_it_held_has_the_result_of_that(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    """Buckets without versions tell the etag, which is that of the content: the same again after another."""
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    uri = f"{source.uri}/a.jpg"
+    rules = rule_text("r", f"{source.uri}/", f"{target.uri}/{{stem}}.png", pipeline="format:png")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        results: list[bytes] = []
+        for number, picture in enumerate([pictures[0], pictures[1], pictures[0]]):
+            await store_of(source).put("a.jpg", picture)
+            event = created(uri, f"etag-{number % 2}", sequencer=f"55AED6DCD{number}")
+            assert await it.triggers.take("test", [event]) == Taken(accepted=1)
+            assert await it.triggers.take("test", [event]) == Taken(duplicate=1)
+            await it.settled()
+            results.append(await store_of(target).get("a.png"))
+        assert results[0] != results[1], "the pictures differ"
+        assert results[2] == results[0]
+        # What only tells the same content anew (a multipart upload has two events) is no other state.
+        again = created(uri, "etag-0", sequencer="55AED6DCD9")
+        assert await it.triggers.take("test", [again]) == Taken(duplicate=1)
+        early = created(uri, "etag-0", sequencer="55AED6DCD0")
+        assert await it.triggers.take("test", [early, again]) == Taken(duplicate=2)
+        assert [row.state for row in await it.rows()] == ["delivered"] * 3
 
 
 async def test_a_name_that_another_object_has_is_not_overwritten(

@@ -22,7 +22,8 @@ from pixelmill.errors import (
     error_to_dict,
 )
 from pixelmill.jobs.model import State
-from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED, name_key, state_key
+from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED
+from pixelmill.jobs.trigger_identity import name_key, state_key
 from pixelmill.jobs.trigger_work import Claim, Claimed, Ended, Ending
 from pixelmill.service.triggering import Triggering
 from pixelmill.triggers.carrying import Carrier, destination_of, document_of

@@ -18,7 +18,8 @@ from pixelmill import logs
 from pixelmill.errors import NotFound
 from pixelmill.jobs.intake import chunks
 from pixelmill.jobs.model import Page
-from pixelmill.jobs.trigger_events import RULE, SOURCE, NewTriggerEvent, name_key, state_key
+from pixelmill.jobs.trigger_events import RULE, SOURCE
+from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key, state_key
 from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.service import Service
 from pixelmill.service.loops import keep_going
