@@ -315,6 +315,18 @@ async def test_a_result_that_has_vanished_is_made_again_by_a_redrive(
         assert [row.state for row in await it.settled()] == ["delivered"]
 
 
+async def test_a_folder_may_be_watched_and_written_through_a_link(tmp_path: Path, pictures: list[bytes]) -> None:
+    (tmp_path / "real" / "in").mkdir(parents=True)
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "real")
+    rules = rule_text("r", f"{linked}/in/", f"{linked}/out/{{path}}")
+    async with rig(tmp_path / "data", rules, source_roots=(linked,)) as it:
+        (tmp_path / "real" / "in" / "a.png").write_bytes(pictures[0])
+        [row] = await it.until(lambda rows: [row.state for row in rows] == ["delivered"])
+        assert (row.uri, row.destination) == (f"file://{linked}/in/a.png", f"file://{linked}/out/a.png")
+    assert size_of((tmp_path / "real" / "out" / "a.png").read_bytes()) == (32, 32)
+
+
 async def test_a_result_that_comes_back_through_a_link_is_ignored(tmp_path: Path, pictures: list[bytes]) -> None:
     watched, out = tmp_path / "in", tmp_path / "out"
     watched.mkdir()
