@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import socket
+import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +18,10 @@ from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
 from pixelmill.jobs.trigger_identity import NewTriggerEvent
-from pixelmill.triggers.book import rule_from_dict
+from pixelmill.triggers import current
+from pixelmill.triggers.book import combine, rule_from_dict
 from pixelmill.triggers.event import ObjectEvent, Unread
+from pixelmill.triggers.rule import RuleSet
 from pixelmill.triggers.verbs import Taken
 from servers import Moto
 
@@ -412,6 +416,66 @@ async def test_rules_of_the_api_are_kept_and_checked(tmp_path: Path, moto_server
         with pytest.raises(NotFound):
             await it.triggers.remove_rule("api")
         assert (await it.triggers.take("test", [created(f"{source.uri}/a.jpg", "2")])).unmatched == 1
+
+
+async def test_a_folder_that_a_rule_of_the_api_watches_has_its_source(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    target = s3_bucket(moto_server, prefix="out")
+    (inbox := tmp_path / "in").mkdir()
+    record = {"name": "api", "watch": inbox.as_uri(), "output": f"{target.uri}/", "pipeline": "resize:32,32,fit=fill"}
+    async with rig(tmp_path / "data", None, target, source_roots=(tmp_path,)) as it:
+        await it.triggers.put_rule(rule_from_dict(record))
+        (inbox / "a.png").write_bytes(pictures[0])
+        await it.until(lambda rows: [row.state for row in rows] == ["delivered"])
+        await it.triggers.remove_rule("api")
+        assert not it.triggers.rule_set().sources
+
+
+async def test_of_rules_of_the_api_that_loop_only_together_one_is_kept(tmp_path: Path, moto_server: Moto) -> None:
+    one, two = s3_bucket(moto_server, prefix="one"), s3_bucket(moto_server, prefix="two")
+    rules = [
+        rule_from_dict({"name": name, "watch": f"{watch.uri}/", "output": f"{output.uri}/", "pipeline": "format:png"})
+        for name, watch, output in (("there", one, two), ("back", two, one))
+    ]
+    async with rig(tmp_path / "data", None, one, two) as it:
+        told = await asyncio.gather(*(it.triggers.put_rule(rule) for rule in rules), return_exceptions=True)
+        assert sorted(type(one).__name__ for one in told) == ["ConfigError", "NoneType"]
+        assert len(it.triggers.rule_set().rules) == 1
+        assert (await it.triggers.state())["refused"] == {}
+
+
+async def test_rules_that_can_not_stand_beside_others_are_told_and_the_rest_is_in_force(
+    tmp_path: Path, moto_server: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    looks = 0
+
+    def counted(*arguments: Any) -> RuleSet:
+        nonlocal looks
+        looks += 1
+        assert threading.current_thread() is not threading.main_thread(), "the service goes on meanwhile"
+        return combine(*arguments)
+
+    monkeypatch.setattr(current, "combine", counted)
+    async with rig(tmp_path / "data", None, source, target) as it:
+        kept = it.service.triggering.rules
+        for number in range(64):
+            rule = {"name": f"r{number:02}", "watch": f"{source.uri}/", "output": f"{target.uri}/{{path}}"}
+            rule["pipeline"] = "resize:8"
+            if number == 40:
+                rule["output"] = f"{source.uri}/"
+            await kept.put(rule["name"], "local", rule)
+        async with asyncio.timeout(30):
+            while len(it.triggers.rule_set().rules) < 63:  # noqa: ASYNC110 -- nobody tells of it
+                await asyncio.sleep(0.05)  # between two questions; the bound is above
+        looks = 0
+        await kept.put("r99", "local", {**rule, "name": "r99"})
+        async with asyncio.timeout(30):
+            while len(it.triggers.rule_set().rules) < 64:  # noqa: ASYNC110 -- nobody tells of it
+                await asyncio.sleep(0.05)  # between two questions; the bound is above
+        assert list((await it.triggers.state())["refused"]) == ["r40"]
+        assert looks < 20, "not one for each rule"
 
 
 async def test_the_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path: Path, moto_server: Moto) -> None:
