@@ -230,6 +230,31 @@ async def test_old_rows_go_and_those_of_files_that_are_there_stay(
     assert len((await events.record("queue", [event("s3://b/a")])).new) == 1
 
 
+async def test_of_a_file_that_is_there_only_the_last_version_is_kept(
+    events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
+) -> None:
+    """A camera that writes one file again and again must not fill the database."""
+    await events.record("folder", [event("file:///here", str(number), str(number)) for number in range(3)])
+    await submitted(work, store)
+    await work.close([closing(row, "delivered") for row in await work.ended(9)])
+    clock.advance(KEPT_S + 1)
+    assert sorted(uri for _, uri in await events.expired()) == ["", "", "file:///here"]
+
+
+async def test_a_dead_letter_is_kept_from_when_it_failed(
+    events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
+) -> None:
+    await events.record("queue", [event("s3://b/a"), event("s3://b/done")])
+    clock.advance(KEPT_S - 1)  # its rule was switched off for so long
+    await submitted(work, store)
+    failed, done = await work.ended(9)
+    await work.close([closing(failed, "failed"), closing(done, "delivered")])
+    clock.advance(2)
+    assert [uri for _, uri in await events.expired()] == [done.uri]
+    clock.advance(KEPT_S)
+    assert sorted(uri for _, uri in await events.expired()) == ["s3://b/a", "s3://b/done"]
+
+
 async def test_events_of_a_rule_that_is_gone_end_or_are_forgotten(
     events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
 ) -> None:

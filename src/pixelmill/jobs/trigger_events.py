@@ -20,6 +20,7 @@ from sqlalchemy import (
     RowMapping,
     Text,
     and_,
+    case,
     delete,
     exists,
     false,
@@ -243,13 +244,20 @@ class TriggerEvents:
     # -- the sweep -------------------------------------------------------------------------------
 
     async def expired(self) -> Sequence[tuple[int, str]]:
-        """Number and address of up to ``SWEPT`` rows that have ended, and were kept long enough."""
+        """Number and address of up to ``SWEPT`` rows that have ended, and were kept long enough.
+
+        The address is empty where a later event of the object is there: only the last one may be told again whenever
+        its source looks. Failed ones wait for a redrive from when they failed.
+        """
 
         def run(connection: Connection) -> Sequence[tuple[int, str]]:
+            now = time_of(connection, self._clock)
             query = (
-                select(trigger_events.c.seq, trigger_events.c.uri)
+                select(trigger_events.c.seq, case((HAS_LATER, ""), else_=trigger_events.c.uri).label("uri"))
                 .where(
-                    trigger_events.c.expires <= time_of(connection, self._clock), trigger_events.c.state.not_in(OPEN)
+                    trigger_events.c.expires <= now,
+                    trigger_events.c.state.not_in(OPEN),
+                    or_(trigger_events.c.state != FAILED, trigger_events.c.ended <= now - KEPT_S),
                 )
                 .order_by(trigger_events.c.expires)
                 .limit(SWEPT)
