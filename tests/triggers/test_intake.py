@@ -190,6 +190,13 @@ async def test_a_token_with_another_claim_is_refused(
     await refused(options, posted(load("gcs-push-finalize"), {"authorization": f"Bearer {token}"}))
 
 
+@pytest.mark.parametrize("header", [b"[" * 5_000, b"[]", b"7", b"\xff", b'{"alg": ["RS256"], "kid": "one"}'])
+async def test_a_token_of_another_form_is_refused(signer: Signer, documents: Documents, header: bytes) -> None:
+    options = http(**GOOGLE, certs_url=documents.put_certs(key_1=signer))
+    token = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (header, b"{}", b"x"))
+    await refused(options, posted(load("gcs-push-finalize"), {"authorization": f"Bearer {token}"}))
+
+
 async def test_a_token_of_a_stranger_is_refused(signer: Signer, stranger: Signer, documents: Documents) -> None:
     options = http(**GOOGLE, certs_url=documents.put_certs(key_1=signer))
     good = signer.token()

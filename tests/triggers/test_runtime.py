@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
 from pixelmill.jobs.trigger_identity import NewTriggerEvent
-from pixelmill.triggers import current
+from pixelmill.jobs.trigger_work import Ended
+from pixelmill.triggers import current, deliverer, runtime
 from pixelmill.triggers.book import combine, rule_from_dict
+from pixelmill.triggers.carrying import Carrier, destination_of
 from pixelmill.triggers.event import ObjectEvent, Unread
-from pixelmill.triggers.rule import RuleSet
+from pixelmill.triggers.matching import matches
+from pixelmill.triggers.rule import Rule, RuleSet
 from pixelmill.triggers.verbs import Taken
 from servers import Moto
 
@@ -298,6 +302,58 @@ async def test_a_destination_that_refuses_makes_a_dead_letter_whose_result_is_ke
         [row] = await it.settled()
         assert (row.state, row.job) == ("delivered", job), "its result was there: nothing ran again"
     assert size_of((target / "a.png").read_bytes()) == (32, 32)
+
+
+async def test_a_result_that_can_not_be_put_for_a_defect_holds_up_no_other(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    for name in ("bad.jpg", "format.jpg", "good.jpg"):
+        await store_of(source).put(name, pictures[0])
+    put, planned = Carrier.put, destination_of
+
+    async def broken(carrier: Carrier, row: Ended, rule: Rule, address: str) -> str:
+        if row.uri.endswith("/bad.jpg"):
+            raise RuntimeError("a defect")
+        return await put(carrier, row, rule, address)
+
+    def newer(row: Ended, rule: Rule) -> str:
+        """As of a worker of a later version, which writes what this one doesn't know."""
+        other = row.uri.endswith("/format.jpg")
+        return planned(replace(row, outcome={**row.outcome, "format": "jpeg9"}) if other else row, rule)
+
+    monkeypatch.setattr(Carrier, "put", broken)
+    monkeypatch.setattr(deliverer, "destination_of", newer)
+    async with rig(tmp_path / "data", rule_text("r", f"{source.uri}/", f"{target.uri}/"), source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/{name}.jpg") for name in ("bad", "format", "good")])
+        rows = await it.until(lambda rows: sorted(row.state for row in rows) == ["delivered", "failed", "submitted"])
+        found = {row.uri.rpartition("/")[2]: row for row in rows}
+        assert (found["good.jpg"].state, found["format.jpg"].state) == ("delivered", "failed")
+        await it.until(lambda rows: any(row.attempts and "defect" in str(row.error) for row in rows))
+        monkeypatch.setattr(Carrier, "put", put)
+        await it.until(lambda rows: [row.state for row in rows].count("delivered") == 2)
+
+
+async def test_many_events_for_many_rules_are_matched_beside_the_service(
+    tmp_path: Path, moto_server: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    threads: set[str] = set()
+    own = matches
+
+    def seen(rule: Rule, event: ObjectEvent) -> bool:
+        threads.add(threading.current_thread().name)
+        return own(rule, event)
+
+    monkeypatch.setattr(runtime, "matches", seen)
+    monkeypatch.setattr(runtime, "MATCHED_AT_ONCE", 8)
+    rules = "".join(rule_text(f"r{n}", f"{source.uri}/{n}/", f"{target.uri}/{n}/") for n in range(3))
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/x/{n}.jpg") for n in range(2)])
+        assert threads == {threading.main_thread().name}
+        threads.clear()
+        await it.triggers.take("test", [created(f"{source.uri}/x/{n}.jpg") for n in range(3)])
+        assert threading.main_thread().name not in threads
 
 
 async def test_a_result_that_has_vanished_is_made_again_by_a_redrive(

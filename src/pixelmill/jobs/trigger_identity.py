@@ -7,11 +7,10 @@ stands in :func:`new_of`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, Text, select
+from sqlalchemy import Connection, Text, func, select
 
 from pixelmill.jobs.rows import clean, encode, table_of
 from pixelmill.jobs.schema import trigger_events
@@ -66,9 +65,12 @@ def state_key(name: str, version: str) -> str:
 _rows = table_of("rows", id=Text)
 _keys = table_of("rows", key=Text)
 _KNOWN = select(trigger_events.c.id, trigger_events.c.ordinal).where(trigger_events.c.id.in_(_rows))
-_OF_OBJECTS = select(
-    trigger_events.c.object, trigger_events.c.version, trigger_events.c.ordinal, trigger_events.c.id
-).where(trigger_events.c.object.in_(_keys))
+_HISTORIES = (
+    select(trigger_events.c.object, trigger_events.c.version, func.max(trigger_events.c.ordinal).label("last"))
+    .where(trigger_events.c.object.in_(_keys))
+    .group_by(trigger_events.c.object, trigger_events.c.version)
+)
+"""When each version of an object was there last."""
 
 
 def new_of(connection: Connection, by_id: Mapping[str, NewTriggerEvent]) -> dict[str, NewTriggerEvent]:
@@ -84,19 +86,17 @@ def new_of(connection: Connection, by_id: Mapping[str, NewTriggerEvent]) -> dict
     later_told = [event for one, event in by_id.items() if one in told and event.ordinal > told[one]]
     if later_told:
         keys = {object_key(event.rule, event.uri) for event in later_told}
-        histories: dict[str, list[Row[Any]]] = {}
-        for row in connection.execute(_OF_OBJECTS, {"rows": encode((key,) for key in keys)}):
-            histories.setdefault(row.object, []).append(row)
+        histories: dict[str, dict[str, str]] = {}
+        for row in connection.execute(_HISTORIES, {"rows": encode((key,) for key in keys)}):
+            histories.setdefault(row.object, {})[row.version] = row.last
         for event in later_told:
-            if _is_back(event, histories.get(object_key(event.rule, event.uri), ())):
+            if _is_back(event, histories.get(object_key(event.rule, event.uri), {})):
                 new[event.id_again] = event
     return new
 
 
-def _is_back(event: NewTriggerEvent, history: Sequence[Row[Any]]) -> bool:
+def _is_back(event: NewTriggerEvent, history: Mapping[str, str]) -> bool:
     """Whether the object had another version between the last time that it had the event's, and the event."""
     version = clean(event.version)
-    before = [row.ordinal for row in history if row.version == version]
-    if not before or max(before) >= event.ordinal or any(row.id == event.id_again for row in history):
-        return False
-    return any(row.version != version and max(before) < row.ordinal < event.ordinal for row in history)
+    before = history.get(version, event.ordinal)
+    return any(other != version and before < last < event.ordinal for other, last in history.items())

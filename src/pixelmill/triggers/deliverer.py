@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from pixelmill import logs
 from pixelmill.errors import (
     ConfigError,
-    InvalidURI,
     NotFound,
     ObjectExists,
     PixelmillError,
+    StorageUnavailable,
     error_from_dict,
     error_to_dict,
 )
@@ -149,12 +149,12 @@ class Deliverer:
                 logs.event("trigger.failed", rule=one.rule, reason=one.error)
 
     async def _deliver(self, one: _Planned) -> Ending:
-        """One attempt to put a result; never raises what the stores did."""
+        """One attempt to put a result; raises nothing, for others wait behind it."""
         row = one.row
         assert one.destination is not None
         try:
             async with self._slots:
-                version = await self._carrier.put(row, one.rule, one.destination)
+                version = await self._put(one)
         except PixelmillError as error:
             pause = RETRIES_S[row.attempts] if row.attempts < len(RETRIES_S) and error.retryable else None
             if pause is None:
@@ -162,6 +162,19 @@ class Deliverer:
             logs.event("trigger.retried", rule=row.rule, detail=error.detail, pause_s=pause, attempts=row.attempts + 1)
             return _ending(row, SUBMITTED, error, retry_s=pause, kept=True)
         return _ending(row, DELIVERED, made=state_key(name_of(one.destination), version) if version else None)
+
+    async def _put(self, one: _Planned) -> str:
+        assert one.destination is not None
+        try:
+            return await self._carrier.put(one.row, one.rule, one.destination)
+        except PixelmillError:
+            raise
+        except Exception as error:
+            logs.event("loop.failed", error=error, loop="deliverer")
+            raise StorageUnavailable(
+                f"{one.destination} could not be written, for a defect ({type(error).__name__}); the log says more.",
+                uri=one.destination,
+            ) from error
 
     async def _looped(self, planned: Sequence[_Planned]) -> list[_Planned]:
         """The same, with an error for what turned out to be a result that came back under another address.
@@ -186,7 +199,7 @@ def _plan(row: Ended, rule: Rule) -> _Planned:
         return _Planned(row, rule, None, error_from_dict(told))
     try:
         return _Planned(row, rule, destination_of(row, rule))
-    except (InvalidURI, ConfigError) as error:
+    except PixelmillError as error:
         return _Planned(row, rule, None, error)
 
 
