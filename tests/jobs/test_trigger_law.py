@@ -21,7 +21,8 @@ from pixelmill.jobs.database import Database
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.trigger_events import TriggerEvents
 from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key
-from pixelmill.jobs.trigger_work import Batch, Claim, Ended, Ending, TriggerWork
+from pixelmill.jobs.trigger_names import Claim
+from pixelmill.jobs.trigger_work import Batch, Ended, Ending, TriggerWork
 from pixelmill.testing.clock import Clock
 from pixelmill.testing.job_store import event_of, job_of, tasks_of
 

@@ -9,7 +9,8 @@ from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.trigger_counters import TriggerCounters
 from pixelmill.jobs.trigger_events import KEPT_S, TriggerEvents
 from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key
-from pixelmill.jobs.trigger_work import Batch, Claim, Ended, Ending, TriggerWork
+from pixelmill.jobs.trigger_names import Claim
+from pixelmill.jobs.trigger_work import Batch, Ended, Ending, TriggerWork
 from pixelmill.testing.clock import Clock
 from pixelmill.testing.job_store import event_of, job_of, tasks_of
 
@@ -44,7 +45,9 @@ async def submitted(work: TriggerWork, store: JobStore, rule: str = "r", *, succ
 
 
 def named(row: Ended, name: str, beside: str | None = None) -> Claim:
-    return Claim(row.seq, row.rule, row.object, name, name_key(name), None if beside is None else name_key(beside))
+    return Claim(
+        row.seq, row.rule, row.object, name, name_key(name), None if beside is None else name_key(beside), row.uri
+    )
 
 
 def closing(row: Ended, state: str, **values: object) -> Ending:
@@ -128,7 +131,7 @@ async def test_names_belong_to_an_object_and_its_later_versions(
     a, b, c = await work.ended(10)
     claimed = await work.claim([named(a, "o/x.png", "o/x.json"), named(b, "o/x.png"), named(c, "o/x.gif", "o/x.json")])
     assert claimed.superseded == frozenset()
-    assert claimed.taken == {b.seq: "o/x.png", c.seq: "o/x.png"}
+    assert claimed.taken == {b.seq: "s3://b/a", c.seq: "s3://b/a"}
     await work.close([closing(a, "delivered")])
     assert (await work.claim([named(b, "o/x.json")])).taken == {b.seq: "s3://b/a"}
     await events.record("queue", [event("s3://b/a", "2", "2")])

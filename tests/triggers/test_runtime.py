@@ -202,6 +202,30 @@ async def test_a_name_that_another_object_has_is_not_overwritten(
         assert sorted(row.state for row in await it.settled()) == ["delivered", "delivered", "failed"]
 
 
+async def test_a_name_that_another_object_has_by_another_rule_is_not_overwritten(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    one, two = s3_bucket(moto_server, prefix="one"), s3_bucket(moto_server, prefix="two")
+    target = s3_bucket(moto_server, prefix="out")
+    for bucket in (one, two):
+        await store_of(bucket).put("a.jpg", pictures[0])
+    first, second = (rule_text(f"r{n}", f"{bucket.uri}/", f"{target.uri}/") for n, bucket in enumerate((one, two)))
+    # It may write what another rule wrote of the same object.
+    third = rule_text("r2", f"{one.uri}/", f"{target.uri}/")
+    async with rig(tmp_path / "data", first + second + third, one, two, target) as it:
+        await it.triggers.take("test", [created(f"{one.uri}/a.jpg")])
+        assert {row.state for row in await it.settled()} == {"delivered"}
+        await it.triggers.take("test", [created(f"{two.uri}/a.jpg")])
+        rows = {row.rule: row for row in await it.settled()}
+        assert rows["r1"].state == "failed"
+        assert (rows["r1"].error or {})["context"]["reason"] == "name-taken"
+        assert (rows["r1"].error or {})["context"]["other"] == f"{one.uri}/a.jpg"
+    # Where those rules are gone, their names are free.
+    async with rig(tmp_path / "data", second, one, two, target) as it:
+        await it.triggers.redrive("r1")
+        assert {row.rule: row.state for row in await it.settled()}["r1"] == "delivered"
+
+
 async def test_data_comes_as_json_beside_the_image_or_alone(
     tmp_path: Path, moto_server: Moto, pictures: list[bytes]
 ) -> None:

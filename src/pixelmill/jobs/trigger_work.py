@@ -9,7 +9,7 @@ object still comes to stand under its name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from pixelmill.jobs.trigger_events import (
     WAITING,
     later,
 )
+from pixelmill.jobs.trigger_names import Claim, Claimed, distributed
 
 MAX_OPEN = 5_000
 """Events of a rule that are submitted and have not ended; more wait. It bounds what a deliverer looks through."""
@@ -80,26 +81,6 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """An ended event, and the names that its result wants: none where it has failed."""
-
-    seq: int
-    rule: str
-    object: str
-    destination: str | None = None
-    name: str | None = None
-    beside: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What came of claims: numbers of those that have a later event, and addresses of who has the name of others."""
-
-    superseded: frozenset[int]
-    taken: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt to deliver ended; with the state ``submitted`` it is made again in ``retry_s``.
 
@@ -120,7 +101,6 @@ class Ending:
 
 _seqs = table_of("rows", seq=BigInteger)
 _mine = trigger_events.c.seq.in_(_seqs)
-_keys = table_of("rows", key=Text)
 _placed = table_of("rows", seq=BigInteger, place=Integer).subquery("placed")
 _tasked = table_of("rows", place=Integer, task=Text).subquery("tasked")
 _named = table_of("rows", seq=BigInteger, destination=Text, name=Text, beside=Text).subquery("named")
@@ -302,10 +282,11 @@ class TriggerWork:
 
         return await self._db.read(run)
 
-    async def claim(self, claims: Sequence[Claim]) -> Claimed:
+    async def claim(self, claims: Sequence[Claim], in_force: Collection[str] = ()) -> Claimed:
         """Names for results, in one transaction: each is its object's from now on.
 
-        A claim whose event has a later one, or whose name another object's result of the rule has, gets none.
+        A claim whose event has a later one, or whose name another object's result of the rule, or of one of those
+        ``in_force``, has, gets none. Names of rules that are gone are free: others write in their place.
         """
         if not claims:
             return Claimed(frozenset(), {})
@@ -314,20 +295,11 @@ class TriggerWork:
             numbers = encode((one.seq,) for one in claims)
             late = frozenset(connection.execute(_LATER, {"rows": numbers}).scalars())
             wanting = [one for one in claims if one.destination is not None and one.seq not in late]
-            owners = _owners(connection, {key for one in wanting for key in (one.name, one.beside) if key})
-            taken: dict[int, str] = {}
-            named = []
-            for one in wanting:
-                keys = [(one.rule, key) for key in (one.name, one.beside) if key]
-                others = [owners[key] for key in keys if key in owners and owners[key][0] != one.object]
-                if others:
-                    taken[one.seq] = others[0][1]
-                    continue
-                for key in keys:  # the next of this batch finds it taken
-                    owners[key] = (one.object, one.destination or "")
-                named.append((one.seq, one.destination, one.name, one.beside))
+            named, taken = distributed(connection, wanting, in_force)
             if named:
-                connection.execute(_NAMES, {"rows": encode(named)})
+                connection.execute(
+                    _NAMES, {"rows": encode((one.seq, one.destination, one.name, one.beside) for one in named)}
+                )
             return Claimed(late, taken)
 
         return await self._db.write(run)
@@ -377,21 +349,6 @@ class TriggerWork:
 
 def _numbers(seqs: Any) -> str:
     return encode((seq,) for seq in seqs)
-
-
-def _owners(connection: Connection, keys: set[str]) -> dict[tuple[str, str], tuple[str, str]]:
-    """By rule and name: the object whose result has it, or will have it, and that object's address."""
-    if not keys:
-        return {}
-    columns = (trigger_events.c.rule, trigger_events.c.object, trigger_events.c.uri)
-    found = {}
-    for column in (trigger_events.c.name, trigger_events.c.beside):
-        query = select(column.label("key"), *columns).where(
-            column.in_(_keys), trigger_events.c.state.in_((SUBMITTED, DELIVERED))
-        )
-        for row in connection.execute(query, {"rows": encode((key,) for key in keys)}):
-            found[row.rule, row.key] = (row.object, row.uri)
-    return found
 
 
 def _closing(one: Ending, now: float) -> tuple[Any, ...]:

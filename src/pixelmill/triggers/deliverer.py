@@ -24,7 +24,8 @@ from pixelmill.errors import (
 from pixelmill.jobs.model import State
 from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED
 from pixelmill.jobs.trigger_identity import name_key, state_key
-from pixelmill.jobs.trigger_work import Claim, Claimed, Ended, Ending
+from pixelmill.jobs.trigger_names import Claim, Claimed
+from pixelmill.jobs.trigger_work import Ended, Ending
 from pixelmill.service.triggering import Triggering
 from pixelmill.triggers.carrying import Carrier, destination_of, document_of
 from pixelmill.triggers.destinations import Destinations, identities
@@ -133,9 +134,10 @@ class Deliverer:
         besides = await _names([_beside(one) for one in planned])
         return await self._triggering.work.claim(
             [
-                Claim(one.row.seq, one.row.rule, one.row.object, one.destination, name, beside)
+                Claim(one.row.seq, one.row.rule, one.row.object, one.destination, name, beside, one.row.uri)
                 for one, name, beside in zip(planned, names, besides, strict=True)
-            ]
+            ],
+            {name for name, rule in self._rules().rules.items() if rule.enabled},
         )
 
     async def _close(self, endings: Sequence[Ending]) -> None:
