@@ -258,14 +258,42 @@ async def test_a_dead_letter_is_kept_from_when_it_failed(
     assert sorted(uri for _, uri in await events.expired()) == ["s3://b/a", "s3://b/done"]
 
 
+async def test_a_rule_may_be_away_for_a_while_however_long_its_events_wait(
+    events: TriggerEvents, work: TriggerWork, clock: Clock
+) -> None:
+    await events.record("queue", [event("s3://b/a")])
+    for _ in range(3):  # switched off, or its destination is away
+        clock.advance(100)
+        await work.seen(["r"])
+    clock.advance(50)
+    await work.seen(["other"])  # a service that has other rules
+    assert await work.orphans(99, {}) == 0
+    clock.advance(50)
+    assert await work.orphans(99, {}) == 1
+
+
+async def test_what_has_ended_is_given_for_known_rules_alone(
+    events: TriggerEvents, work: TriggerWork, store: JobStore
+) -> None:
+    await events.record("queue", [event("s3://b/a"), event("s3://b/a", rule="other")])
+    await submitted(work, store)
+    await submitted(work, store, "other")
+    assert [row.rule for row in await work.ended(9, rules=["other"])] == ["other"]
+    assert len(await work.ended(9)) == 2
+
+
 async def test_events_of_a_rule_that_is_gone_end_or_are_forgotten(
     events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
 ) -> None:
     await events.record("queue", [event("s3://b/a"), event("s3://b/a", rule="other"), event("s3://b/a", rule="third")])
     await submitted(work, store, "third")
-    clock.advance(100)
-    assert await work.orphans(["other", "third"], 101, {}) == 0
-    assert await work.orphans(["other", "third"], 99, {"type": "not-found", "detail": "gone", "context": {}}) == 1
+    await work.seen(["r", "other", "third"])
+    clock.advance(60)
+    await work.seen(["other", "third"])
+    clock.advance(40)
+    assert await work.orphans(101, {}) == 0
+    assert await work.orphans(100.5, {}) == 0, "the rule was there until then"
+    assert await work.orphans(99, {"type": "not-found", "detail": "gone", "context": {}}) == 1
     assert (await events.counts())["r"] == {"failed": 1}
     assert await events.forget("other") == 1
     assert await events.forget("third") == 1

@@ -19,8 +19,8 @@ from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.model import FINAL, State
 from pixelmill.jobs.rows import dumps, encode, table_of
-from pixelmill.jobs.schema import tasks, trigger_events
-from pixelmill.jobs.trigger_counters import add_counts
+from pixelmill.jobs.schema import tasks, trigger_counters, trigger_events
+from pixelmill.jobs.trigger_counters import SEEN, add_counts, note_seen
 from pixelmill.jobs.trigger_events import (
     DELIVERED,
     FAILED,
@@ -84,8 +84,7 @@ class Ended:
 class Ending:
     """How an attempt to deliver ended; with the state ``submitted`` it is made again in ``retry_s``.
 
-    ``kept``: the result is still there, for a redrive. ``tried`` False: nothing was put, and no attempt is counted.
-    ``made``: what the result is now (``state_key``).
+    ``kept``: the result is still there, for a redrive. ``made``: what the result is now (``state_key``).
     """
 
     seq: int
@@ -95,7 +94,6 @@ class Ending:
     error: Mapping[str, Any] | None = None
     kept: bool = False
     retry_s: float | None = None
-    tried: bool = True
     made: str | None = None
 
 
@@ -235,10 +233,13 @@ class TriggerWork:
 
     # -- delivering ------------------------------------------------------------------------------
 
-    async def ended(self, limit: int, without: Sequence[str] = ()) -> Sequence[Ended]:
+    async def ended(
+        self, limit: int, without: Sequence[str] = (), rules: Collection[str] | None = None
+    ) -> Sequence[Ended]:
         """Up to ``limit`` submitted events whose task has ended and whose time has come, the oldest first.
 
-        ``without``: objects (see ``object_key``) that are being delivered.
+        ``without``: objects (see ``object_key``) that are being delivered. ``rules``: only theirs; others are left to
+        services that know them.
         """
         final = [state.value for state in FINAL]
         columns = [trigger_events.c[name] for name in Ended.__dataclass_fields__ if name in trigger_events.c]
@@ -252,6 +253,8 @@ class TriggerWork:
         )
         if without:
             query = query.where(trigger_events.c.object.not_in(list(without)))
+        if rules is not None:
+            query = query.where(trigger_events.c.rule.in_(list(rules)))
 
         def run(connection: Connection) -> list[Ended]:
             now = time_of(connection, self._clock)
@@ -326,16 +329,28 @@ class TriggerWork:
 
         await self._db.write(run)
 
-    async def orphans(self, known: Sequence[str], older_s: float, error: Mapping[str, Any]) -> int:
-        """Fail open events of rules that are not ``known``, and were recorded longer ago; returns how many."""
+    async def seen(self, rules: Collection[str]) -> None:
+        """These rules are in force in this service."""
+        await self._db.write(lambda connection: note_seen(connection, RULE, rules, time_of(connection, self._clock)))
+
+    async def orphans(self, older_s: float, error: Mapping[str, Any]) -> int:
+        """Fail open events of rules that no service has seen for so long (see :meth:`seen`); returns how many.
+
+        The events too are older: a rule may be new, and not seen yet.
+        """
 
         def run(connection: Connection) -> int:
             now = time_of(connection, self._clock)
+            there = select(trigger_counters.c.subject).where(
+                trigger_counters.c.kind == RULE,
+                trigger_counters.c.counter == SEEN,
+                trigger_counters.c.value > now - older_s,
+            )
             lost = (
                 select(trigger_events.c.seq)
                 .where(
                     trigger_events.c.state.in_((WAITING, SUBMITTED)),
-                    trigger_events.c.rule.not_in(list(known)),
+                    trigger_events.c.rule.not_in(there),
                     trigger_events.c.received <= now - older_s,
                 )
                 .limit(MAX_OPEN)
@@ -358,7 +373,7 @@ def _closing(one: Ending, now: float) -> tuple[Any, ...]:
         one.state,
         None if one.error is None else dumps(one.error),
         one.kept,
-        int(one.tried),
+        1,
         now + (one.retry_s or 0.0),
         None if again else now,
         one.made,

@@ -39,8 +39,6 @@ PAGE = 64
 """Results that have taken their names, and are put or wait for it."""
 LOOK_S = 5.0
 """How often it is looked for what no news told of."""
-NO_RULE_S = 60.0
-"""An event whose rule is gone is looked at again then; the rule may come back."""
 RETRIES_S = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0)
 """Pauses between attempts to put a result; about half a day in all, then it is a dead letter."""
 
@@ -105,17 +103,12 @@ class Deliverer:
         busy = [row.object for row in self._out.values()]
         # Of one object one at a time: the later result must be put after the earlier one.
         rows: dict[str, Ended] = {}
-        for row in await self._triggering.work.ended(PAGE - len(busy), busy):
+        # Those of other rules are left to services that know them, or to the upkeep.
+        known = self._rules().rules
+        for row in await self._triggering.work.ended(PAGE - len(busy), busy, known):
             rows.setdefault(row.object, row)
-        planned: list[_Planned] = []
         endings: list[Ending] = []
-        for row in rows.values():
-            rule = self._rules().rules.get(row.rule)
-            if rule is None:
-                endings.append(_ending(row, SUBMITTED, retry_s=NO_RULE_S, tried=False))
-            else:
-                planned.append(_plan(row, rule))
-        planned = await self._looped(planned)
+        planned = await self._looped([_plan(row, known[row.rule]) for row in rows.values()])
         claimed = await self._claim(planned)
         for one in planned:
             if one.row.seq in claimed.superseded:
@@ -245,8 +238,7 @@ def _ending(
     *,
     kept: bool = False,
     retry_s: float | None = None,
-    tried: bool = True,
     made: str | None = None,
 ) -> Ending:
     told = None if error is None else error_to_dict(error)
-    return Ending(row.seq, row.rule, row.object, state, told, kept, retry_s, tried, made)
+    return Ending(row.seq, row.rule, row.object, state, told, kept, retry_s, made)
