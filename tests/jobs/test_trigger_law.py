@@ -121,7 +121,7 @@ class World:
     async def claim(self, _: int, __: int) -> None:
         held = self.held
         rows: dict[str, Ended] = {}
-        for row in await self.work.ended(2, [row.object for row, _ in held]):
+        for row in await self.work.ended(2, [row.uri for row, _ in held]):
             rows.setdefault(row.object, row)
         claims = [
             Claim(row.seq, row.rule, row.object, *((row.uri, name_key(row.uri)) if row.task in self.made else ()))

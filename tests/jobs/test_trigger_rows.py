@@ -136,7 +136,7 @@ async def test_names_belong_to_an_object_and_its_later_versions(
     assert (await work.claim([named(b, "o/x.json")])).taken == {b.seq: "s3://b/a"}
     await events.record("queue", [event("s3://b/a", "2", "2")])
     await submitted(work, store)
-    [later] = await work.ended(10, [b.object, c.object])
+    [later] = await work.ended(10, [b.uri, c.uri])
     assert (await work.claim([named(later, "o/x.png")])).taken == {}
 
 

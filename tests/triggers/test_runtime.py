@@ -202,6 +202,27 @@ async def test_a_name_that_another_object_has_is_not_overwritten(
         assert sorted(row.state for row in await it.settled()) == ["delivered", "delivered", "failed"]
 
 
+async def test_a_later_result_of_another_rule_is_not_overwritten(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    """Rules may divide objects by their size, and an object may grow from one to the other."""
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+    uri = f"{source.uri}/a.jpg"
+    name = f"{target.uri}/{{stem}}.png"
+    rules = rule_text("small", f"{source.uri}/", name, max_bytes="10")
+    rules += rule_text("large", f"{source.uri}/", name, "resize:64,64,fit=fill/format:png", min_bytes="11")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(uri, "2", sequencer="2", size=20)])
+        await it.settled()
+        await it.triggers.take("test", [created(uri, "1", sequencer="1", size=5)])
+        assert {row.rule: row.state for row in await it.settled()} == {"large": "delivered", "small": "superseded"}
+        assert size_of(await store_of(target).get("a.png")) == (64, 64)
+        await it.triggers.take("test", [created(uri, "3", sequencer="3", size=5)])
+        await it.settled()
+        assert size_of(await store_of(target).get("a.png")) == (32, 32)
+
+
 async def test_a_name_that_another_object_has_by_another_rule_is_not_overwritten(
     tmp_path: Path, moto_server: Moto, pictures: list[bytes]
 ) -> None:

@@ -238,7 +238,7 @@ class TriggerWork:
     ) -> Sequence[Ended]:
         """Up to ``limit`` submitted events whose task has ended and whose time has come, the oldest first.
 
-        ``without``: objects (see ``object_key``) that are being delivered. ``rules``: only theirs; others are left to
+        ``without``: addresses of objects that are being delivered. ``rules``: only theirs; others are left to
         services that know them.
         """
         final = [state.value for state in FINAL]
@@ -252,7 +252,7 @@ class TriggerWork:
             .limit(limit)
         )
         if without:
-            query = query.where(trigger_events.c.object.not_in(list(without)))
+            query = query.where(trigger_events.c.uri.not_in(list(without)))
         if rules is not None:
             query = query.where(trigger_events.c.rule.in_(list(rules)))
 
@@ -298,12 +298,12 @@ class TriggerWork:
             numbers = encode((one.seq,) for one in claims)
             late = frozenset(connection.execute(_LATER, {"rows": numbers}).scalars())
             wanting = [one for one in claims if one.destination is not None and one.seq not in late]
-            named, taken = distributed(connection, wanting, in_force)
+            named, found = distributed(connection, wanting, in_force)
             if named:
                 connection.execute(
                     _NAMES, {"rows": encode((one.seq, one.destination, one.name, one.beside) for one in named)}
                 )
-            return Claimed(late, taken)
+            return Claimed(late | found.superseded, found.taken)
 
         return await self._db.write(run)
 

@@ -100,13 +100,13 @@ class Deliverer:
 
     async def _begin(self) -> int:
         """Take names for what has ended, close what is not to be put, and put the rest; how many they were."""
-        busy = [row.object for row in self._out.values()]
-        # Of one object one at a time: the later result must be put after the earlier one.
+        busy = [row.uri for row in self._out.values()]
+        # Of one object one at a time: the later result must be put after the earlier one, also that of another rule.
         rows: dict[str, Ended] = {}
         # Those of other rules are left to services that know them, or to the upkeep.
         known = self._rules().rules
         for row in await self._triggering.work.ended(PAGE - len(busy), busy, known):
-            rows.setdefault(row.object, row)
+            rows.setdefault(row.uri, row)
         endings: list[Ending] = []
         planned = await self._looped([_plan(row, known[row.rule]) for row in rows.values()])
         claimed = await self._claim(planned)
