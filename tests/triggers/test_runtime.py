@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from buckets import Bucket, s3_bucket, s3_client, service_account
 from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
+from pixelmill.jobs.trigger_events import KEPT_S
 from pixelmill.jobs.trigger_identity import NewTriggerEvent
 from pixelmill.jobs.trigger_work import Ended
 from pixelmill.triggers import current, deliverer, runtime
@@ -418,6 +420,27 @@ async def test_a_result_that_has_vanished_is_made_again_by_a_redrive(
         assert (row.state, (row.error or {})["context"]["lost"]) == ("failed", True)
         assert await it.triggers.redrive() == 1
         assert [row.state for row in await it.settled()] == ["delivered"]
+
+
+async def test_the_upkeep_keeps_what_a_folder_tells_again_and_ends_what_no_rule_is_for(
+    tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox := tmp_path / "in").mkdir()
+    rules = rule_text("r", f"{inbox}/", f"{tmp_path}/out/{{path}}")
+    async with rig(tmp_path / "data", rules, source_roots=(tmp_path,)) as it:
+        for name in ("stays.png", "goes.png"):
+            (inbox / name).write_bytes(pictures[0])
+        await it.until(lambda rows: [row.state for row in rows] == ["delivered"] * 2)
+        gone = NewTriggerEvent("local", "gone", f"{inbox.as_uri()}/stays.png", "1", "1", at=1.0)
+        await it.service.triggering.events.record("test", [gone])
+        (inbox / "goes.png").unlink()
+        later = time.time() + KEPT_S + 60
+        monkeypatch.setattr(it.service.triggering.events, "_clock", lambda: later)
+        monkeypatch.setattr(it.service.triggering.work, "_clock", lambda: later)
+        await it.triggers._upkeep.clean()
+        assert {row.uri.rpartition("/")[2] for row in await it.rows("r")} == {"stays.png"}
+        [orphan] = await it.rows(state="failed")
+        assert (orphan.rule, (orphan.error or {})["context"]["reason"]) == ("gone", "no-rule")
 
 
 async def test_a_folder_may_be_watched_and_written_through_a_link(tmp_path: Path, pictures: list[bytes]) -> None:
