@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.store import JobStore
-from pixelmill.jobs.trigger_events import NewTriggerEvent, TriggerEvents, name_key
-from pixelmill.jobs.trigger_work import Batch, Claim, Ended, Ending, TriggerWork
+from pixelmill.jobs.trigger_events import TriggerEvents
+from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key
+from pixelmill.jobs.trigger_names import Claim
+from pixelmill.jobs.trigger_work import Batch, Ended, Ending, TriggerWork
 from pixelmill.testing.clock import Clock
 from pixelmill.testing.job_store import event_of, job_of, tasks_of
 
@@ -119,7 +121,7 @@ class World:
     async def claim(self, _: int, __: int) -> None:
         held = self.held
         rows: dict[str, Ended] = {}
-        for row in await self.work.ended(2, [row.object for row, _ in held]):
+        for row in await self.work.ended(2, [row.uri for row, _ in held]):
             rows.setdefault(row.object, row)
         claims = [
             Claim(row.seq, row.rule, row.object, *((row.uri, name_key(row.uri)) if row.task in self.made else ()))

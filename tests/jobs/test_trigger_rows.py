@@ -7,8 +7,10 @@ import pytest
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.trigger_counters import TriggerCounters
-from pixelmill.jobs.trigger_events import KEPT_S, NewTriggerEvent, TriggerEvents, name_key
-from pixelmill.jobs.trigger_work import Batch, Claim, Ended, Ending, TriggerWork
+from pixelmill.jobs.trigger_events import KEPT_S, TriggerEvents
+from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key
+from pixelmill.jobs.trigger_names import Claim
+from pixelmill.jobs.trigger_work import Batch, Ended, Ending, TriggerWork
 from pixelmill.testing.clock import Clock
 from pixelmill.testing.job_store import event_of, job_of, tasks_of
 
@@ -43,7 +45,9 @@ async def submitted(work: TriggerWork, store: JobStore, rule: str = "r", *, succ
 
 
 def named(row: Ended, name: str, beside: str | None = None) -> Claim:
-    return Claim(row.seq, row.rule, row.object, name, name_key(name), None if beside is None else name_key(beside))
+    return Claim(
+        row.seq, row.rule, row.object, name, name_key(name), None if beside is None else name_key(beside), row.uri
+    )
 
 
 def closing(row: Ended, state: str, **values: object) -> Ending:
@@ -127,12 +131,12 @@ async def test_names_belong_to_an_object_and_its_later_versions(
     a, b, c = await work.ended(10)
     claimed = await work.claim([named(a, "o/x.png", "o/x.json"), named(b, "o/x.png"), named(c, "o/x.gif", "o/x.json")])
     assert claimed.superseded == frozenset()
-    assert claimed.taken == {b.seq: "o/x.png", c.seq: "o/x.png"}
+    assert claimed.taken == {b.seq: "s3://b/a", c.seq: "s3://b/a"}
     await work.close([closing(a, "delivered")])
     assert (await work.claim([named(b, "o/x.json")])).taken == {b.seq: "s3://b/a"}
     await events.record("queue", [event("s3://b/a", "2", "2")])
     await submitted(work, store)
-    [later] = await work.ended(10, [b.object, c.object])
+    [later] = await work.ended(10, [b.uri, c.uri])
     assert (await work.claim([named(later, "o/x.png")])).taken == {}
 
 
@@ -229,14 +233,67 @@ async def test_old_rows_go_and_those_of_files_that_are_there_stay(
     assert len((await events.record("queue", [event("s3://b/a")])).new) == 1
 
 
+async def test_of_a_file_that_is_there_only_the_last_version_is_kept(
+    events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
+) -> None:
+    """A camera that writes one file again and again must not fill the database."""
+    await events.record("folder", [event("file:///here", str(number), str(number)) for number in range(3)])
+    await submitted(work, store)
+    await work.close([closing(row, "delivered") for row in await work.ended(9)])
+    clock.advance(KEPT_S + 1)
+    assert sorted(uri for _, uri in await events.expired()) == ["", "", "file:///here"]
+
+
+async def test_a_dead_letter_is_kept_from_when_it_failed(
+    events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
+) -> None:
+    await events.record("queue", [event("s3://b/a"), event("s3://b/done")])
+    clock.advance(KEPT_S - 1)  # its rule was switched off for so long
+    await submitted(work, store)
+    failed, done = await work.ended(9)
+    await work.close([closing(failed, "failed"), closing(done, "delivered")])
+    clock.advance(2)
+    assert [uri for _, uri in await events.expired()] == [done.uri]
+    clock.advance(KEPT_S)
+    assert sorted(uri for _, uri in await events.expired()) == ["s3://b/a", "s3://b/done"]
+
+
+async def test_a_rule_may_be_away_for_a_while_however_long_its_events_wait(
+    events: TriggerEvents, work: TriggerWork, clock: Clock
+) -> None:
+    await events.record("queue", [event("s3://b/a")])
+    for _ in range(3):  # switched off, or its destination is away
+        clock.advance(100)
+        await work.seen(["r"])
+    clock.advance(50)
+    await work.seen(["other"])  # a service that has other rules
+    assert await work.orphans(99, {}) == 0
+    clock.advance(50)
+    assert await work.orphans(99, {}) == 1
+
+
+async def test_what_has_ended_is_given_for_known_rules_alone(
+    events: TriggerEvents, work: TriggerWork, store: JobStore
+) -> None:
+    await events.record("queue", [event("s3://b/a"), event("s3://b/a", rule="other")])
+    await submitted(work, store)
+    await submitted(work, store, "other")
+    assert [row.rule for row in await work.ended(9, rules=["other"])] == ["other"]
+    assert len(await work.ended(9)) == 2
+
+
 async def test_events_of_a_rule_that_is_gone_end_or_are_forgotten(
     events: TriggerEvents, work: TriggerWork, store: JobStore, clock: Clock
 ) -> None:
     await events.record("queue", [event("s3://b/a"), event("s3://b/a", rule="other"), event("s3://b/a", rule="third")])
     await submitted(work, store, "third")
-    clock.advance(100)
-    assert await work.orphans(["other", "third"], 101, {}) == 0
-    assert await work.orphans(["other", "third"], 99, {"type": "not-found", "detail": "gone", "context": {}}) == 1
+    await work.seen(["r", "other", "third"])
+    clock.advance(60)
+    await work.seen(["other", "third"])
+    clock.advance(40)
+    assert await work.orphans(101, {}) == 0
+    assert await work.orphans(100.5, {}) == 0, "the rule was there until then"
+    assert await work.orphans(99, {"type": "not-found", "detail": "gone", "context": {}}) == 1
     assert (await events.counts())["r"] == {"failed": 1}
     assert await events.forget("other") == 1
     assert await events.forget("third") == 1

@@ -204,6 +204,8 @@ def test_a_source_that_cant_be_is_named(source: dict[str, Any], says: str) -> No
         ("rules.yaml", "rules: !!python/object/apply:os.system [id]\n", "not valid YAML"),
         ("rules.yaml", "[" * 100_000, "nested too deep"),
         ("rules.toml", "x = " + "[" * 100_000, "not valid TOML|nested too deep"),
+        ("rules.yaml", f"rules: [{{name: a, max_bytes: 0x{'9' * 5_000}}}]", "more than 64 bits"),
+        ("rules.toml", f"sources = [{{ name = 'a', kind = 0x{'9' * 5_000} }}]", "more than 64 bits"),
         ("rules.toml", "rule = 1", "Did you mean rules?"),
         ("rules.toml", "rules = 1", "must be a list of tables"),
         ("rules.toml", "# " + "x" * MAX_FILE, "more than"),

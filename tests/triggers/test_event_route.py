@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,6 +90,13 @@ def test_any_declared_type_is_read_and_chunks_too(client: httpx.Client, rules: R
         assert client.post("/v1/events/minio", content=body, headers=TOKEN | {"Content-Type": kind}).status_code == 200
     assert client.post("/v1/events/minio", content=iter([body[:50], body[50:]]), headers=TOKEN).status_code == 200
     assert len(rules.events) == 4
+
+
+def test_without_the_secret_no_body_is_received(client: httpx.Client) -> None:
+    """Who has none must not fill the memory for bodies: the answer comes before the body does."""
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=30) as wire:
+        wire.sendall(b"POST /v1/events/minio HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert wire.recv(64).startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Authorization": "Basic eDp5"}])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -193,6 +195,13 @@ async def test_a_token_with_another_claim_is_refused(
     await refused(options, posted(load("gcs-push-finalize"), {"authorization": f"Bearer {token}"}))
 
 
+@pytest.mark.parametrize("header", [b"[" * 5_000, b"[]", b"7", b"\xff", b'{"alg": ["RS256"], "kid": "one"}'])
+async def test_a_token_of_another_form_is_refused(signer: Signer, documents: Documents, header: bytes) -> None:
+    options = http(**GOOGLE, certs_url=documents.put_certs(key_1=signer))
+    token = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (header, b"{}", b"x"))
+    await refused(options, posted(load("gcs-push-finalize"), {"authorization": f"Bearer {token}"}))
+
+
 async def test_a_token_of_a_stranger_is_refused(signer: Signer, stranger: Signer, documents: Documents) -> None:
     options = http(**GOOGLE, certs_url=documents.put_certs(key_1=signer))
     good = signer.token()
@@ -245,6 +254,30 @@ async def test_where_keys_can_not_be_had_the_provider_is_to_try_again(documents:
             await sent(http(**GOOGLE, certs_url=url), request)
     documents.texts["/odd"] = "[1]"
     await refused(http(**GOOGLE, certs_url=documents.url("/odd")), request)
+
+
+async def test_a_key_that_comes_in_drops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_keys, "TIMEOUT_S", 0.5)
+    gone = asyncio.Event()
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)  # slower than the whole may take, and faster than each piece may
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with asyncio.timeout(30):
+        with pytest.raises(CapacityError, match="TimeoutError"):
+            await PublicKeys().fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/certs")
+        await gone.wait()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_keys_are_not_fetched_without_end(documents: Documents) -> None:

@@ -61,6 +61,8 @@ LOOPS = [
     rule("s3://photos/in/", "s3://photos/in/{task}/x.{format}", "faces:data", suffixes=["x.json"]),
     rule("s3://photos/in/", "s3://photos/in/{task}/x.json", "faces:data", suffixes=["x.json"]),
     rule("s3://photos/in/", "s3://photos/in/{stem}.{ext}", "format:webp", types=["image/*"]),
+    rule("s3://photos/in/sub/", "s3://photos/in//{dir}//{stem}.png"),
+    rule("s3://photos/in/", "s3://photos/in/{stem}.jpg.json", types=["application/json"]),
     rule("file:///data/in", "file:///data/in/out/{stem}.{ext}"),
     rule("file:///data/in", "file:///data/{dir}/{stem}.{ext}"),
 ]

@@ -15,11 +15,12 @@ import pytest
 from takers import RecordingTaker, running
 
 from pixelmill.engines.azure import AzureTransport
-from pixelmill.errors import ConfigError, MissingExtra
+from pixelmill.errors import ConfigError, MissingExtra, StorageUnavailable
 from pixelmill.triggers import inbox as inbox_module
 from pixelmill.triggers.inbox import QueueSource
 from pixelmill.triggers.rule import SourceSpec
 from pixelmill.triggers.source import EventSource, open_source
+from pixelmill.triggers.sqs import SqsInbox
 from servers import Azurite, Moto, free_port, wait_until
 
 pytestmark = pytest.mark.anyio
@@ -229,6 +230,21 @@ async def test_what_can_not_be_read_goes_to_the_dead_letters_of_the_queue(make_q
         await until(lambda: dead.left() == 1 and queue.left() == 0)
     assert dead.sqs.receive_message(QueueUrl=dead.url)["Messages"][0]["Body"] == "hello"
     assert [part.reason for part in taker.unread] == ["not-json"]  # counted once, though delivered twice
+
+
+def test_nothing_is_deleted_while_it_is_not_known_whether_the_queue_redrives(queue: Queue) -> None:
+    queue.send("hello")
+    given: dict[str, Any] = {"region_name": REGION, "wait_s": 1, "visibility_s": 30}
+    here = SqsInbox(queue.url, endpoint_url=queue.moto.url, **given)
+    [message] = here.receive()
+    nobody = f"http://127.0.0.1:{free_port()}"
+    away = SqsInbox(f"{nobody}/queue", endpoint_url=nobody, **given)
+    away._transport.find(f"{nobody}/queue")
+    with pytest.raises(StorageUnavailable):
+        away.set_aside([message])
+    assert here.set_aside([message]) == [message.handle], "it is known that there is no policy"
+    here.close()
+    away.close()
 
 
 async def test_a_queue_is_found_by_its_name_and_never_made(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

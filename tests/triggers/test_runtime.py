@@ -6,7 +6,11 @@ import asyncio
 import json
 import os
 import socket
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,9 +19,15 @@ from buckets import Bucket, s3_bucket, s3_client, service_account
 from trigger_rig import created, rig, rule_text, store_of
 
 from pixelmill.errors import ConfigError, NotFound
-from pixelmill.jobs.trigger_events import NewTriggerEvent
-from pixelmill.triggers.book import rule_from_dict
+from pixelmill.jobs.trigger_events import KEPT_S
+from pixelmill.jobs.trigger_identity import NewTriggerEvent
+from pixelmill.jobs.trigger_work import Ended
+from pixelmill.triggers import current, deliverer, runtime
+from pixelmill.triggers.book import combine, rule_from_dict
+from pixelmill.triggers.carrying import Carrier, destination_of
 from pixelmill.triggers.event import ObjectEvent, Unread
+from pixelmill.triggers.matching import matches
+from pixelmill.triggers.rule import Rule, RuleSet
 from pixelmill.triggers.verbs import Taken
 from servers import Moto
 
@@ -146,6 +156,32 @@ async def test_a_later_version_stands_whatever_order_they_come_in(
         assert {row.version: row.state for row in await it.settled()}["c"] == "delivered"
 
 
+async def test_an_object_that_gets_back_what_it_held_has_the_result_of_that(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    """Buckets without versions tell the etag, which is that of the content: the same again after another."""
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    uri = f"{source.uri}/a.jpg"
+    rules = rule_text("r", f"{source.uri}/", f"{target.uri}/{{stem}}.png", pipeline="format:png")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        results: list[bytes] = []
+        for number, picture in enumerate([pictures[0], pictures[1], pictures[0]]):
+            await store_of(source).put("a.jpg", picture)
+            event = created(uri, f"etag-{number % 2}", sequencer=f"55AED6DCD{number}")
+            assert await it.triggers.take("test", [event]) == Taken(accepted=1)
+            assert await it.triggers.take("test", [event]) == Taken(duplicate=1)
+            await it.settled()
+            results.append(await store_of(target).get("a.png"))
+        assert results[0] != results[1], "the pictures differ"
+        assert results[2] == results[0]
+        # What only tells the same content anew (a multipart upload has two events) is no other state.
+        again = created(uri, "etag-0", sequencer="55AED6DCD9")
+        assert await it.triggers.take("test", [again]) == Taken(duplicate=1)
+        early = created(uri, "etag-0", sequencer="55AED6DCD0")
+        assert await it.triggers.take("test", [early, again]) == Taken(duplicate=2)
+        assert [row.state for row in await it.rows()] == ["delivered"] * 3
+
+
 async def test_a_name_that_another_object_has_is_not_overwritten(
     tmp_path: Path, moto_server: Moto, pictures: list[bytes]
 ) -> None:
@@ -166,6 +202,51 @@ async def test_a_name_that_another_object_has_is_not_overwritten(
         [good] = [row for row in rows.values() if row.state == "delivered"]
         await it.triggers.take("test", [created(good.uri, "2", at=1_800_000_000.0)])
         assert sorted(row.state for row in await it.settled()) == ["delivered", "delivered", "failed"]
+
+
+async def test_a_later_result_of_another_rule_is_not_overwritten(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    """Rules may divide objects by their size, and an object may grow from one to the other."""
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    await store_of(source).put("a.jpg", pictures[0])
+    uri = f"{source.uri}/a.jpg"
+    name = f"{target.uri}/{{stem}}.png"
+    rules = rule_text("small", f"{source.uri}/", name, max_bytes="10")
+    rules += rule_text("large", f"{source.uri}/", name, "resize:64,64,fit=fill/format:png", min_bytes="11")
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(uri, "2", sequencer="2", size=20)])
+        await it.settled()
+        await it.triggers.take("test", [created(uri, "1", sequencer="1", size=5)])
+        assert {row.rule: row.state for row in await it.settled()} == {"large": "delivered", "small": "superseded"}
+        assert size_of(await store_of(target).get("a.png")) == (64, 64)
+        await it.triggers.take("test", [created(uri, "3", sequencer="3", size=5)])
+        await it.settled()
+        assert size_of(await store_of(target).get("a.png")) == (32, 32)
+
+
+async def test_a_name_that_another_object_has_by_another_rule_is_not_overwritten(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    one, two = s3_bucket(moto_server, prefix="one"), s3_bucket(moto_server, prefix="two")
+    target = s3_bucket(moto_server, prefix="out")
+    for bucket in (one, two):
+        await store_of(bucket).put("a.jpg", pictures[0])
+    first, second = (rule_text(f"r{n}", f"{bucket.uri}/", f"{target.uri}/") for n, bucket in enumerate((one, two)))
+    # It may write what another rule wrote of the same object.
+    third = rule_text("r2", f"{one.uri}/", f"{target.uri}/")
+    async with rig(tmp_path / "data", first + second + third, one, two, target) as it:
+        await it.triggers.take("test", [created(f"{one.uri}/a.jpg")])
+        assert {row.state for row in await it.settled()} == {"delivered"}
+        await it.triggers.take("test", [created(f"{two.uri}/a.jpg")])
+        rows = {row.rule: row for row in await it.settled()}
+        assert rows["r1"].state == "failed"
+        assert (rows["r1"].error or {})["context"]["reason"] == "name-taken"
+        assert (rows["r1"].error or {})["context"]["other"] == f"{one.uri}/a.jpg"
+    # Where those rules are gone, their names are free.
+    async with rig(tmp_path / "data", second, one, two, target) as it:
+        await it.triggers.redrive("r1")
+        assert {row.rule: row.state for row in await it.settled()}["r1"] == "delivered"
 
 
 async def test_data_comes_as_json_beside_the_image_or_alone(
@@ -270,6 +351,58 @@ async def test_a_destination_that_refuses_makes_a_dead_letter_whose_result_is_ke
     assert size_of((target / "a.png").read_bytes()) == (32, 32)
 
 
+async def test_a_result_that_can_not_be_put_for_a_defect_holds_up_no_other(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    for name in ("bad.jpg", "format.jpg", "good.jpg"):
+        await store_of(source).put(name, pictures[0])
+    put, planned = Carrier.put, destination_of
+
+    async def broken(carrier: Carrier, row: Ended, rule: Rule, address: str) -> str:
+        if row.uri.endswith("/bad.jpg"):
+            raise RuntimeError("a defect")
+        return await put(carrier, row, rule, address)
+
+    def newer(row: Ended, rule: Rule) -> str:
+        """As of a worker of a later version, which writes what this one doesn't know."""
+        other = row.uri.endswith("/format.jpg")
+        return planned(replace(row, outcome={**row.outcome, "format": "jpeg9"}) if other else row, rule)
+
+    monkeypatch.setattr(Carrier, "put", broken)
+    monkeypatch.setattr(deliverer, "destination_of", newer)
+    async with rig(tmp_path / "data", rule_text("r", f"{source.uri}/", f"{target.uri}/"), source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/{name}.jpg") for name in ("bad", "format", "good")])
+        rows = await it.until(lambda rows: sorted(row.state for row in rows) == ["delivered", "failed", "submitted"])
+        found = {row.uri.rpartition("/")[2]: row for row in rows}
+        assert (found["good.jpg"].state, found["format.jpg"].state) == ("delivered", "failed")
+        await it.until(lambda rows: any(row.attempts and "defect" in str(row.error) for row in rows))
+        monkeypatch.setattr(Carrier, "put", put)
+        await it.until(lambda rows: [row.state for row in rows].count("delivered") == 2)
+
+
+async def test_many_events_for_many_rules_are_matched_beside_the_service(
+    tmp_path: Path, moto_server: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    threads: set[str] = set()
+    own = matches
+
+    def seen(rule: Rule, event: ObjectEvent) -> bool:
+        threads.add(threading.current_thread().name)
+        return own(rule, event)
+
+    monkeypatch.setattr(runtime, "matches", seen)
+    monkeypatch.setattr(runtime, "MATCHED_AT_ONCE", 8)
+    rules = "".join(rule_text(f"r{n}", f"{source.uri}/{n}/", f"{target.uri}/{n}/") for n in range(3))
+    async with rig(tmp_path / "data", rules, source, target) as it:
+        await it.triggers.take("test", [created(f"{source.uri}/x/{n}.jpg") for n in range(2)])
+        assert threads == {threading.main_thread().name}
+        threads.clear()
+        await it.triggers.take("test", [created(f"{source.uri}/x/{n}.jpg") for n in range(3)])
+        assert threading.main_thread().name not in threads
+
+
 async def test_a_result_that_has_vanished_is_made_again_by_a_redrive(
     tmp_path: Path, moto_server: Moto, pictures: list[bytes]
 ) -> None:
@@ -287,6 +420,39 @@ async def test_a_result_that_has_vanished_is_made_again_by_a_redrive(
         assert (row.state, (row.error or {})["context"]["lost"]) == ("failed", True)
         assert await it.triggers.redrive() == 1
         assert [row.state for row in await it.settled()] == ["delivered"]
+
+
+async def test_the_upkeep_keeps_what_a_folder_tells_again_and_ends_what_no_rule_is_for(
+    tmp_path: Path, pictures: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox := tmp_path / "in").mkdir()
+    rules = rule_text("r", f"{inbox}/", f"{tmp_path}/out/{{path}}")
+    async with rig(tmp_path / "data", rules, source_roots=(tmp_path,)) as it:
+        for name in ("stays.png", "goes.png"):
+            (inbox / name).write_bytes(pictures[0])
+        await it.until(lambda rows: [row.state for row in rows] == ["delivered"] * 2)
+        gone = NewTriggerEvent("local", "gone", f"{inbox.as_uri()}/stays.png", "1", "1", at=1.0)
+        await it.service.triggering.events.record("test", [gone])
+        (inbox / "goes.png").unlink()
+        later = time.time() + KEPT_S + 60
+        monkeypatch.setattr(it.service.triggering.events, "_clock", lambda: later)
+        monkeypatch.setattr(it.service.triggering.work, "_clock", lambda: later)
+        await it.triggers._upkeep.clean()
+        assert {row.uri.rpartition("/")[2] for row in await it.rows("r")} == {"stays.png"}
+        [orphan] = await it.rows(state="failed")
+        assert (orphan.rule, (orphan.error or {})["context"]["reason"]) == ("gone", "no-rule")
+
+
+async def test_a_folder_may_be_watched_and_written_through_a_link(tmp_path: Path, pictures: list[bytes]) -> None:
+    (tmp_path / "real" / "in").mkdir(parents=True)
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "real")
+    rules = rule_text("r", f"{linked}/in/", f"{linked}/out/{{path}}")
+    async with rig(tmp_path / "data", rules, source_roots=(linked,)) as it:
+        (tmp_path / "real" / "in" / "a.png").write_bytes(pictures[0])
+        [row] = await it.until(lambda rows: [row.state for row in rows] == ["delivered"])
+        assert (row.uri, row.destination) == (f"file://{linked}/in/a.png", f"file://{linked}/out/a.png")
+    assert size_of((tmp_path / "real" / "out" / "a.png").read_bytes()) == (32, 32)
 
 
 async def test_a_result_that_comes_back_through_a_link_is_ignored(tmp_path: Path, pictures: list[bytes]) -> None:
@@ -374,6 +540,66 @@ async def test_rules_of_the_api_are_kept_and_checked(tmp_path: Path, moto_server
         with pytest.raises(NotFound):
             await it.triggers.remove_rule("api")
         assert (await it.triggers.take("test", [created(f"{source.uri}/a.jpg", "2")])).unmatched == 1
+
+
+async def test_a_folder_that_a_rule_of_the_api_watches_has_its_source(
+    tmp_path: Path, moto_server: Moto, pictures: list[bytes]
+) -> None:
+    target = s3_bucket(moto_server, prefix="out")
+    (inbox := tmp_path / "in").mkdir()
+    record = {"name": "api", "watch": inbox.as_uri(), "output": f"{target.uri}/", "pipeline": "resize:32,32,fit=fill"}
+    async with rig(tmp_path / "data", None, target, source_roots=(tmp_path,)) as it:
+        await it.triggers.put_rule(rule_from_dict(record))
+        (inbox / "a.png").write_bytes(pictures[0])
+        await it.until(lambda rows: [row.state for row in rows] == ["delivered"])
+        await it.triggers.remove_rule("api")
+        assert not it.triggers.rule_set().sources
+
+
+async def test_of_rules_of_the_api_that_loop_only_together_one_is_kept(tmp_path: Path, moto_server: Moto) -> None:
+    one, two = s3_bucket(moto_server, prefix="one"), s3_bucket(moto_server, prefix="two")
+    rules = [
+        rule_from_dict({"name": name, "watch": f"{watch.uri}/", "output": f"{output.uri}/", "pipeline": "format:png"})
+        for name, watch, output in (("there", one, two), ("back", two, one))
+    ]
+    async with rig(tmp_path / "data", None, one, two) as it:
+        told = await asyncio.gather(*(it.triggers.put_rule(rule) for rule in rules), return_exceptions=True)
+        assert sorted(type(one).__name__ for one in told) == ["ConfigError", "NoneType"]
+        assert len(it.triggers.rule_set().rules) == 1
+        assert (await it.triggers.state())["refused"] == {}
+
+
+async def test_rules_that_can_not_stand_beside_others_are_told_and_the_rest_is_in_force(
+    tmp_path: Path, moto_server: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = s3_bucket(moto_server, prefix="in"), s3_bucket(moto_server, prefix="out")
+    looks = 0
+
+    def counted(*arguments: Any) -> RuleSet:
+        nonlocal looks
+        looks += 1
+        assert threading.current_thread() is not threading.main_thread(), "the service goes on meanwhile"
+        return combine(*arguments)
+
+    monkeypatch.setattr(current, "combine", counted)
+    async with rig(tmp_path / "data", None, source, target) as it:
+        kept = it.service.triggering.rules
+        for number in range(64):
+            rule = {"name": f"r{number:02}", "watch": f"{source.uri}/", "output": f"{target.uri}/{{path}}"}
+            rule["pipeline"] = "resize:8"
+            if number == 40:
+                rule["output"] = f"{source.uri}/"
+            await kept.put(rule["name"], "local", rule)
+        async with asyncio.timeout(30):
+            while len(it.triggers.rule_set().rules) < 63:  # noqa: ASYNC110 -- nobody tells of it
+                await asyncio.sleep(0.05)  # between two questions; the bound is above
+        looks = 0
+        await kept.put("r99", "local", {**rule, "name": "r99"})
+        async with asyncio.timeout(30):
+            while len(it.triggers.rule_set().rules) < 64:  # noqa: ASYNC110 -- nobody tells of it
+                await asyncio.sleep(0.05)  # between two questions; the bound is above
+        assert list((await it.triggers.state())["refused"]) == ["r40"]
+        assert looks < 20, "not one for each rule"
 
 
 async def test_the_file_is_read_again_and_a_broken_one_changes_nothing(tmp_path: Path, moto_server: Moto) -> None:

@@ -17,7 +17,7 @@ from pixelmill.api.edge import Call
 from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes, parameter
 from pixelmill.errors import NotFound, RequestError
-from pixelmill.triggers.intake import MAX_BODY, Answer, Posted, accept, answer_options
+from pixelmill.triggers.intake import MAX_BODY, Answer, Posted, accept, admit, answer_options
 from pixelmill.triggers.source_options import Options, read_options
 from pixelmill.triggers.verbs import TriggerVerbs
 
@@ -93,7 +93,9 @@ async def allow_events(call: Call) -> Response:
 async def take_for(call: Call, name: str) -> Response:
     """The answer to a ``POST`` for the source of that name."""
     triggers, options = await _source(call, name)
-    return _response(await accept(options, await _posted(call), triggers, call.edge.public_keys))
+    keys = call.edge.public_keys
+    await admit(options, _request(call, b""), keys)
+    return _response(await accept(options, await _posted(call), triggers, keys))
 
 
 async def allow_for(call: Call, name: str) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import BigInteger, Connection, Text, insert, literal, select, update
 
@@ -20,6 +20,7 @@ _same = (
     trigger_counters.c.counter == _new.c.counter,
 )
 _ADD = update(trigger_counters).values(value=trigger_counters.c.value + _new.c.value).where(*_same)
+_SET = update(trigger_counters).values(value=_new.c.value).where(*_same)
 _INSERT = insert(trigger_counters).from_select(
     ["kind", "subject", "counter", "value", "owner"],
     select(*_new.c, literal("")).where(~select(trigger_counters.c.value).where(*_same).exists()),
@@ -34,6 +35,20 @@ def add_counts(connection: Connection, counts: Mapping[Counter, int]) -> None:
         # In this order: what is made now has its count already.
         added = connection.execute(_ADD, encoded).rowcount
         if added < len(rows):
+            connection.execute(_INSERT, encoded)
+
+
+SEEN = "seen"
+"""Not a count, but the second when a rule was last in force anywhere."""
+
+
+def note_seen(connection: Connection, kind: str, subjects: Iterable[str], at: float) -> None:
+    """Write down that these are there, in a transaction of the caller in which nobody else writes."""
+    rows = [(kind, clean(subject), SEEN, int(at)) for subject in subjects]
+    if rows:
+        encoded = {"rows": encode(rows)}
+        noted = connection.execute(_SET, encoded).rowcount
+        if noted < len(rows):
             connection.execute(_INSERT, encoded)
 
 

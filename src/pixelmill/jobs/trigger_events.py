@@ -7,7 +7,6 @@ Rows are kept as long as a source may tell of an event again: then it is a dupli
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sqlalchemy import (
     RowMapping,
     Text,
     and_,
+    case,
     delete,
     exists,
     false,
@@ -40,6 +40,7 @@ from pixelmill.jobs.records import check_limit, cursor_of, page_of, position_of
 from pixelmill.jobs.rows import clean, dumps, encode, table_of
 from pixelmill.jobs.schema import tasks, trigger_events
 from pixelmill.jobs.trigger_counters import add_counts
+from pixelmill.jobs.trigger_identity import NewTriggerEvent, new_of, object_key
 
 WAITING, SUBMITTED, DELIVERED, SUPERSEDED, FAILED = "waiting", "submitted", "delivered", "superseded", "failed"
 STATES = (WAITING, SUBMITTED, DELIVERED, SUPERSEDED, FAILED)
@@ -54,28 +55,6 @@ SWEPT = 500
 
 RULE, SOURCE = "rule", "source"
 """Kinds of counters."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewTriggerEvent:
-    """An object's version that a rule matched. ``ordinal`` is text that grows with the events of the object.
-
-    ``at`` is when the object appeared; ``chain``: the rules whose results it comes from, the first one first.
-    """
-
-    owner: str
-    rule: str
-    uri: str
-    version: str
-    ordinal: str
-    at: float
-    size: int | None = None
-    chain: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """The same for the same rule, address and version."""
-        return f"ev_{_hash(self.rule, self.uri, self.version)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,29 +92,8 @@ class Noted:
     duplicates: int
 
 
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:40]
-
-
-def object_key(rule: str, uri: str) -> str:
-    """What the events of one object and rule have in common; short enough for any index."""
-    return _hash(rule, uri)
-
-
-def name_key(destination: str) -> str:
-    """The same of the address of a result."""
-    return _hash(destination)
-
-
-def state_key(name: str, version: str) -> str:
-    """The same of the last part of an object's address with its version: a bucket may have several names."""
-    return _hash("state", name, version)
-
-
-_rows = table_of("rows", id=Text)
 _keys = table_of("rows", key=Text)
 _seqs = table_of("rows", seq=BigInteger)
-_KNOWN = select(trigger_events.c.id).where(trigger_events.c.id.in_(_rows))
 _new = table_of(
     "rows",
     id=Text,
@@ -187,16 +145,20 @@ class TriggerEvents:
 
         ``others``: what else the source's batch held, by counter.
         """
-        by_id = {event.id: event for event in events}
+        by_id: dict[str, NewTriggerEvent] = {}
+        for event in events:
+            known = by_id.setdefault(event.id, event)
+            if event.ordinal > known.ordinal:
+                by_id[event.id] = event
 
         def run(connection: Connection) -> Noted:
-            known: set[str] = set()
-            if by_id:
-                known = set(connection.execute(_KNOWN, {"rows": encode((one,) for one in by_id)}).scalars())
-            new = [event for one, event in by_id.items() if one not in known]
+            rows = new_of(connection, by_id)
+            new = list(rows.values())
             if new:
                 at = time_of(connection, self._clock)
-                connection.execute(_INSERT, {"rows": encode(_row(event, source, at) for event in new)})
+                connection.execute(
+                    _INSERT, {"rows": encode(_row(one, event, source, at) for one, event in rows.items())}
+                )
             noted = Noted(new, len(events) - len(new))
             counts = {(SOURCE, source, name): count for name, count in (others or {}).items()}
             counts[SOURCE, source, "accepted"] = len(new)
@@ -282,13 +244,20 @@ class TriggerEvents:
     # -- the sweep -------------------------------------------------------------------------------
 
     async def expired(self) -> Sequence[tuple[int, str]]:
-        """Number and address of up to ``SWEPT`` rows that have ended, and were kept long enough."""
+        """Number and address of up to ``SWEPT`` rows that have ended, and were kept long enough.
+
+        The address is empty where a later event of the object is there: only the last one may be told again whenever
+        its source looks. Failed ones wait for a redrive from when they failed.
+        """
 
         def run(connection: Connection) -> Sequence[tuple[int, str]]:
+            now = time_of(connection, self._clock)
             query = (
-                select(trigger_events.c.seq, trigger_events.c.uri)
+                select(trigger_events.c.seq, case((HAS_LATER, ""), else_=trigger_events.c.uri).label("uri"))
                 .where(
-                    trigger_events.c.expires <= time_of(connection, self._clock), trigger_events.c.state.not_in(OPEN)
+                    trigger_events.c.expires <= now,
+                    trigger_events.c.state.not_in(OPEN),
+                    or_(trigger_events.c.state != FAILED, trigger_events.c.ended <= now - KEPT_S),
                 )
                 .order_by(trigger_events.c.expires)
                 .limit(SWEPT)
@@ -345,9 +314,9 @@ def _redrive(connection: Connection, which: Sequence[ColumnElement[bool]]) -> in
     return len(seqs)
 
 
-def _row(event: NewTriggerEvent, source: str, at: float) -> tuple[Any, ...]:
+def _row(row_id: str, event: NewTriggerEvent, source: str, at: float) -> tuple[Any, ...]:
     return (
-        event.id,
+        row_id,
         event.owner,
         event.rule,
         clean(event.uri),

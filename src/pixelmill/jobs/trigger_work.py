@@ -9,7 +9,7 @@ object still comes to stand under its name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.model import FINAL, State
 from pixelmill.jobs.rows import dumps, encode, table_of
-from pixelmill.jobs.schema import tasks, trigger_events
-from pixelmill.jobs.trigger_counters import add_counts
+from pixelmill.jobs.schema import tasks, trigger_counters, trigger_events
+from pixelmill.jobs.trigger_counters import SEEN, add_counts, note_seen
 from pixelmill.jobs.trigger_events import (
     DELIVERED,
     FAILED,
@@ -32,6 +32,7 @@ from pixelmill.jobs.trigger_events import (
     WAITING,
     later,
 )
+from pixelmill.jobs.trigger_names import Claim, Claimed, distributed
 
 MAX_OPEN = 5_000
 """Events of a rule that are submitted and have not ended; more wait. It bounds what a deliverer looks through."""
@@ -80,31 +81,10 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """An ended event, and the names that its result wants: none where it has failed."""
-
-    seq: int
-    rule: str
-    object: str
-    destination: str | None = None
-    name: str | None = None
-    beside: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """What came of claims: numbers of those that have a later event, and addresses of who has the name of others."""
-
-    superseded: frozenset[int]
-    taken: Mapping[int, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Ending:
     """How an attempt to deliver ended; with the state ``submitted`` it is made again in ``retry_s``.
 
-    ``kept``: the result is still there, for a redrive. ``tried`` False: nothing was put, and no attempt is counted.
-    ``made``: what the result is now (``state_key``).
+    ``kept``: the result is still there, for a redrive. ``made``: what the result is now (``state_key``).
     """
 
     seq: int
@@ -114,13 +94,11 @@ class Ending:
     error: Mapping[str, Any] | None = None
     kept: bool = False
     retry_s: float | None = None
-    tried: bool = True
     made: str | None = None
 
 
 _seqs = table_of("rows", seq=BigInteger)
 _mine = trigger_events.c.seq.in_(_seqs)
-_keys = table_of("rows", key=Text)
 _placed = table_of("rows", seq=BigInteger, place=Integer).subquery("placed")
 _tasked = table_of("rows", place=Integer, task=Text).subquery("tasked")
 _named = table_of("rows", seq=BigInteger, destination=Text, name=Text, beside=Text).subquery("named")
@@ -255,10 +233,13 @@ class TriggerWork:
 
     # -- delivering ------------------------------------------------------------------------------
 
-    async def ended(self, limit: int, without: Sequence[str] = ()) -> Sequence[Ended]:
+    async def ended(
+        self, limit: int, without: Sequence[str] = (), rules: Collection[str] | None = None
+    ) -> Sequence[Ended]:
         """Up to ``limit`` submitted events whose task has ended and whose time has come, the oldest first.
 
-        ``without``: objects (see ``object_key``) that are being delivered.
+        ``without``: addresses of objects that are being delivered. ``rules``: only theirs; others are left to
+        services that know them.
         """
         final = [state.value for state in FINAL]
         columns = [trigger_events.c[name] for name in Ended.__dataclass_fields__ if name in trigger_events.c]
@@ -271,7 +252,9 @@ class TriggerWork:
             .limit(limit)
         )
         if without:
-            query = query.where(trigger_events.c.object.not_in(list(without)))
+            query = query.where(trigger_events.c.uri.not_in(list(without)))
+        if rules is not None:
+            query = query.where(trigger_events.c.rule.in_(list(rules)))
 
         def run(connection: Connection) -> list[Ended]:
             now = time_of(connection, self._clock)
@@ -302,10 +285,11 @@ class TriggerWork:
 
         return await self._db.read(run)
 
-    async def claim(self, claims: Sequence[Claim]) -> Claimed:
+    async def claim(self, claims: Sequence[Claim], in_force: Collection[str] = ()) -> Claimed:
         """Names for results, in one transaction: each is its object's from now on.
 
-        A claim whose event has a later one, or whose name another object's result of the rule has, gets none.
+        A claim whose event has a later one, or whose name another object's result of the rule, or of one of those
+        ``in_force``, has, gets none. Names of rules that are gone are free: others write in their place.
         """
         if not claims:
             return Claimed(frozenset(), {})
@@ -314,21 +298,12 @@ class TriggerWork:
             numbers = encode((one.seq,) for one in claims)
             late = frozenset(connection.execute(_LATER, {"rows": numbers}).scalars())
             wanting = [one for one in claims if one.destination is not None and one.seq not in late]
-            owners = _owners(connection, {key for one in wanting for key in (one.name, one.beside) if key})
-            taken: dict[int, str] = {}
-            named = []
-            for one in wanting:
-                keys = [(one.rule, key) for key in (one.name, one.beside) if key]
-                others = [owners[key] for key in keys if key in owners and owners[key][0] != one.object]
-                if others:
-                    taken[one.seq] = others[0][1]
-                    continue
-                for key in keys:  # the next of this batch finds it taken
-                    owners[key] = (one.object, one.destination or "")
-                named.append((one.seq, one.destination, one.name, one.beside))
+            named, found = distributed(connection, wanting, in_force)
             if named:
-                connection.execute(_NAMES, {"rows": encode(named)})
-            return Claimed(late, taken)
+                connection.execute(
+                    _NAMES, {"rows": encode((one.seq, one.destination, one.name, one.beside) for one in named)}
+                )
+            return Claimed(late | found.superseded, found.taken)
 
         return await self._db.write(run)
 
@@ -354,16 +329,28 @@ class TriggerWork:
 
         await self._db.write(run)
 
-    async def orphans(self, known: Sequence[str], older_s: float, error: Mapping[str, Any]) -> int:
-        """Fail open events of rules that are not ``known``, and were recorded longer ago; returns how many."""
+    async def seen(self, rules: Collection[str]) -> None:
+        """These rules are in force in this service."""
+        await self._db.write(lambda connection: note_seen(connection, RULE, rules, time_of(connection, self._clock)))
+
+    async def orphans(self, older_s: float, error: Mapping[str, Any]) -> int:
+        """Fail open events of rules that no service has seen for so long (see :meth:`seen`); returns how many.
+
+        The events too are older: a rule may be new, and not seen yet.
+        """
 
         def run(connection: Connection) -> int:
             now = time_of(connection, self._clock)
+            there = select(trigger_counters.c.subject).where(
+                trigger_counters.c.kind == RULE,
+                trigger_counters.c.counter == SEEN,
+                trigger_counters.c.value > now - older_s,
+            )
             lost = (
                 select(trigger_events.c.seq)
                 .where(
                     trigger_events.c.state.in_((WAITING, SUBMITTED)),
-                    trigger_events.c.rule.not_in(list(known)),
+                    trigger_events.c.rule.not_in(there),
                     trigger_events.c.received <= now - older_s,
                 )
                 .limit(MAX_OPEN)
@@ -379,21 +366,6 @@ def _numbers(seqs: Any) -> str:
     return encode((seq,) for seq in seqs)
 
 
-def _owners(connection: Connection, keys: set[str]) -> dict[tuple[str, str], tuple[str, str]]:
-    """By rule and name: the object whose result has it, or will have it, and that object's address."""
-    if not keys:
-        return {}
-    columns = (trigger_events.c.rule, trigger_events.c.object, trigger_events.c.uri)
-    found = {}
-    for column in (trigger_events.c.name, trigger_events.c.beside):
-        query = select(column.label("key"), *columns).where(
-            column.in_(_keys), trigger_events.c.state.in_((SUBMITTED, DELIVERED))
-        )
-        for row in connection.execute(query, {"rows": encode((key,) for key in keys)}):
-            found[row.rule, row.key] = (row.object, row.uri)
-    return found
-
-
 def _closing(one: Ending, now: float) -> tuple[Any, ...]:
     again = one.state == SUBMITTED
     return (
@@ -401,7 +373,7 @@ def _closing(one: Ending, now: float) -> tuple[Any, ...]:
         one.state,
         None if one.error is None else dumps(one.error),
         one.kept,
-        int(one.tried),
+        1,
         now + (one.retry_s or 0.0),
         None if again else now,
         one.made,

@@ -74,7 +74,7 @@ def _check_options(spec: SourceSpec, where: str) -> None:
 
 
 def combine(file: RuleSet, api: Sequence[Rule]) -> RuleSet:
-    """The rules of the file and those of the API, which come last.
+    """The rules of the file and those of the API, which come last; each folder that they watch has its source.
 
     Raises :class:`ConfigError` for a name that both have, too many, or a loop.
     """
@@ -89,7 +89,7 @@ def combine(file: RuleSet, api: Sequence[Rule]) -> RuleSet:
     rules = [*file.rules.values(), *api]
     if api:
         check_loops(rules, "")
-    return RuleSet({rule.name: rule for rule in rules}, file.sources)
+    return RuleSet({rule.name: rule for rule in rules}, {**file.sources, **implied_folders(api, file.sources)})
 
 
 def _refuse_twins(names: Iterable[str], what: str) -> None:

@@ -25,6 +25,7 @@ from pixelmill.service.settings import ServiceConfig
 from pixelmill.triggers.book import combine, load_rules, rule_from_dict, rule_to_dict
 from pixelmill.triggers.reach import check_stores
 from pixelmill.triggers.rule import Rule, RuleSet
+from pixelmill.triggers.rules_file import MAX_FILE
 from pixelmill.triggers.source import check_source
 
 POLL_S = 2.0
@@ -55,6 +56,8 @@ class Current:
         self._error: Mapping[str, Any] | None = None
         self._unfit: Mapping[str, str] = {}
         self.refused: Mapping[str, str] = {}
+        self._is_stale = True
+        self._turn = asyncio.Lock()
 
     async def load(self) -> None:
         """Read everything for the first time; raises :class:`ConfigError` for a file that can't be used."""
@@ -63,7 +66,7 @@ class Current:
             self._file = await asyncio.to_thread(self._read)
             self._read_at = time.time()
         await self._read_kept()
-        self._combine()
+        await self._combine()
 
     async def watch(self) -> None:
         """Read again what changes, until cancelled."""
@@ -81,17 +84,16 @@ class Current:
 
     async def look(self) -> None:
         """Whether file or kept rules have changed, and what they are then."""
-        before = self._bodies
-        with suppress(PixelmillError):  # the database is away: its rules are as they were
-            await self._read_kept()
-        if self._path is not None:
-            digest = await asyncio.to_thread(_digest, self._path)
-            if digest != self._digest:
-                self._digest = digest
-                await self._reload()
-                return
-        if before != self._bodies:
-            self._combine()
+        async with self._turn:
+            with suppress(PixelmillError):  # the database is away: its rules are as they were
+                await self._read_kept()
+            if self._path is not None:
+                digest = await asyncio.to_thread(_digest, self._path)
+                if digest != self._digest:
+                    self._digest = digest
+                    await self._reload()
+            if self._is_stale:
+                await self._combine()
 
     async def _reload(self) -> None:
         try:
@@ -100,8 +102,8 @@ class Current:
             self._error = error_to_dict(error)
             logs.event("trigger.broken", path=str(self._path), detail=error.detail)
             return
-        self._file, self._error, self._read_at = file, None, time.time()
-        self._combine()
+        self._file, self._error, self._read_at, self._is_stale = file, None, time.time(), True
+        await self._combine()
         logs.event("trigger.reloaded", path=str(self._path), rules=len(file.rules), sources=len(file.sources))
 
     def _read(self) -> RuleSet:
@@ -116,23 +118,28 @@ class Current:
 
     async def put(self, rule: Rule) -> None:
         """Keep a rule of the API; raises :class:`ConfigError` where it can't be in force."""
-        others = [one for one in self._api.values() if one.name != rule.name]
-        self._check([*others, rule])
-        await self._kept.put(rule.name, rule.owner, rule_to_dict(rule))
-        await self._read_kept()
-        self._combine()
+        async with self._turn:  # two that are fine each may not be so together
+            await self._read_kept()
+            others = [one for one in self._api.values() if one.name != rule.name]
+            await asyncio.to_thread(self._check, [*others, rule])
+            await self._kept.put(rule.name, rule.owner, rule_to_dict(rule))
+            await self._read_kept()
+            await self._combine()
 
     async def remove(self, name: str) -> None:
         """Forget a rule of the API."""
-        if name in self._file.rules:
-            raise ConfigError(f"The rule {name} stands in the rules file. Remove it there.")
-        if name not in self._api and name not in (self._bodies or {}):
-            raise NotFound(f"There is no rule {name!r}.", rule=name)
-        await self._kept.remove(name)
-        await self._read_kept()
-        self._combine()
+        async with self._turn:
+            if name in self._file.rules:
+                raise ConfigError(f"The rule {name} stands in the rules file. Remove it there.")
+            await self._read_kept()
+            if name not in (self._bodies or {}):
+                raise NotFound(f"There is no rule {name!r}.", rule=name)
+            await self._kept.remove(name)
+            await self._read_kept()
+            await self._combine()
 
     def _check(self, api: Sequence[Rule]) -> RuleSet:
+        """All of them in force; raises :class:`ConfigError`. Takes its time where rules are many: for a thread."""
         found = combine(self._file, api)
         check_stores(RuleSet({rule.name: rule for rule in api}), self._config.stores, self._config.source_roots)
         return found
@@ -141,33 +148,54 @@ class Current:
         bodies = await self._kept.all()
         if bodies == self._bodies:
             return
-        rules, unfit = {}, {}
+        before = self._bodies or {}
+        rules = {name: self._api[name] for name in bodies.keys() & self._api.keys() if bodies[name] == before.get(name)}
+        self._api, self._unfit = await asyncio.to_thread(self._parsed, bodies, rules)
+        self._bodies, self._is_stale = bodies, True
+
+    def _parsed(
+        self, bodies: Mapping[str, str], known: Mapping[str, Rule]
+    ) -> tuple[Mapping[str, Rule], Mapping[str, str]]:
+        """Kept rules by name, without reading those again that are known, and why others can't be read."""
+        rules: dict[str, Rule] = {}
+        unfit: dict[str, str] = {}
         for name, body in bodies.items():
             try:
-                rules[name] = rule_from_dict(json.loads(body), presets=self._presets, origin="api")
+                rules[name] = known.get(name) or rule_from_dict(json.loads(body), presets=self._presets, origin="api")
             except ConfigError as error:  # another version kept it
                 unfit[name] = error.detail
-        self._bodies, self._api, self._unfit = bodies, rules, unfit
+        return rules, unfit
 
-    def _combine(self) -> None:
+    async def _combine(self) -> None:
         """All that can be in force together, the file's before the others."""
-        refused = dict(self._unfit)
-        try:
-            self.rules = self._check(list(self._api.values()))
-        except ConfigError:
-            good: list[Rule] = []
-            for rule in self._api.values():
-                try:
-                    self._check([*good, rule])
-                except ConfigError as error:
-                    refused[rule.name] = error.detail
-                else:
-                    good.append(rule)
-            self.rules = self._check(good)
+        rules, refused = await asyncio.to_thread(self._fitting)
+        refused = {**self._unfit, **refused}
         for name in refused.keys() - self.refused.keys():
             logs.event("trigger.refused", rule=name, detail=refused[name])
-        self.refused = refused
+        self.rules, self.refused, self._is_stale = rules, refused, False
         self._changed()
+
+    def _fitting(self) -> tuple[RuleSet, dict[str, str]]:
+        """The rules, and why some of the API are none of them: each that can't stand beside those before it."""
+        good: list[Rule] = []
+        found = self._check(good)
+        refused: dict[str, str] = {}
+        waiting = [list(self._api.values())]
+        while waiting:
+            some = waiting.pop()
+            if not some:
+                continue
+            try:
+                found = self._check([*good, *some])
+            except ConfigError as error:
+                if len(some) == 1:
+                    refused[some[0].name] = error.detail
+                else:  # few are bad, and a look takes longer the more rules there are
+                    half = len(some) // 2
+                    waiting += [some[half:], some[:half]]
+            else:
+                good += some
+        return found, refused
 
     def state(self) -> Mapping[str, Any] | None:
         """What the last reading of the file said; None where there is no file."""
@@ -179,6 +207,7 @@ class Current:
 def _digest(path: Path) -> str:
     """Of the file's bytes; empty where it can't be read, which the reading tells."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(MAX_FILE + 1)).hexdigest()
     except OSError:
         return ""

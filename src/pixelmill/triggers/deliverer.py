@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 from pixelmill import logs
 from pixelmill.errors import (
     ConfigError,
-    InvalidURI,
     NotFound,
     ObjectExists,
     PixelmillError,
+    StorageUnavailable,
     error_from_dict,
     error_to_dict,
 )
 from pixelmill.jobs.model import State
-from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED, name_key, state_key
-from pixelmill.jobs.trigger_work import Claim, Claimed, Ended, Ending
+from pixelmill.jobs.trigger_events import DELIVERED, FAILED, SUBMITTED, SUPERSEDED
+from pixelmill.jobs.trigger_identity import name_key, state_key
+from pixelmill.jobs.trigger_names import Claim, Claimed
+from pixelmill.jobs.trigger_work import Ended, Ending
 from pixelmill.service.triggering import Triggering
 from pixelmill.triggers.carrying import Carrier, destination_of, document_of
 from pixelmill.triggers.destinations import Destinations, identities
@@ -37,8 +39,6 @@ PAGE = 64
 """Results that have taken their names, and are put or wait for it."""
 LOOK_S = 5.0
 """How often it is looked for what no news told of."""
-NO_RULE_S = 60.0
-"""An event whose rule is gone is looked at again then; the rule may come back."""
 RETRIES_S = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 21_600.0)
 """Pauses between attempts to put a result; about half a day in all, then it is a dead letter."""
 
@@ -100,20 +100,15 @@ class Deliverer:
 
     async def _begin(self) -> int:
         """Take names for what has ended, close what is not to be put, and put the rest; how many they were."""
-        busy = [row.object for row in self._out.values()]
-        # Of one object one at a time: the later result must be put after the earlier one.
+        busy = [row.uri for row in self._out.values()]
+        # Of one object one at a time: the later result must be put after the earlier one, also that of another rule.
         rows: dict[str, Ended] = {}
-        for row in await self._triggering.work.ended(PAGE - len(busy), busy):
-            rows.setdefault(row.object, row)
-        planned: list[_Planned] = []
+        # Those of other rules are left to services that know them, or to the upkeep.
+        known = self._rules().rules
+        for row in await self._triggering.work.ended(PAGE - len(busy), busy, known):
+            rows.setdefault(row.uri, row)
         endings: list[Ending] = []
-        for row in rows.values():
-            rule = self._rules().rules.get(row.rule)
-            if rule is None:
-                endings.append(_ending(row, SUBMITTED, retry_s=NO_RULE_S, tried=False))
-            else:
-                planned.append(_plan(row, rule))
-        planned = await self._looped(planned)
+        planned = await self._looped([_plan(row, known[row.rule]) for row in rows.values()])
         claimed = await self._claim(planned)
         for one in planned:
             if one.row.seq in claimed.superseded:
@@ -132,9 +127,10 @@ class Deliverer:
         besides = await _names([_beside(one) for one in planned])
         return await self._triggering.work.claim(
             [
-                Claim(one.row.seq, one.row.rule, one.row.object, one.destination, name, beside)
+                Claim(one.row.seq, one.row.rule, one.row.object, one.destination, name, beside, one.row.uri)
                 for one, name, beside in zip(planned, names, besides, strict=True)
-            ]
+            ],
+            {name for name, rule in self._rules().rules.items() if rule.enabled},
         )
 
     async def _close(self, endings: Sequence[Ending]) -> None:
@@ -148,12 +144,12 @@ class Deliverer:
                 logs.event("trigger.failed", rule=one.rule, reason=one.error)
 
     async def _deliver(self, one: _Planned) -> Ending:
-        """One attempt to put a result; never raises what the stores did."""
+        """One attempt to put a result; raises nothing, for others wait behind it."""
         row = one.row
         assert one.destination is not None
         try:
             async with self._slots:
-                version = await self._carrier.put(row, one.rule, one.destination)
+                version = await self._put(one)
         except PixelmillError as error:
             pause = RETRIES_S[row.attempts] if row.attempts < len(RETRIES_S) and error.retryable else None
             if pause is None:
@@ -161,6 +157,19 @@ class Deliverer:
             logs.event("trigger.retried", rule=row.rule, detail=error.detail, pause_s=pause, attempts=row.attempts + 1)
             return _ending(row, SUBMITTED, error, retry_s=pause, kept=True)
         return _ending(row, DELIVERED, made=state_key(name_of(one.destination), version) if version else None)
+
+    async def _put(self, one: _Planned) -> str:
+        assert one.destination is not None
+        try:
+            return await self._carrier.put(one.row, one.rule, one.destination)
+        except PixelmillError:
+            raise
+        except Exception as error:
+            logs.event("loop.failed", error=error, loop="deliverer")
+            raise StorageUnavailable(
+                f"{one.destination} could not be written, for a defect ({type(error).__name__}); the log says more.",
+                uri=one.destination,
+            ) from error
 
     async def _looped(self, planned: Sequence[_Planned]) -> list[_Planned]:
         """The same, with an error for what turned out to be a result that came back under another address.
@@ -185,7 +194,7 @@ def _plan(row: Ended, rule: Rule) -> _Planned:
         return _Planned(row, rule, None, error_from_dict(told))
     try:
         return _Planned(row, rule, destination_of(row, rule))
-    except (InvalidURI, ConfigError) as error:
+    except PixelmillError as error:
         return _Planned(row, rule, None, error)
 
 
@@ -229,8 +238,7 @@ def _ending(
     *,
     kept: bool = False,
     retry_s: float | None = None,
-    tried: bool = True,
     made: str | None = None,
 ) -> Ending:
     told = None if error is None else error_to_dict(error)
-    return Ending(row.seq, row.rule, row.object, state, told, kept, retry_s, tried, made)
+    return Ending(row.seq, row.rule, row.object, state, told, kept, retry_s, made)

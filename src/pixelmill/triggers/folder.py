@@ -49,12 +49,24 @@ TYPES = {extension: one.media_type for one in FORMATS.values() for extension in 
 
 
 class FolderSource:
-    """See :class:`pixelmill.triggers.source.EventSource`. ``root`` has its links resolved."""
+    """See :class:`pixelmill.triggers.source.EventSource`.
+
+    ``root`` has its links resolved; ``told_as`` is the same folder as rules know it, and events name their files below
+    that.
+    """
 
     def __init__(
-        self, name: str, root: Path, *, settle_s: float, rescan_s: float, catch_up: bool = True, polling: bool = False
+        self,
+        name: str,
+        root: Path,
+        *,
+        settle_s: float,
+        rescan_s: float,
+        catch_up: bool = True,
+        polling: bool = False,
+        told_as: Path | None = None,
     ) -> None:
-        self._name, self._root = name, str(root)
+        self._name, self._root, self._told_as = name, str(root), str(told_as or root)
         self._rescan_s, self._catch_up, self._polling = rescan_s, catch_up, polling
         self._opened = time.time() - TICK_S
         self._walker = Walker(self._root)
@@ -225,7 +237,7 @@ class FolderSource:
             whole = [(key, one) for key, one in zip(keys, looked, strict=True) if self._candidates.judge(key, one, now)]
             self._room.set()
             if whole:
-                found = [event_of(self._root, key, one) for key, one in whole]
+                found = [event_of(self._told_as, key, one) for key, one in whole]
                 await hand_over(
                     taker,
                     self._name,
@@ -290,4 +302,5 @@ def open_folder(options: Options, roots: Sequence[Path]) -> FolderSource:
         rescan_s=options["rescan"],
         catch_up=options["catch_up"],
         polling=options["polling"],
+        told_as=given,
     )

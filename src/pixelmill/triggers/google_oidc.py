@@ -47,7 +47,7 @@ async def _claims(token: str, audiences: Sequence[str], certs_url: str, keys: Pu
     jwt = require_google_auth()
     try:
         header = jwt.decode_header(token)
-    except ValueError:
+    except (ValueError, RecursionError):  # a stranger may nest JSON deep
         return None
     if header.get("alg") not in ("RS256", "ES256") or not isinstance(header.get("kid"), str):
         return None
@@ -58,7 +58,7 @@ async def _claims(token: str, audiences: Sequence[str], certs_url: str, keys: Pu
         return None
     try:
         claims = jwt.decode(token, certs=certs, audience=list(audiences), clock_skew_in_seconds=SKEW_S)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return claims if isinstance(claims, dict) else None
 

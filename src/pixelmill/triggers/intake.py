@@ -6,6 +6,7 @@ calls :func:`accept` gives the request as plain values, and sends the :class:`An
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from pixelmill.triggers.verbs import Taken, Taker
 
 MAX_BODY = 1_048_576
 """Bytes of a document. The largest that providers send: Event Grid and SNS 1 MB and less, a push of Pub/Sub little."""
+LARGE = 100_000
+"""Bytes of a document that is read in a thread, lest the service stand still meanwhile."""
 RETRY_AFTER_S = 10
 REFUSED = "The credentials of this source of events were not accepted."
 VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
@@ -56,6 +59,15 @@ def check_intake(options: Options) -> None:
         require_cryptography()
 
 
+async def admit(options: Options, posted: Posted, keys: PublicKeys) -> None:
+    """Refuse who can be told by headers and query alone, before a body is received for him.
+
+    Raises as :func:`accept` does, which is to be asked all the same: what SNS signs is the body.
+    """
+    if options["auth"] != "sns":
+        await authenticate(options, posted, keys)
+
+
 async def accept(options: Options, posted: Posted, taker: Taker, keys: PublicKeys) -> Answer:
     """Authenticate a ``POST``, answer a handshake, or hand the document's events over.
 
@@ -66,7 +78,7 @@ async def accept(options: Options, posted: Posted, taker: Taker, keys: PublicKey
     await authenticate(options, posted, keys)
     if (answer := await answer_handshake(options, posted, keys)) is not None:
         return answer
-    parsed = read(posted)
+    parsed = await asyncio.to_thread(read, posted) if len(posted.body) > LARGE else read(posted)
     if is_foreign(parsed):
         logs.event(
             "source.unread",

@@ -53,7 +53,7 @@ def why_not(rule: Rule, event: ObjectEvent) -> str | None:
 
 
 def _wrong_size(rule: Rule, size: int | None) -> str | None:
-    """Where the store did not tell the size, the run finds out."""
+    """Where the store did not tell the size, the rule is for the event; the limits of its runs hold all the same."""
     if size is None:
         return None
     if size < rule.min_bytes:

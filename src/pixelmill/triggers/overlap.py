@@ -84,7 +84,9 @@ class Reach:
             return True
         last = self._template.path[-1]
         if not last.is_name:
-            return not split_name(f"x{last.text}")[1]
+            # A store that tells no type goes by the name, whatever the result is.
+            name = f"x{last.text.rpartition('/')[2]}"
+            return not split_name(name)[1] or has_type(type_of_name(name), other.types)
         if last.text in {"ext", "format"}:
             return False
         # The source's own extension, which need not be the result's: a store that tells no type goes by that.
@@ -94,11 +96,12 @@ class Reach:
     def _automaton(self, pieces: Sequence[Piece], formats: Sequence[Format]) -> Words:
         words = Words()
         words.text(self._root)
-        for piece in pieces:
+        for number, piece in enumerate(pieces):
             if piece.is_name:
                 self._value(words, piece.text, formats)
             else:
-                words.text(piece.text)
+                text = _collapsed(piece.text)
+                words.text(text if number else text.removeprefix("/"))
         return words
 
     def _value(self, words: Words, name: str, formats: Sequence[Format]) -> None:

@@ -75,7 +75,11 @@ class PublicKeys:
         self._fetched.append(now)
         try:
             # Made for each: there are few, and the connection of an hour ago is closed anyway.
-            async with httpx.AsyncClient(timeout=TIMEOUT_S) as client, client.stream("GET", url) as response:
+            async with (
+                asyncio.timeout(TIMEOUT_S),  # httpx's own is for each piece of the answer
+                httpx.AsyncClient(timeout=TIMEOUT_S) as client,
+                client.stream("GET", url) as response,
+            ):
                 if response.status_code != 200:
                     raise CapacityError(
                         f"{_host(url)} answered {response.status_code} for a signing key.", retry_after=30
@@ -86,7 +90,7 @@ class PublicKeys:
                     if len(parts) > MAX_BYTES:
                         raise CapacityError(f"The signing key of {_host(url)} is too large.", retry_after=600)
                 return bytes(parts)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise CapacityError(
                 f"The signing key of {_host(url)} can't be fetched ({type(error).__name__}).", retry_after=30
             ) from error

@@ -48,11 +48,28 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ConfigError(f"The rules file {path} is nested too deep.") from error
     except (yaml.YAMLError, tomllib.TOMLDecodeError, ValueError) as error:
         raise ConfigError(f"The rules file {path} is not valid {kind}: {_flat(error)}.") from error
+    _check_numbers(table, path)
     if table is None:
         return {}
     if not isinstance(table, dict):
         raise ConfigError(f"The rules file {path} must hold a table with the lists rules and sources.")
     return table
+
+
+def _check_numbers(table: Any, path: Path) -> None:
+    """Raise :class:`ConfigError` for whole numbers of more than 64 bits, which hexadecimal ones may be.
+
+    Python prints none of more than 4,300 digits, so no message could show it. Aliases are looked at once.
+    """
+    waiting: list[Any] = [table]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ConfigError(f"The rules file {path} has a whole number of more than 64 bits.")
+        if isinstance(value, dict | list) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += [*value, *value.values()] if isinstance(value, dict) else value
 
 
 def _flat(error: Exception) -> str:

@@ -18,7 +18,8 @@ from pixelmill import logs
 from pixelmill.errors import NotFound
 from pixelmill.jobs.intake import chunks
 from pixelmill.jobs.model import Page
-from pixelmill.jobs.trigger_events import RULE, SOURCE, NewTriggerEvent, name_key, state_key
+from pixelmill.jobs.trigger_events import RULE, SOURCE
+from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key, state_key
 from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.service import Service
 from pixelmill.service.loops import keep_going
@@ -35,6 +36,8 @@ from pixelmill.triggers.verbs import Taken
 
 TAKEN_AT_ONCE = 1_000
 """Events of one transaction; a larger batch takes several."""
+MATCHED_AT_ONCE = 20_000
+"""Pairs of event and rule that are compared at once; more are compared in a thread."""
 
 
 class Triggers:
@@ -122,15 +125,12 @@ class Triggers:
 
     async def _take(self, source: str, events: Sequence[ObjectEvent], unread: int) -> Counter[str]:
         counts: Counter[str] = Counter(unread=unread)
-        matched: list[tuple[ObjectEvent, list[Rule]]] = []
-        for event in events:
-            rules = [rule for rule in self._by_place.get(_place(event.uri), ()) if matches(rule, event)]
-            if event.kind != "created":
-                counts["ignored"] += 1
-            elif rules:
-                matched.append((event, rules))
-            else:
-                counts["unmatched"] += 1
+        by_place = self._by_place
+        most = max(map(len, by_place.values()), default=0)
+        if len(events) * most > MATCHED_AT_ONCE:
+            matched = await asyncio.to_thread(_matched, events, by_place, counts)
+        else:
+            matched = _matched(events, by_place, counts)
         new = await self._without_loops(matched, counts)
         noted = await self._triggering.events.record(source, new, counts)
         counts["accepted"], counts["duplicate"] = len(noted.new), noted.duplicates
@@ -236,6 +236,22 @@ class Triggers:
     def _check_known(self, rule: str | None) -> None:
         if rule is not None and rule not in self.rule_set().rules:
             raise NotFound(f"There is no rule {rule!r}.", rule=rule)
+
+
+def _matched(
+    events: Sequence[ObjectEvent], by_place: Mapping[str, Sequence[Rule]], counts: Counter[str]
+) -> list[tuple[ObjectEvent, list[Rule]]]:
+    """Events that rules are for; the others are counted."""
+    found: list[tuple[ObjectEvent, list[Rule]]] = []
+    for event in events:
+        rules = [rule for rule in by_place.get(_place(event.uri), ()) if matches(rule, event)]
+        if event.kind != "created":
+            counts["ignored"] += 1
+        elif rules:
+            found.append((event, rules))
+        else:
+            counts["unmatched"] += 1
+    return found
 
 
 def _place(address: str) -> str:

@@ -43,10 +43,15 @@ class SqsInbox:
         self._transport.delete(self._queue, handles)
 
     def set_aside(self, messages: Sequence[Received]) -> list[str]:
-        """Left to the redrive policy, or to be deleted where there is none, or it may not be looked at."""
+        """Left to the redrive policy, or to be deleted where there is none, or it may not be looked at.
+
+        Raises what may pass: nothing is deleted while it is not known.
+        """
         try:
             redrives = self._transport.redrives(self._queue)
-        except StorageError:
+        except StorageError as error:
+            if error.retryable:
+                raise
             redrives = False
         return [] if redrives else [message.handle for message in messages]
 

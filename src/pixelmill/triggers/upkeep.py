@@ -20,7 +20,7 @@ ROUND_S = 60.0
 MAX_ROUNDS = 20
 """Transactions of one round: 10,000 rows a minute at most."""
 ORPHAN_S = 24 * 3600.0
-"""An event whose rule is gone for so long is a dead letter: the rule may have been away for the change of a file."""
+"""An event whose rule is in no service for so long is a dead letter: the rule may be away while a file is changed."""
 
 
 class TriggerUpkeep:
@@ -37,6 +37,7 @@ class TriggerUpkeep:
                 self._triggering.metrics.set_triggers(await self._triggering.events.counts())
                 if time.monotonic() >= next_round:
                     next_round = time.monotonic() + ROUND_S
+                    await self._triggering.work.seen(self._rules().rules)
                     async with self._triggering.hold("upkeep") as mine:
                         if mine:
                             await self.clean()
@@ -57,7 +58,7 @@ class TriggerUpkeep:
             there = set(await asyncio.to_thread(_of_files, rows))
             await events.sweep([seq for seq, _ in rows if seq not in there], sorted(there))
         gone = NotFound("The rule is no longer in force. Bring it back, then redrive.", reason="no-rule")
-        await self._triggering.work.orphans(list(self._rules().rules), ORPHAN_S, error_to_dict(gone))
+        await self._triggering.work.orphans(ORPHAN_S, error_to_dict(gone))
 
 
 def _of_files(rows: Sequence[tuple[int, str]]) -> list[int]:
