@@ -40,7 +40,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 if METADATA not in sys.modules:
     sys.modules[METADATA] = _Late(METADATA)
-    importlib.metadata = sys.modules[METADATA]  # type: ignore[assignment]  # as the import system does
+    importlib.metadata = sys.modules[METADATA]  # as the import system does
 
 
 def started() -> None:

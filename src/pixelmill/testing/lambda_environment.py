@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import threading
 import time
@@ -93,6 +94,9 @@ class Environment:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        assert self._process.stdout is not None
+        self._fd = self._process.stdout.fileno()
+        self._partial, self._reading = b"", threading.Lock()
         self._watcher = threading.Thread(target=self._watch, name=f"memory-{number}", daemon=True)
         self._watcher.start()
         self._reader = threading.Thread(target=self._read, name=f"log-{number}", daemon=True)
@@ -118,9 +122,8 @@ class Environment:
             self._changed.notify_all()
         answered = self._wait(self._is_answered, timeout_s)
         duration = time.monotonic() - begun
-        with self._changed:
-            self._running, self._next = None, None
-            answer, self._answer = self._answer, None
+        answer = self._take_answer()
+        self._pump()
         if answer is not None:
             return _ended(answer, duration, request_id)
         if not (answered or self.is_dead()):
@@ -131,6 +134,12 @@ class Environment:
         reason: Reason = self.dead or "exit"
         how = "signal: killed" if reason == "memory" else f"exit status {self._process.wait()}"
         return Ended(None, error_of(reason, request_id, f"Runtime exited with error: {how}"), duration)
+
+    def _take_answer(self) -> tuple[bool, bytes] | None:
+        with self._changed:
+            self._running, self._next = None, None
+            answer, self._answer = self._answer, None
+            return answer
 
     def _is_answered(self) -> bool:
         return self._answer is not None
@@ -216,9 +225,35 @@ class Environment:
         self.kill("exit")
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline(MAX_LINE):
-            self._on_line(self.number, line.decode("utf-8", "replace").rstrip("\n"))
+        poll = self._output()
+        while True:
+            poll.poll()
+            if not self._pump():
+                return
+
+    def _pump(self) -> bool:
+        """Tell the lines that were printed until now; False where there will be no more.
+
+        What a function prints before it answers is told before its invocation ends: who invokes calls this too.
+        """
+        poll = self._output()
+        with self._reading:
+            while poll.poll(0):
+                data = os.read(self._fd, 65_536)
+                *lines, self._partial = (self._partial + data).split(b"\n")
+                if not data or len(self._partial) > MAX_LINE:
+                    lines, self._partial = [*lines, self._partial], b""
+                for line in lines:
+                    if line:
+                        self._on_line(self.number, line.decode("utf-8", "replace"))
+                if not data:
+                    return False
+            return True
+
+    def _output(self) -> select.poll:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return poll
 
 
 def resident(pid: int) -> int:
