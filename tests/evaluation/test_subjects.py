@@ -59,7 +59,7 @@ async def test_every_task_is_told_with_its_times_and_the_jobs_are_gone(
     live: ServiceProcess, files: list[Path], trigger: Trigger
 ) -> None:
     told: list[int] = []
-    subject = ServiceSubject(live.url, None, GRAY, fresh=True)
+    subject = ServiceSubject(live.url, None, GRAY)
     harvest = await subject.run(batch(files, trigger), told.append)
     assert {one.name for one in harvest.observations} == {path.name for path in files}
     for one in harvest.observations:
@@ -79,13 +79,6 @@ async def test_every_task_is_told_with_its_times_and_the_jobs_are_gone(
     assert (again.cold_starts or 0) + (found.cold_starts or 0) <= 3
     with Client(live.url) as client:
         assert list(client.jobs()) == []
-
-
-async def test_processes_of_a_service_that_ran_before_are_not_called_cold(
-    live: ServiceProcess, files: list[Path]
-) -> None:
-    harvest = await ServiceSubject(live.url, None, GRAY).run(batch(files), lambda _: None)
-    assert figures(harvest).cold_starts is None
 
 
 async def test_a_damaged_image_fails_alone_with_its_reason(live: ServiceProcess, tmp_path: Path) -> None:

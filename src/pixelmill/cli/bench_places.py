@@ -161,7 +161,7 @@ def _service(wanted: Wanted, folder: Path, stack: ExitStack) -> Place:
         of_node(here, this_machine(), is_here=is_loopback(url)) if here else Machine(),
         {name: int(target["capacity"]) for name, target in targets.items()},
     )
-    jobs = ServiceSubject(url, wanted.token, pipeline, fresh=wanted.url is None, overflow=overflow)
+    jobs = ServiceSubject(url, wanted.token, pipeline, overflow=overflow)
     subject: Subject = jobs
     if wanted.target == "process":
         subject = ProcessSubject(url, wanted.token, pipeline, overflow=overflow)

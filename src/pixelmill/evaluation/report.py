@@ -35,7 +35,7 @@ MEANINGS = (
         "throttles, retries",
         "Answers 429 and 503 to the sender; requests that it sent again, after the time it was told.",
     ),
-    ("cold starts", "Executions that were the first of their process. Known of a private service and of functions."),
+    ("cold starts", "Executions that were the first of their process. Told by services and functions."),
     ("duration", "From the start of the last attempt to its end, queue and upload not included."),
     ("event age", "From the moment the target took the event to the start of its work."),
     (

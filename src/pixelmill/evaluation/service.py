@@ -25,10 +25,7 @@ TIDY_S = 120.0
 
 
 class ServiceSubject:
-    """A service under its URL. ``fresh``: none of its processes had run a task before this subject came.
-
-    ``overflow``: the names of its overflow targets; see :func:`look_at`.
-    """
+    """A service under its URL. ``overflow``: the names of its overflow targets; see :func:`look_at`."""
 
     def __init__(
         self,
@@ -36,13 +33,11 @@ class ServiceSubject:
         token: str | None,
         pipeline: str,
         *,
-        fresh: bool = False,
         overflow: Iterable[str] = (),
         name: str = "evaluation",
     ) -> None:
         self._url, self._token, self._pipeline, self._name = url, token, pipeline, name
         self._overflow = frozenset(overflow)
-        self._processes: set[tuple[str | None, str]] | None = set() if fresh else None
 
     async def run(self, batch: Batch, tell: Tell) -> Harvest:
         """See :class:`~pixelmill.evaluation.subject.Subject`."""
@@ -62,23 +57,7 @@ class ServiceSubject:
     def observed(self, tasks: Sequence[TaskStatus], sizes: Mapping[str, int]) -> list[Observation]:
         """Tasks as observations, those that started first first; ``sizes`` are bytes by the last part of a name."""
         ordered = sorted(tasks, key=lambda task: task.started or "")
-        return [
-            observation(task, sizes.get(task.name.rpartition("/")[2], 0), self._overflow, self._is_cold(task))
-            for task in ordered
-        ]
-
-    def _is_cold(self, task: TaskStatus) -> bool | None:
-        told = (task.outcome or {}).get("cold")
-        if told is not None:
-            return bool(told)
-        # A service that doesn't tell: where it is new, so are its processes.
-        if self._processes is None or task.worker is None:
-            return None
-        process = (task.target, task.worker)
-        if process in self._processes:
-            return False
-        self._processes.add(process)
-        return True
+        return [observation(task, sizes.get(task.name.rpartition("/")[2], 0), self._overflow) for task in ordered]
 
 
 def sizes_of(files: Iterable[Path]) -> dict[str, int]:
@@ -185,7 +164,7 @@ def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-def observation(task: TaskStatus, size: int, overflow: frozenset[str], cold: bool | None) -> Observation:
+def observation(task: TaskStatus, size: int, overflow: frozenset[str]) -> Observation:
     """A task as an observation; one that has not ended was dropped."""
     outcome = task.outcome or {}
     width, height = outcome.get("source_size") or (0, 0)
@@ -201,7 +180,7 @@ def observation(task: TaskStatus, size: int, overflow: frozenset[str], cold: boo
         attempts=max(1, task.attempts),
         target=task.target or "",
         overflow=task.target in overflow,
-        cold=cold,
+        cold=outcome.get("cold"),
         bytes_in=size,
         bytes_out=int(outcome.get("bytes") or 0),
         pixels=int(width) * int(height),
