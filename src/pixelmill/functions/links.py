@@ -16,6 +16,8 @@ from pixelmill.functions.settings import FunctionSettings
 from pixelmill.targets.invocation import Link
 
 MAX_URL = 8_192
+RESERVE_S = 0.5
+"""Before the function's time ends, so that its caller is told why there is no result."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -27,10 +29,11 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedire
 
 
 class Links:
-    """``within_s`` bounds each wait on the network."""
+    """``within_s``: the time that is left for everything. ``follows``: whether links are followed at all."""
 
-    def __init__(self, settings: FunctionSettings, within_s: float) -> None:
-        self._limits, self._within_s = settings.limits, max(0.1, within_s)
+    def __init__(self, settings: FunctionSettings, within_s: float, *, follows: bool = True) -> None:
+        self._limits, self._follows = settings.limits, follows
+        self._within_s = max(0.1, within_s - RESERVE_S)
         endpoints = (options.get("endpoint", "") for options in settings.stores.values())
         self._plain = {urlsplit(endpoint).netloc for endpoint in endpoints if endpoint.startswith("http://")}
 
@@ -65,6 +68,11 @@ class Links:
         self._checked(link.url)
 
     def _checked(self, url: str) -> str:
+        if not self._follows:
+            raise SourceRefused(
+                "Links are followed only for callers that are known: send the bytes, or set PIXELMILL_TOKEN in the "
+                "function's environment and show it."
+            )
         if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
             raise InvalidURI("The link is no address: it is too long, or holds what no address may.")
         try:
