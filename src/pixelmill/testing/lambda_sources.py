@@ -70,13 +70,14 @@ class QueueMapping:
     def drained(self, timeout_s: float) -> bool:
         """Whether the queue got empty within that time."""
         deadline = time.monotonic() + timeout_s
-        while self._left():
+        while self.left():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
         return True
 
-    def _left(self) -> int:
+    def left(self) -> int:
+        """Messages that are visible, delayed or in flight."""
         names = (
             "ApproximateNumberOfMessages",
             "ApproximateNumberOfMessagesNotVisible",
