@@ -1,7 +1,11 @@
 """The measured part of docs/evaluation.md, from the JSON of a report: `python bench/evaluation_page.py --write`.
 
-The report itself is made by `pixelmill bench evaluate`, whose command stands in it; `docs/images/evaluation_picture.py`
-takes its picture.
+Measured anew, in a folder that has `photos` (on a machine that does nothing else), and put in its place:
+
+    pixelmill bench evaluate --images photos -o report.html
+    cp report.html report.json docs/evaluation/
+    python bench/evaluation_page.py --write
+    python docs/images/evaluation_picture.py
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ def _lines(made: Document) -> Iterator[str]:
     loads = " to ".join(f"{load[0]:.1f}" for load in (made.load_before, made.load_after) if load)
     memory = f"{machine.memory_bytes / 2**30:.0f} GB"
     yield f"{made.made[:10]}, {machine.cpu}, {machine.cores} cores, {memory}, {machine.system};"
-    yield f"{versions}. {made.images}; load average {loads} (the sender included)."
+    yield f"{versions}. Images: {made.images}. Load average {loads} (the sender included)."
     if was_busy(made):
         yield "**Something else kept the machine busy meanwhile; a quiet one is faster.**"
     yield f"{_rounds(made)}The whole [report](evaluation/report.html), and its [data](evaluation/report.json)."

@@ -60,7 +60,7 @@ def test_an_evaluation_measures_every_batch_and_leaves_nothing_running(cli: Cli,
     assert configuration.machine == made.sender
     assert {"Pixelmill", "Python", "OpenCV"} <= set(made.sender.versions)
     assert made.command.startswith("pixelmill bench evaluate --sizes 3,5")
-    assert made.images == "4 photographs, cropped and scaled, JPEG of quality 90"
+    assert made.images == "a folder of 4 photographs, those large enough cropped and scaled, JPEG of quality 90"
     assert "<svg" in report.read_text()
     assert b"high-rate" in done.stdout
     match = re.search(rb"process (\d+)", done.stderr)

@@ -39,7 +39,10 @@ class Pictures:
         elif len(self._own) == 1:
             self.description = f"one photograph, cropped and scaled, JPEG of quality {QUALITY}"
         else:
-            self.description = f"{len(self._own)} photographs, cropped and scaled, JPEG of quality {QUALITY}"
+            count = len(self._own)
+            self.description = (
+                f"a folder of {count} photographs, those large enough cropped and scaled, JPEG of quality {QUALITY}"
+            )
         self._resolution: Resolution | None = None
         self._pictures: list[bytes] = []
         self._made: list[Path] = []
