@@ -31,7 +31,7 @@ class Places(Objects):
     def __init__(self, *names: str) -> None:
         super().__init__({})
         for name in names:
-            self._stores["s3", name] = MemoryStore()  # type: ignore[assignment] -- of obstore too, with the same calls
+            self._stores["s3", name] = MemoryStore()  # type: ignore[assignment]  # it has the same calls
 
     def put(self, uri: str, body: bytes, media_type: str, cache_control: str = "") -> None:
         if uri.startswith(self.denied):

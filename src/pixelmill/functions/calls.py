@@ -166,6 +166,7 @@ class Function:
         """Messages of a queue: which of them are to come again (``ReportBatchItemFailures``)."""
         failures = []
         for record in records:
+            unread = tally.errors["unread"]
             try:
                 self._events(record, context, tally)
             except Exception as error:  # noqa: BLE001 -- one message must not bring the others back
@@ -174,6 +175,11 @@ class Function:
                 else:
                     tally.errors["internal"] += 1
                     logs.event("function.unexpected", error=error)
+                failed = True
+            else:
+                # What nobody can read is not deleted: it is for the queue's redrive policy, and for who looks there.
+                failed = tally.errors["unread"] > unread
+            if failed:
                 failures.append({"itemIdentifier": str(record.get("messageId", ""))})
         return {"batchItemFailures": failures}
 
