@@ -70,6 +70,14 @@ def test_what_services_refer_to_is_there(compose: dict[str, Any]) -> None:
     assert named == set(compose["volumes"])
 
 
+def test_an_image_is_built_by_one_service(compose: dict[str, Any]) -> None:
+    built = [service["image"] for service in compose["services"].values() if "build" in service]
+    assert len(built) == len(set(built)) == 1
+    build = compose["services"]["service"]["build"]
+    assert (FOLDER / build["context"] / build["dockerfile"]).is_file()
+    assert re.search(rf"^FROM .* AS {build['target']}$", (DEPLOY / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+
+
 def test_only_the_service_is_published_and_on_loopback(compose: dict[str, Any]) -> None:
     published = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
     assert list(published) == ["service"]
