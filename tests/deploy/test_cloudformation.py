@@ -99,7 +99,7 @@ def test_a_failed_message_comes_alone_and_ends_where_it_is_seen(resources: dict[
     events = resources["Events"]["Properties"]
     assert events["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     queue = resources["Queue"]["Properties"]
-    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": "DeadLetters.Arn"}, "maxReceiveCount": 3}
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": "DeadLetters.Arn"}, "maxReceiveCount": 5}
     template = yaml.load(FILE.read_text(), Loader)
     limits = template["Parameters"]["TimeoutSeconds"]["AllowedValues"]
     # Six times, and no more: so long a message that failed waits for its next attempt.
