@@ -217,3 +217,10 @@ def test_what_would_not_fit_into_the_memory_is_refused_before_it_is_killed(bucke
         assert not buckets.keys()
         assert metrics(runtime.lines)[-1]["ErrorType"] == "limit-exceeded"
         assert any("Give it more" in line for line in runtime.lines)
+
+
+def test_an_object_that_would_not_fit_into_the_memory_is_not_fetched(runtime: LambdaRuntime, buckets: Buckets) -> None:
+    answer = runtime.invoke(buckets.put("huge.jpg", jpeg(300, 200, 12) + bytes(60 << 20)))
+    assert answer.ok, answer
+    assert metrics(runtime.lines)[-1]["ErrorType"] == "limit-exceeded"
+    assert answer.memory_bytes < MEMORY

@@ -70,7 +70,7 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
         token=environ.get("PIXELMILL_TOKEN", "").strip(),
         insecure=_yes(environ, "PIXELMILL_INSECURE"),
         limits=Limits(
-            max_bytes=_number(environ, "PIXELMILL_MAX_BYTES", usual.max_bytes),
+            max_bytes=_within(memory << 20, _number(environ, "PIXELMILL_MAX_BYTES", usual.max_bytes)),
             max_pixels=_number(environ, "PIXELMILL_MAX_PIXELS", usual.max_pixels),
             max_side=_number(environ, "PIXELMILL_MAX_SIDE", usual.max_side),
         ),
@@ -92,6 +92,11 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or not int(text):
         raise ConfigError(f"{name}={text[:40]!r} must be a whole number above 0. See docs/functions.md.", variable=name)
     return int(text)
+
+
+def _within(memory: int, max_bytes: int) -> int:
+    """So large a source may be: while it is fetched there may be two copies of it, and neither must end the process."""
+    return min(max_bytes, max(1, (memory - RESERVE) // 2)) if memory else max_bytes
 
 
 def _yes(environ: Mapping[str, str], name: str) -> bool:
