@@ -6,8 +6,11 @@ own environment names as its store.
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,8 +45,12 @@ class Links:
         if isinstance(part, bytes):
             self._limits.check_bytes(len(part))
             return part
-        with self._answer(urllib.request.Request(self._checked(part.url))) as answer:  # noqa: S310 -- checked
+        request = urllib.request.Request(self._checked(part.url))  # noqa: S310 -- checked
+        with _translated(), _opener.open(request, timeout=self._within_s) as answer:
             body = bytes(answer.read(self._limits.max_bytes + 1))
+            # A connection that broke looks like the end to who reads so many bytes at most.
+            if answer.length and len(body) <= self._limits.max_bytes:
+                raise StorageUnavailable("The link broke off before its end.")
         if len(body) > self._limits.max_bytes:
             raise LimitExceeded(
                 f"What the link gives has more than {self._limits.max_bytes:,} bytes.",
@@ -60,7 +67,7 @@ class Links:
         request = urllib.request.Request(  # noqa: S310 -- checked
             self._checked(link.url), data=body, headers=headers, method="PUT"
         )
-        with self._answer(request):
+        with _translated(), _opener.open(request, timeout=self._within_s):
             pass
 
     def check(self, link: Link) -> None:
@@ -86,18 +93,21 @@ class Links:
             raise SourceRefused("Links must be https.")
         return url
 
-    def _answer(self, request: urllib.request.Request) -> Any:
-        try:
-            return _opener.open(request, timeout=self._within_s)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (404, 410):
-                raise ObjectNotFound("There is nothing behind the link any more.") from error
-            raise StorageUnavailable(f"The host of the link answered with status {error.code}.") from error
-        except OSError as error:  # URLError is one
-            raise StorageUnavailable(f"The link could not be followed: {_reason(error)}") from error
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What may go wrong from the connection to the last byte, as errors of the tree."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (404, 410):
+            raise ObjectNotFound("There is nothing behind the link any more.") from error
+        raise StorageUnavailable(f"The host of the link answered with status {error.code}.") from error
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+        raise StorageUnavailable(f"The link could not be followed: {_reason(error)}") from error
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     reason: object = getattr(error, "reason", error)
     return str(reason)[:200]
