@@ -15,7 +15,7 @@ from function_tools import SEED_D, Buckets, Context, jpeg
 from pixelmill import Pipeline
 from pixelmill.api.problems import KINDS
 from pixelmill.api.problems import status_of as service_status
-from pixelmill.errors import ERROR_TYPES, LimitExceeded, RequestError
+from pixelmill.errors import ERROR_TYPES, ConfigError, LimitExceeded, RequestError
 from pixelmill.functions import links
 from pixelmill.functions.calls import Function
 from pixelmill.functions.gateway import status_of
@@ -210,6 +210,24 @@ def test_a_link_has_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> No
     reply = json.loads(body_of(Called(PIXELMILL_TOKEN="secret")(v2("", json.dumps(document).encode(), **bearer))))
     assert reply["error"]["type"] == "storage-unavailable"
     assert waited == [2.5]  # of the 3 s that the function has
+
+
+def test_a_request_goes_on_with_the_trace_of_its_headers() -> None:
+    pytest.importorskip("awslambdaric")
+    trace_id, span_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    document = {"pixelmill": 1, "pipeline": SEED_D, "source": {"body": base64.b64encode(PHOTO[:2000]).decode()}}
+    headers = {"content-type": "application/json", "traceparent": f"00-{trace_id}-{span_id}-01"}
+    with LambdaRuntime(environment={"PIXELMILL_INSECURE": "true"}, timeout_s=10) as runtime:
+        runtime.invoke(v2("", json.dumps(document).encode(), **headers))
+        (told,) = [json.loads(line) for line in runtime.lines if '"function.refused"' in line]
+    assert (told["trace_id"], told["span_id"], told["type"]) == (trace_id, span_id, "corrupt-image")
+
+
+def test_metrics_of_a_wrong_setting_are_of_the_function_that_has_it() -> None:
+    called = Called(AWS_LAMBDA_FUNCTION_NAME="thumbnails", PIXELMILL_MAX_BYTES="many")
+    with pytest.raises(ConfigError):
+        called(v2("", PHOTO))
+    assert '"FunctionName":"thumbnails"' in called.printed[0]
 
 
 def test_a_document_of_a_service_is_taken_too() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from pixelmill import logs
 from pixelmill.errors import PixelmillError, TaskTimeout
 from pixelmill.functions import emf
-from pixelmill.functions.settings import FunctionSettings, settings_of
+from pixelmill.functions.settings import FunctionSettings, name_of, settings_of
 from pixelmill.functions.work import Done, Work, run_here
 
 RESERVE_S = 0.4
@@ -77,7 +77,7 @@ class Function:
         try:
             self._settings = settings_of(environ)
         except PixelmillError as error:
-            self._error, self._settings = error, FunctionSettings()
+            self._error, self._settings = error, FunctionSettings(function=name_of(environ))
         self._work = Work(self._settings, run_here(self._settings.memory))
         if self._settings.pipeline:
             self._get_ready()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pixelmill import logs, tracing
@@ -52,13 +53,20 @@ def answer(
         asked = read_document(document)
     except PixelmillError as error:
         return _failed(error, "", errors)
-    context = tracing.from_text(asked.trace)
-    ids = {} if context is None else {"trace_id": context.trace_id, "span_id": context.span_id}
-    with tracing.within(context), logs.bind(**ids):
+    # What came by HTTP may have its trace in headers.
+    with in_trace(tracing.from_text(asked.trace) or tracing.current()):
         try:
             return _run(asked, settings, left_s, cold=cold, follows=follows)
         except PixelmillError as error:
             return _failed(error, asked.id, errors)
+
+
+@contextmanager
+def in_trace(context: tracing.TraceContext | None) -> Iterator[None]:
+    """Work in the block belongs to that trace, and so do its log lines."""
+    ids = {} if context is None else {"trace_id": context.trace_id, "span_id": context.span_id}
+    with tracing.within(context), logs.bind(**ids):
+        yield
 
 
 def _failed(error: PixelmillError, call: str, errors: Counter[str]) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from pixelmill import __version__
+from pixelmill import __version__, tracing
 from pixelmill.errors import (
     InvalidParameter,
     LimitExceeded,
@@ -28,7 +28,7 @@ from pixelmill.errors import (
     RequestError,
     Unauthenticated,
 )
-from pixelmill.functions.direct import MAX_INLINE, answer
+from pixelmill.functions.direct import MAX_INLINE, answer, in_trace
 from pixelmill.functions.settings import FunctionSettings
 from pixelmill.functions.work import Work, run_here
 from pixelmill.images.formats import format_named
@@ -92,7 +92,9 @@ def answer_http(event: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
     try:
         request = read_request(event)
         path, many = request.path, request.many_headers
-        return _said(*_handled(request, call), many=many)
+        headers = request.headers
+        with in_trace(tracing.parse(headers.get("traceparent", ""), headers.get("tracestate", ""))):
+            return _said(*_handled(request, call), many=many)
     except PixelmillError as error:
         call.errors[error.type] += 1
         return _said(*_problem(error, path), many=many)

@@ -75,7 +75,7 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
             max_side=_number(environ, "PIXELMILL_MAX_SIDE", usual.max_side),
         ),
         memory=memory << 20 if memory else None,
-        function=environ.get("AWS_LAMBDA_FUNCTION_NAME") or environ.get("K_SERVICE") or "pixelmill",
+        function=name_of(environ),
         stores=_stores(environ),
         intake={
             name.removeprefix("EVENTS_").lower(): value.strip()
@@ -83,6 +83,11 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
             if name.startswith("EVENTS_") and value.strip()
         },
     )
+
+
+def name_of(environ: Mapping[str, str]) -> str:
+    """The name of the function, as its platform tells it."""
+    return environ.get("AWS_LAMBDA_FUNCTION_NAME") or environ.get("K_SERVICE") or "pixelmill"
 
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
