@@ -31,7 +31,7 @@ locals {
     name = "uploads"
     kind = "azure-queue"
     queue = "${azurerm_storage_queue.uploads.name}"
-    account = "${local.account}"
+    account = "https://${local.account}.queue.core.windows.net"
 
     [[rules]]
     name = "uploads"

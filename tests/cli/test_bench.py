@@ -15,7 +15,9 @@ import pytest
 from cli_tools import Cli, clean_environment, command, picture
 from live_service import LiveService
 
+from pixelmill.cli.bench import _ended_by, _why
 from pixelmill.cli.bench_images import Pictures, commented
+from pixelmill.cli.bench_output import Files
 from pixelmill.cli.bench_places import Wanted, command_line, second, without_secrets
 from pixelmill.errors import ConfigError
 from pixelmill.evaluation.document import read
@@ -261,6 +263,45 @@ def test_secrets_are_not_shown() -> None:
     assert "abc" not in shown
     assert "http://host:1/x" in shown
     assert without_secrets("plain text") == "plain text"
+
+
+def test_settings_that_are_secrets_are_in_no_report(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    shown = command_line(
+        [
+            *("bench", "--set", "database_url=postgresql://me:abc@db/x", "--set=redis_url=redis://:abc@r/0"),
+            *("--set", "workers=1", "--against", "queue_url=amqp://me:abc@q/v workers=2"),
+        ]
+    )
+    assert "abc" not in shown
+    assert "workers=1" in shown
+    assert "workers=2" in shown
+    other = second(Wanted("service", "sketch"), 'webhook_secret="abc abc" workers=2')
+    assert other.label == "webhook_secret=… workers=2"
+    report = tmp_path / "r.html"
+    given = ("--set", f"database_url=sqlite:///{tmp_path}/abc-secret.db", "--set", "workers=1")
+    done = cli(
+        *("bench", "evaluate", "--sizes", "1", "--resolutions", "64x64", "--trigger", "high-rate", *given),
+        *("--images", photos, "-o", report),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "abc-secret" not in report.read_text() + report.with_suffix(".json").read_text()
+    assert read(report.with_suffix(".json")).configurations[0].settings == {"database_url": "…", "workers": "1"}
+
+
+def test_what_ends_it_that_nobody_expected_leaves_a_report_too() -> None:
+    async def work() -> None:
+        raise OSError(28, "No space left on device")
+
+    ending = _ended_by(work)
+    assert isinstance(ending, OSError)
+    assert _why(ending) == "It was ended by an error: OSError: [Errno 28] No space left on device"
+
+
+def test_the_report_that_is_compared_is_not_written_over(tmp_path: Path) -> None:
+    earlier = tmp_path / "report.json"
+    with pytest.raises(ConfigError, match="written over"):
+        Files(tmp_path / "report.html", None, kept=earlier)
+    Files(tmp_path / "new.html", None, kept=earlier)
 
 
 def test_a_second_configuration_has_of_the_first_what_it_does_not_say() -> None:

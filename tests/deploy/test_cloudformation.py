@@ -57,6 +57,7 @@ def test_the_function_may_do_what_it_does_and_nothing_else(resources: dict[str, 
             allowed[action] = str(statement["Resource"])
     assert set(allowed) == {
         "s3:GetObject",
+        "s3:ListBucket",
         "s3:PutObject",
         "sqs:ReceiveMessage",
         "sqs:DeleteMessage",
@@ -66,6 +67,7 @@ def test_the_function_may_do_what_it_does_and_nothing_else(resources: dict[str, 
     }
     assert "-in-${AWS::AccountId}" in allowed["s3:GetObject"]
     assert allowed["s3:GetObject"].rstrip("'}").endswith("/${InputPrefix}*")
+    assert allowed["s3:ListBucket"].removesuffix("'}") + "/${InputPrefix}*'}" == allowed["s3:GetObject"]
     assert "OutputBucket.Arn" in allowed["s3:PutObject"]
     assert all("log-group:${Logs}" in allowed[action] for action in allowed if action.startswith("logs:"))
     assert "ManagedPolicyArns" not in resources["Role"]["Properties"]
@@ -97,10 +99,12 @@ def test_a_failed_message_comes_alone_and_ends_where_it_is_seen(resources: dict[
     events = resources["Events"]["Properties"]
     assert events["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     queue = resources["Queue"]["Properties"]
-    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": "DeadLetters.Arn"}, "maxReceiveCount": 3}
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": {"Fn::GetAtt": "DeadLetters.Arn"}, "maxReceiveCount": 5}
     template = yaml.load(FILE.read_text(), Loader)
-    longest = template["Parameters"]["TimeoutSeconds"]["MaxValue"]
-    assert queue["VisibilityTimeout"] >= 6 * longest
+    limits = template["Parameters"]["TimeoutSeconds"]["AllowedValues"]
+    # Six times, and no more: so long a message that failed waits for its next attempt.
+    assert queue["VisibilityTimeout"] == {"Fn::FindInMap": ["Visibility", {"Ref": "TimeoutSeconds"}, "Seconds"]}
+    assert template["Mappings"]["Visibility"] == {str(limit): {"Seconds": 6 * limit} for limit in limits}
     dead = resources["DeadLetters"]["Properties"]
     assert dead["MessageRetentionPeriod"] > queue["MessageRetentionPeriod"]
     alarms = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::CloudWatch::Alarm"]

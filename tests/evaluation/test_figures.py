@@ -59,6 +59,14 @@ def test_times_are_those_between_received_started_and_ended() -> None:
     assert (found.invocations, found.own, found.overflow, found.pixel_rate) == (3, 1, 1, 1.0)
 
 
+def test_an_event_that_is_never_begun_waits_to_the_end_of_the_picture() -> None:
+    done = Observation("a.jpg", "succeeded", START, START + 1, START + 4)
+    never = Observation("b.jpg", "dropped", START, error="not-ended-in-time")
+    ages = figures(Harvest((done, never))).timeline.age_s
+    assert ages[-1] == pytest.approx(4)
+    assert figures(Harvest((done,))).timeline.age_s[-1] == 0
+
+
 def test_a_clock_that_went_back_gives_no_negative_time() -> None:
     odd = Observation("a.jpg", "succeeded", START + 2, START + 1, START)
     found = figures(Harvest((odd,)))

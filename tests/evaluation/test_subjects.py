@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from live_service import LiveService
 from service_process import ServiceProcess
 
 from pixelmill.client import Client
-from pixelmill.errors import ConnectionFailed, PipelineError, Unauthenticated
+from pixelmill.errors import ConnectionFailed, PipelineError, StorageUnavailable, Unauthenticated
+from pixelmill.evaluation import crowd as crowds
 from pixelmill.evaluation.crowd import Crowd, Person, load
 from pixelmill.evaluation.figures import figures
+from pixelmill.evaluation.function import FunctionSubject, Reply
 from pixelmill.evaluation.observation import Harvest, Resolution, Trigger
 from pixelmill.evaluation.service import ServiceSubject, look_at, targets_of
 from pixelmill.evaluation.subject import Batch
@@ -191,6 +194,60 @@ async def test_each_user_is_told_of_and_the_service_is_left_as_it_was(tmp_path: 
     assert found.all.sent == found.all.succeeded == told[-1] == 6
     assert found.interactive is not None
     assert found.interactive.idle.count == 20
+
+
+async def test_a_single_image_that_is_under_way_when_all_others_are_done_counts(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over, begun, answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> float:
+        begun.set()
+        await answered.wait()
+        return 7_000.0
+
+    monkeypatch.setattr(crowds, "_timed", slow)
+    one = Crowd("http://127.0.0.1:9", GRAY, (Person("a", None),), 1, SIZE, None, 10, owners=False)
+    found: list[float] = []
+    probing = asyncio.ensure_future(crowds._probe(one, files[0], found, Counter(), over))
+    await begun.wait()
+    over.set()
+    answered.set()
+    await probing
+    assert found == [7_000.0]
+
+
+class Invoked:
+    """A function that does its work at once, whose results can't be looked at."""
+
+    concurrency = 2
+    result, error, throttled, cold, init_s, duration_s = None, None, False, False, 0.0, 0.01
+
+    def __init__(self, raised: Exception) -> None:
+        self.raised, self.started_at, self.cleared = raised, 0.0, False
+
+    def invoke(self, event: object, *, wait_s: float = 0.0) -> Invoked:
+        return self
+
+    async def appear(self, path: Path) -> dict[str, str]:
+        return {}
+
+    async def read(self, event: object, result: object) -> Reply:
+        raise self.raised
+
+    async def clear(self) -> None:
+        self.cleared = True
+
+
+async def test_a_result_of_a_function_that_is_not_to_be_seen_is_that_images_own(files: list[Path]) -> None:
+    function = Invoked(StorageUnavailable("away"))
+    harvest = await FunctionSubject(function, function).run(batch(files), lambda _: None)
+    assert [one.error for one in harvest.observations] == ["storage-unavailable"] * 6
+    assert function.cleared
+    denied = Invoked(ConnectionFailed("away"))
+    with pytest.raises(ConnectionFailed):  # itself, not a group of it
+        await FunctionSubject(denied, denied).run(batch(files), lambda _: None)
+    assert denied.cleared
 
 
 async def test_a_harvest_of_nothing_is_nothing() -> None:

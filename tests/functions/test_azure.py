@@ -86,9 +86,12 @@ def test_event_grid_and_queue_triggers(azurite_server: Azurite, tmp_path: Path) 
             ("queue", events["plain.jpg"]),
             ("queue", base64.b64encode(events["coded.jpg"].encode()).decode()),
             ("event_grid", events["broken.jpg"]),
+            ("event_grid", json.dumps({**blob_event(source, "x", 1), "eventType": "Other.Event"})),
+            ("queue", "nobody can read this"),
         ]
         told = _told(tmp_path, asked, azurite_server.connection_string, target)
-        assert told == ["returned"] * len(asked)
+        # The queue keeps what raises, and moves it to `uploads-poison`; Event Grid would only send it again.
+        assert told == [*["returned"] * 6, "raised RequestError"]
         found = {blob.name: blob for blob in client.get_container_client(target).list_blobs()}
         assert sorted(found) == ["coded.jpg", "grid ü.jpg", "plain.jpg"]
         expected = Pipeline.parse(SEED_D).run(photo).bytes

@@ -15,7 +15,8 @@ from function_tools import SEED_D, Buckets, Context, jpeg
 from pixelmill import Pipeline
 from pixelmill.api.problems import KINDS
 from pixelmill.api.problems import status_of as service_status
-from pixelmill.errors import ERROR_TYPES, LimitExceeded, RequestError
+from pixelmill.errors import ERROR_TYPES, ConfigError, LimitExceeded, RequestError
+from pixelmill.functions import links
 from pixelmill.functions.calls import Function
 from pixelmill.functions.gateway import status_of
 from pixelmill.testing.lambda_runtime import LambdaRuntime
@@ -89,7 +90,7 @@ class Called:
 
     def __init__(self, **environ: str) -> None:
         self.printed: list[str] = []
-        self._function = Function(environ, self.printed.append)
+        self._function = Function({"PIXELMILL_INSECURE": "true", **environ}, self.printed.append)
 
     def __call__(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         answer: Mapping[str, Any] = self._function(event, Context())
@@ -168,6 +169,67 @@ def test_health_needs_no_token_and_work_does() -> None:
     assert called(v2("", PHOTO, authorization="Bearer secret"))["statusCode"] == 200
 
 
+def test_nobody_is_served_whom_nobody_knows() -> None:
+    closed = Called(PIXELMILL_INSECURE="", PIPELINE=SEED_D)
+    request = v2("", PHOTO)
+    refused = closed(request)
+    assert refused["statusCode"] == 401
+    assert "PIXELMILL_TOKEN" in json.loads(body_of(refused))["detail"]
+    iam = {"iam": {"userArn": "arn:aws:iam::123456789012:user/x"}}
+    known = {**request, "requestContext": {**request["requestContext"], "authorizer": iam}}
+    assert closed(known)["statusCode"] == 200
+    rest = v1({}, PHOTO)
+    assert closed(rest)["statusCode"] == 401
+    signed = {"userArn": "arn:aws:iam::123456789012:user/x"}
+    assert closed({**rest, "requestContext": {**rest["requestContext"], "identity": signed}})["statusCode"] == 200
+    assert closed(alb({}, PHOTO, many=False))["statusCode"] == 401
+
+
+def test_for_everybody_no_link_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[object] = []
+    monkeypatch.setattr(links._opener, "open", lambda request, timeout: fetched.append(request))
+    document = {"pixelmill": 1, "pipeline": SEED_D, "source": {"url": "https://internal.example/secret.jpg"}}
+    put = {**document, "source": {"body": base64.b64encode(PHOTO).decode()}, "result": {"url": "https://x.example/"}}
+    for asked in (document, put):
+        event = v2("", json.dumps(asked).encode(), **{"content-type": "application/json"})
+        reply = json.loads(body_of(Called()(event)))
+        assert reply["error"]["type"] == "source-refused"
+    assert not fetched
+
+
+def test_a_link_has_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def silent(request: object, timeout: float) -> object:
+        waited.append(timeout)
+        raise TimeoutError("nothing came")
+
+    monkeypatch.setattr(links._opener, "open", silent)
+    document = {"pixelmill": 1, "pipeline": SEED_D, "source": {"url": "https://slow.example/a.jpg"}}
+    bearer = {"content-type": "application/json", "authorization": "Bearer secret"}
+    reply = json.loads(body_of(Called(PIXELMILL_TOKEN="secret")(v2("", json.dumps(document).encode(), **bearer))))
+    assert reply["error"]["type"] == "storage-unavailable"
+    assert waited == [2.5]  # of the 3 s that the function has
+
+
+def test_a_request_goes_on_with_the_trace_of_its_headers() -> None:
+    pytest.importorskip("awslambdaric")
+    trace_id, span_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    document = {"pixelmill": 1, "pipeline": SEED_D, "source": {"body": base64.b64encode(PHOTO[:2000]).decode()}}
+    headers = {"content-type": "application/json", "traceparent": f"00-{trace_id}-{span_id}-01"}
+    with LambdaRuntime(environment={"PIXELMILL_INSECURE": "true"}, timeout_s=10) as runtime:
+        runtime.invoke(v2("", json.dumps(document).encode(), **headers))
+        (told,) = [json.loads(line) for line in runtime.lines if '"function.refused"' in line]
+    assert (told["trace_id"], told["span_id"], told["type"]) == (trace_id, span_id, "corrupt-image")
+
+
+def test_metrics_of_a_wrong_setting_are_of_the_function_that_has_it() -> None:
+    called = Called(AWS_LAMBDA_FUNCTION_NAME="thumbnails", PIXELMILL_MAX_BYTES="many")
+    with pytest.raises(ConfigError):
+        called(v2("", PHOTO))
+    assert '"FunctionName":"thumbnails"' in called.printed[0]
+
+
 def test_a_document_of_a_service_is_taken_too() -> None:
     document = {"pixelmill": 1, "pipeline": SEED_D, "source": {"body": base64.b64encode(PHOTO).decode()}}
     event = v2("", json.dumps(document).encode(), **{"content-type": "application/json"})
@@ -186,7 +248,9 @@ def test_or_it_goes_to_the_bucket_and_the_answer_is_a_link(moto_server: Moto) ->
     pytest.importorskip("awslambdaric")
     buckets = Buckets(moto_server)
     pipeline = Pipeline.parse("resize:1600,1200,enlarge=true/format:bmp")
-    with LambdaRuntime(environment=buckets.environment(OUTPUT_PREFIX="web"), timeout_s=10) as runtime:
+    with LambdaRuntime(
+        environment=buckets.environment(OUTPUT_PREFIX="web", PIXELMILL_INSECURE="1"), timeout_s=10
+    ) as runtime:
         answer = runtime.invoke(v2(f"pipeline={pipeline}", PHOTO)).result
         again = runtime.invoke(v2(f"pipeline={pipeline}", PHOTO, accept="application/json")).result
     assert answer["statusCode"] == 303

@@ -92,8 +92,9 @@ def test_of_a_batch_only_messages_that_failed_come_again(moto_server: Moto, buck
     with LambdaRuntime(environment=buckets.environment(), timeout_s=10) as runtime:
         answer = runtime.invoke(sqs_event({"good": good, "bad": bad, "loop": denied, "rubbish": "hello"}))
     assert answer.ok, answer
-    # What can't succeed is settled; the message whose second record would loop comes again, as a whole.
-    assert answer.result == {"batchItemFailures": [{"itemIdentifier": "loop"}]}
+    # What can't succeed is settled; the message whose second record would loop comes again, as a whole; and what nobody
+    # can read is left to the queue's redrive policy.
+    assert answer.result == {"batchItemFailures": [{"itemIdentifier": "loop"}, {"itemIdentifier": "rubbish"}]}
     assert buckets.keys() == ["good.jpg"]
 
 
@@ -216,3 +217,10 @@ def test_what_would_not_fit_into_the_memory_is_refused_before_it_is_killed(bucke
         assert not buckets.keys()
         assert metrics(runtime.lines)[-1]["ErrorType"] == "limit-exceeded"
         assert any("Give it more" in line for line in runtime.lines)
+
+
+def test_an_object_that_would_not_fit_into_the_memory_is_not_fetched(runtime: LambdaRuntime, buckets: Buckets) -> None:
+    answer = runtime.invoke(buckets.put("huge.jpg", jpeg(300, 200, 12) + bytes(60 << 20)))
+    assert answer.ok, answer
+    assert metrics(runtime.lines)[-1]["ErrorType"] == "limit-exceeded"
+    assert answer.memory_bytes < MEMORY

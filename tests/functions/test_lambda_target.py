@@ -9,7 +9,7 @@ import pytest
 from buckets import s3_bucket
 from function_tools import SEED_D, Buckets, jpeg
 
-from pixelmill import Pipeline
+from pixelmill import Pipeline, tracing
 from pixelmill.errors import CorruptImage, LimitExceeded, OutOfMemory, SourceRefused, TargetUnavailable
 from pixelmill.storage.opening import open_store
 from pixelmill.targets.aws_lambda import LambdaTarget
@@ -57,6 +57,27 @@ async def test_a_task_travels_to_the_function_and_back(target: LambdaTarget, run
     assert result.worker == "pixelmill"
     found = await target.run(asked("phash", photo))
     assert found.outcome.data["phash"] == Pipeline.parse("phash").run(photo).data["phash"]
+
+
+async def test_the_first_task_of_an_environment_is_told_as_cold(target: LambdaTarget) -> None:
+    photo = jpeg(800, 600, 1)
+    assert [(await target.run(asked(SEED_D, photo))).cold for _ in range(2)] == [True, False]
+
+
+async def test_a_call_that_warmed_it_up_took_the_cold_start(target: LambdaTarget) -> None:
+    await target.warm()
+    assert not (await target.run(asked(SEED_D, jpeg(800, 600, 1)))).cold
+
+
+async def test_the_function_works_in_the_trace_of_who_calls(target: LambdaTarget, runtime: LambdaRuntime) -> None:
+    with tracing.span("overflow.call") as span, pytest.raises(CorruptImage):
+        await target.run(asked(SEED_D, jpeg(800, 600, 1)[:2000]))
+    told = [json.loads(line) for line in runtime.lines if '"function.refused"' in line]
+    assert [(line["trace_id"], line["span_id"]) for line in told] == [(span.context.trace_id, span.context.span_id)]
+    with pytest.raises(CorruptImage):  # and without one, in none: the one before has ended
+        await target.run(asked(SEED_D, jpeg(800, 600, 1)[:2000]))
+    last = json.loads([line for line in runtime.lines if '"function.refused"' in line][-1])
+    assert "trace_id" not in last
 
 
 async def test_an_error_of_the_image_is_the_same_error_here(target: LambdaTarget, runtime: LambdaRuntime) -> None:

@@ -26,7 +26,14 @@ HEAVY = (
         "email",
         "zipfile",
     ),
-    *("pixelmill.service", "pixelmill.api", "pixelmill.cli", "pixelmill.targets", "pixelmill.images.auto"),
+    *(
+        "pixelmill.service",
+        "pixelmill.api",
+        "pixelmill.cli",
+        "pixelmill.targets",
+        "pixelmill.tracing",
+        "pixelmill.images.auto",
+    ),
     *("pixelmill.images.decode_frames", "pixelmill.images.encode_frames", "pixelmill.images.metadata_keep"),
     *("pixelmill.images.svg", "pixelmill.images.jxl_header", "pixelmill.operations.montage"),
 )

@@ -513,6 +513,7 @@ async def test_what_can_not_be_read_is_answered_with_its_reason_and_counted() ->
         ("http", {"auth": "sns"}, "topics"),
         ("http", {"auth": "event-grid"}, "needs key"),
         ("http", {"auth": "none"}, "loopback"),
+        ("azure-queue", {"queue": "uploads", "account": "examplephotos"}, "must be a URL"),
     ],
 )
 def test_wrong_options_are_refused_with_what_they_may_be(kind: str, options: dict[str, str], message: str) -> None:

@@ -13,7 +13,7 @@ resource "aws_sns_topic_subscription" "mail" {
 locals {
   alarms = {
     dead = {
-      description = "Objects that failed three times; see the dead-letter queue and the function's log."
+      description = "Objects that failed five times; see the dead-letter queue and the function's log."
       namespace   = "AWS/SQS"
       metric      = "ApproximateNumberOfMessagesVisible"
       dimensions  = { QueueName = aws_sqs_queue.dead.name }

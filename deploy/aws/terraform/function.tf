@@ -19,6 +19,13 @@ data "aws_iam_policy_document" "function" {
     actions   = ["s3:GetObject"]
     resources = ["${aws_s3_bucket.input.arn}/${var.input_prefix}*"]
   }
+  # By it S3 says "not there" for an object that was deleted before its turn, and not "forbidden", which would be tried again
+  # and end as a dead letter. Of the whole bucket: reading an object names no prefix.
+  statement {
+    sid       = "TellAbsentFromForbidden"
+    actions   = ["s3:ListBucket"]
+    resources = [aws_s3_bucket.input.arn]
+  }
   statement {
     sid       = "WriteResults"
     actions   = ["s3:PutObject"]

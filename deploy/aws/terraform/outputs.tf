@@ -14,7 +14,7 @@ output "function_name" {
 }
 
 output "dead_letters_url" {
-  description = "Events that failed three times."
+  description = "Events that failed five times."
   value       = aws_sqs_queue.dead.id
 }
 

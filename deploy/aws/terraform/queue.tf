@@ -14,7 +14,8 @@ resource "aws_sqs_queue" "events" {
   receive_wait_time_seconds  = 20
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead.arn
-    maxReceiveCount     = 3
+    # Five: a batch that is throttled, as where direct calls have taken the concurrency, was received too.
+    maxReceiveCount = 5
   })
 }
 

@@ -116,7 +116,7 @@ def evaluate(
         one.check()
     measuring.check_bounds(plan, len(wanted))
     earlier = None if compare is None else document.read(compare)
-    files = Files(output, json_output)
+    files = Files(output, json_output, kept=compare)
     with sigterm_raises(), tempfile.TemporaryDirectory(prefix="pixelmill-bench-") as temporary, ExitStack() as stack:
         pictures = Pictures(Path(temporary), images)
         places = [opened(one, Path(temporary) / f"service-{index}", stack) for index, one in enumerate(wanted)]
@@ -212,13 +212,13 @@ def load(
 def _wanted(
     context: typer.Context, target: str, pipeline: str, url: str | None, token: str | None, sets: list[str] | None
 ) -> Wanted:
-    from pixelmill.cli.bench_places import Wanted, is_url
+    from pixelmill.cli.bench_places import Wanted, is_url, shown_setting
     from pixelmill.config import parse_assignments
 
     options: Globals = context.obj
     secret = options.settings(token=token)["token"] or None
     settings = parse_assignments(sets or ())
-    label = " ".join(f"{name}={value}" for name, value in settings.items()) or "as it is"
+    label = " ".join(f"{name}={shown_setting(name, value)}" for name, value in settings.items()) or "as it is"
     # A token of the environment is for a service that was named, not for a private one.
     return Wanted(target, pipeline, url, secret if url or is_url(target) else None, settings, label)
 
@@ -260,7 +260,7 @@ def _ended_by(work: Callable[[], Coroutine[Any, Any, Any]]) -> BaseException | N
     before = signal.getsignal(signal.SIGTERM)
     try:
         asyncio.run(run())
-    except (KeyboardInterrupt, Stopped, PixelmillError) as ending:
+    except (KeyboardInterrupt, Stopped, Exception) as ending:  # noqa: BLE001 -- raised again once the report is there
         return ending
     finally:
         signal.signal(signal.SIGTERM, before)  # the loop has put the system's own in its place
@@ -298,7 +298,8 @@ def _why(ending: BaseException | None) -> str:
         case Stopped():
             return "It was ended by a signal."
         case _:
-            return f"It was ended by an error: {ending}"
+            kind = "" if isinstance(ending, PixelmillError) else f"{type(ending).__name__}: "
+            return f"It was ended by an error: {kind}{ending}"
 
 
 def _loads() -> tuple[float, ...]:

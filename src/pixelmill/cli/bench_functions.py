@@ -17,6 +17,8 @@ def runtime(pipeline: str, stores: Stores, *, concurrency: int, limit_s: float, 
     environment = {"PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path)}
     if stores.store:
         stores.check()
+        # Credentials of the buckets, where no option gives them.
+        environment |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
         environment |= {
             "PIPELINE": pipeline,
             "OUTPUT_BUCKET": stores.results,

@@ -12,15 +12,20 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """Where the report goes; raises :class:`ConfigError` before anything is measured where that can't be."""
+    """Where the report goes; raises :class:`ConfigError` before anything is measured where that can't be.
 
-    def __init__(self, html: Path, json: Path | None) -> None:
+    ``kept``: a file that must not be written over.
+    """
+
+    def __init__(self, html: Path, json: Path | None, kept: Path | None = None) -> None:
         self.html, self.json = html, json or html.with_suffix(".json")
         for option, path in (("-o", self.html), ("--json", self.json)):
             if path.is_dir() or not path.parent.is_dir():
                 raise ConfigError(f"{option} {path} must name a file in a folder that exists.")
         if self.html.absolute() == self.json.absolute():
             raise ConfigError(f"-o and --json both name {self.html}; give them names of their own.")
+        if kept is not None and kept.resolve() in {self.html.resolve(), self.json.resolve()}:
+            raise ConfigError(f"{kept} (--compare) would be written over by the new report; name another file with -o.")
 
     def write(self, made: Document) -> None:
         """Write both, and say so."""

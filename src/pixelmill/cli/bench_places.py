@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pixelmill.cli.bench_stores import Stores, drop_of, rules_file, stores_file
 from pixelmill.cli.private import private_service
+from pixelmill.config import SETTINGS, TABLES
 from pixelmill.errors import ConfigError
 from pixelmill.evaluation.document import Configuration, Machine
 from pixelmill.evaluation.dropping import DropSubject
@@ -87,7 +89,7 @@ def second(first: Wanted, text: str) -> Wanted:
         # A secret is for the service that it was given for.
         token=first.token if url == first.url else None,
         settings=settings,
-        label=without_secrets(text) if "url" in given else text,
+        label=shown_words(text),
     )
 
 
@@ -157,7 +159,7 @@ def _service(wanted: Wanted, folder: Path, stack: ExitStack) -> Place:
         wanted.target,
         pipeline,
         "private" if wanted.url is None else without_secrets(url),
-        dict(wanted.settings),
+        {name: shown_setting(name, value) for name, value in wanted.settings.items()},
         of_node(here, this_machine(), is_here=is_loopback(url)) if here else Machine(),
         {name: int(target["capacity"]) for name, target in targets.items()},
     )
@@ -181,21 +183,37 @@ def is_loopback(url: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
+_USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/?#]*@", re.IGNORECASE)
+
+
 def without_secrets(text: str) -> str:
     """An address, or text with one in it, without user and password."""
-    words = text.split(" ")
-    return " ".join(_bare(word) for word in words)
+    return _USER.sub(r"\1", text)
 
 
-def _bare(word: str) -> str:
-    name, marker, address = word.partition("http")
-    if not marker or "@" not in address:
-        return word
-    parts = urlsplit(marker + address)
-    return name + urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def shown_setting(name: str, value: str) -> str:
+    """The value of a setting as a report may show it: not where it is, or holds, a secret."""
+    if name in SPECIAL:
+        return without_secrets(value)
+    setting = SETTINGS.get(name)
+    return "…" if setting is None or setting.secret or setting.kind in HOLD_SECRETS else without_secrets(value)
 
 
-SECRET_OPTIONS = ("--token", "--store-option", "--queue-option")
+def shown_words(text: str) -> str:
+    """What ``--against`` says, the same; with quotes where a value needs them."""
+    try:
+        words = [word.partition("=") for word in shlex.split(text)]
+    except ValueError:
+        return "…"
+    return " ".join(
+        word[0] + word[1] + (shlex.quote(shown) if " " in (shown := shown_setting(word[0], word[2])) else shown)
+        for word in words
+    )
+
+
+HOLD_SECRETS = TABLES | {"tables"}
+"""Kinds of settings whose values may hold credentials."""
+SECRET_OPTIONS = ("--token", "--set", "--against", "--store-option", "--queue-option")
 OPEN_OPTIONS = ("region", "endpoint", "virtual_hosted_style_request")
 
 
@@ -216,7 +234,11 @@ def command_line(arguments: Sequence[str]) -> str:
 
 
 def _veiled(option: str, word: str) -> str:
-    name, equals, _ = word.partition("=")
+    name, equals, value = word.partition("=")
+    if option == "--against":
+        return shown_words(word)
     if option == "--token" or not equals:
         return "…"
+    if option == "--set":
+        return f"{name}={shown_setting(name, value)}"
     return without_secrets(word) if name in OPEN_OPTIONS else f"{name}=…"

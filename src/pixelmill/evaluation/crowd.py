@@ -80,7 +80,8 @@ async def load(crowd: Crowd, files: Sequence[Path], subject: ServiceSubject, tel
     idle = await _probe_idle(crowd, files[0]) if crowd.interactive else []
     busy: list[float] = []
     errors: Counter[str] = Counter()
-    probing = asyncio.ensure_future(_probe(crowd, files[0], busy, errors)) if crowd.interactive else None
+    over = asyncio.Event()
+    probing = asyncio.ensure_future(_probe(crowd, files[0], busy, errors, over)) if crowd.interactive else None
     done = 0
 
     def count(more: int) -> None:
@@ -94,6 +95,10 @@ async def load(crowd: Crowd, files: Sequence[Path], subject: ServiceSubject, tel
                 group.create_task(_one_user(crowd, person, _share(crowd, files, number), subject, count))
                 for number, person in enumerate(crowd.people)
             ]
+        # The image that is under way counts: it is most likely a slow one.
+        over.set()
+        if probing is not None:
+            await probing
     except BaseExceptionGroup as failed:
         raise first_of(failed) from None
     finally:
@@ -193,10 +198,10 @@ async def _probe_idle(crowd: Crowd, path: Path) -> list[float]:
         return [await _timed(client, path, crowd.pipeline) for _ in range(IDLE_PROBES)]
 
 
-async def _probe(crowd: Crowd, path: Path, found: list[float], errors: Counter[str]) -> None:
-    """One image after another until cancelled; refusals are counted, not repeated: a person sees them."""
+async def _probe(crowd: Crowd, path: Path, found: list[float], errors: Counter[str], over: asyncio.Event) -> None:
+    """One image after another until it is over; refusals are counted, not repeated: a person sees them."""
     async with AsyncClient(crowd.url, crowd.people[0].token, retry=CountingPolicy(attempts=1)) as client:
-        while True:
+        while not over.is_set():
             try:
                 found.append(await _timed(client, path, crowd.pipeline))
             except PixelmillError as error:

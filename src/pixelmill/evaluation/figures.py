@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -85,7 +86,12 @@ def figures(harvest: Harvest, load_before: float | None = None) -> Figures:
         (one.started, max(one.started, one.ended)) for one in seen if one.started is not None and one.ended is not None
     ]
     received = [one.received for one in seen if one.received is not None]
-    waits = [(one.received, one.started) for one in ended if one.received is not None and one.started is not None]
+    # What was dropped without having begun waits to the end of the picture.
+    waits = [
+        (one.received, math.inf if one.started is None else one.started)
+        for one in seen
+        if one.received is not None and (one.started is not None or one.state == "dropped")
+    ]
     succeeded = [one for one in seen if one.state == "succeeded"]
     known = [one for one in ended if one.cold is not None]
     targets = Counter(one.target for one in ended if one.target)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pixelmill.evaluation.observation import Harvest, Observation
-from pixelmill.evaluation.service import in_lanes
+from pixelmill.evaluation.service import first_of, in_lanes
 from pixelmill.evaluation.subject import OF_AN_IMAGE, Batch, Tell
 
 LANES = 16
@@ -107,7 +107,10 @@ class FunctionSubject:
             nonlocal throttles
             call, returned = await loop.run_in_executor(pool, self._invoke, event, batch.limit_s)
             throttles += call.throttled
-            seen.append(await self._seen(path, event, (received, returned), call, pixels))
+            try:
+                seen.append(await self._seen(path, event, (received, returned), call, pixels))
+            except OF_AN_IMAGE as error:  # its result can't be looked at
+                seen.append(Observation(path.name, "failed", received, error=error.type))
             tell(len(seen))
 
         async def send(path: Path) -> None:
@@ -126,6 +129,8 @@ class FunctionSubject:
             with suppress(TimeoutError):
                 async with asyncio.timeout(batch.limit_s), asyncio.TaskGroup() as following:
                     await in_lanes(send, batch.files, 1 if batch.trigger == "manual" else LANES)
+        except BaseExceptionGroup as errors:
+            raise first_of(errors) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             await self._events.clear()

@@ -16,7 +16,7 @@ from pixelmill.storage.uris import URI, parse_uri
 from pixelmill.triggers.event import ObjectEvent
 from pixelmill.triggers.matching import matches
 from pixelmill.triggers.naming import check_template, fixed_start
-from pixelmill.triggers.places import canonical
+from pixelmill.triggers.places import canonical, place
 from pixelmill.triggers.rule import Rule
 
 DEFAULT_NAME = "{dir}/{stem}.{ext}"
@@ -38,6 +38,8 @@ class Assignment:
 
     def rules_for(self, event: ObjectEvent) -> Sequence[Rule]:
         """The rules that match; raises :class:`ConfigError` for a loop, and where nothing is set to be done."""
+        if self._is_dead_letter(event):
+            return []
         if self._rules is not None:
             return [rule for rule in self._rules if matches(rule, event) and not _is_result(rule, event)]
         if not (self._settings.pipeline and self._settings.output):
@@ -48,6 +50,19 @@ class Assignment:
         source = parse_uri(event.uri)
         rule = self._of_bucket(source.scheme, source.bucket)
         return [rule] if matches(rule, event) and not _is_result(rule, event) else []
+
+    def _is_dead_letter(self, event: ObjectEvent) -> bool:
+        """Whether it was written by this function, about an event that can't succeed: it would be the next such one."""
+        letters = self._settings.dead_letters
+        if not letters or not event.uri.startswith(canonical(letters)):
+            return False
+        if not place(letters).path:
+            raise ConfigError(
+                f"DEAD_LETTERS={letters} is the whole bucket that the event came from: what can't succeed could not be "
+                "told from what is to be done. Name a folder in it, or another bucket.",
+                variable="DEAD_LETTERS",
+            )
+        return True
 
     def _rule(self, scheme: str, bucket: str) -> Rule:
         watch, output = str(URI(scheme, bucket, "")), self._output(scheme)

@@ -42,8 +42,8 @@ def event_grid(event: func.EventGridEvent) -> None:
 
 
 def queue(message: func.QueueMessage) -> None:
-    """One message with events of any provider; raises what is to be tried again."""
-    do_all(message.get_body())
+    """One message with events of any provider; raises what is to be tried again, and what nobody can read."""
+    do_all(message.get_body(), keeps=True)
 
 
 def function_app(queue_name: str = QUEUE, connection: str = CONNECTION) -> func.FunctionApp:

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from pixelmill import logs
 from pixelmill.errors import PixelmillError, TaskTimeout
 from pixelmill.functions import emf
-from pixelmill.functions.settings import FunctionSettings, settings_of
-from pixelmill.functions.work import Done, Work, is_for_later, run_here
+from pixelmill.functions.settings import FunctionSettings, name_of, settings_of
+from pixelmill.functions.work import Done, Work, run_here
 
 RESERVE_S = 0.4
 """So much must be left of the time for another event to be begun; or as much as the longest took, if that is more."""
@@ -43,6 +43,7 @@ class Tally:
     received: int = 0
     dropped: int = 0
     more: dict[str, float] = field(default_factory=dict)
+    longest_s: float = RESERVE_S
 
     def add(self, done: Sequence[Done]) -> None:
         """What became of one event."""
@@ -76,7 +77,7 @@ class Function:
         try:
             self._settings = settings_of(environ)
         except PixelmillError as error:
-            self._error, self._settings = error, FunctionSettings()
+            self._error, self._settings = error, FunctionSettings(function=name_of(environ))
         self._work = Work(self._settings, run_here(self._settings.memory))
         if self._settings.pipeline:
             self._get_ready()
@@ -116,11 +117,12 @@ class Function:
             if "pixelmill" in event or event.get("warm") is True:
                 from pixelmill.functions.direct import answer
 
-                return answer(event, self._settings, self._left(context), tally.errors)
+                return answer(event, self._settings, self._left(context), tally.errors, cold=self._calls == 1)
             if "requestContext" in event:
-                from pixelmill.functions.gateway import answer_http
+                from pixelmill.functions.gateway import Call, answer_http
 
-                return answer_http(event, self._work, tally.errors, tally.more)
+                cold = self._calls == 1
+                return answer_http(event, Call(self._work, self._left(context), cold, tally.errors, tally.more))
             records = event.get("Records")
             if isinstance(records, list) and any(_is_message(record) for record in records):
                 return self._batch(records, context, tally)
@@ -138,9 +140,8 @@ class Function:
             tally.errors["unread"] += 1
         later: PixelmillError | None = None
         results: list[str] = []
-        longest = RESERVE_S
         for event in parsed.events:
-            if self._left(context) < longest:
+            if self._left(context) < tally.longest_s:
                 later = TaskTimeout(
                     f"The function's time ended before all {len(parsed.events):,} events were done. Give it more, or "
                     "smaller batches."
@@ -156,7 +157,7 @@ class Function:
             else:
                 tally.add(done)
                 results += [one.uri for one in done if one.uri]
-            longest = max(longest, time.monotonic() - begun)
+            tally.longest_s = max(tally.longest_s, time.monotonic() - begun)
         if later is not None:
             raise later
         return {"results": results}
@@ -165,12 +166,20 @@ class Function:
         """Messages of a queue: which of them are to come again (``ReportBatchItemFailures``)."""
         failures = []
         for record in records:
+            unread = tally.errors["unread"]
             try:
                 self._events(record, context, tally)
-            except PixelmillError as error:
-                if not is_for_later(error) and not isinstance(error, TaskTimeout):
-                    raise
-                tally.errors[error.type] += 1
+            except Exception as error:  # noqa: BLE001 -- one message must not bring the others back
+                if isinstance(error, PixelmillError):
+                    tally.errors[error.type] += 1
+                else:
+                    tally.errors["internal"] += 1
+                    logs.event("function.unexpected", error=error)
+                failed = True
+            else:
+                # What nobody can read is not deleted: it is for the queue's redrive policy, and for who looks there.
+                failed = tally.errors["unread"] > unread
+            if failed:
                 failures.append({"itemIdentifier": str(record.get("messageId", ""))})
         return {"batchItemFailures": failures}
 

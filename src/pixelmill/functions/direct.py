@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from pixelmill import logs, tracing
 from pixelmill.errors import LimitExceeded, PixelmillError, RequestError
 from pixelmill.functions.links import Links
 from pixelmill.functions.settings import FunctionSettings
-from pixelmill.functions.work import run_here
+from pixelmill.functions.work import guarded, run_here
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.targets.invocation import (
     VERSION,
@@ -33,21 +35,50 @@ MAX_INLINE = 4_400_000
 
 
 def answer(
-    document: Mapping[str, Any], settings: FunctionSettings, left_s: float, errors: Counter[str]
+    document: Mapping[str, Any],
+    settings: FunctionSettings,
+    left_s: float,
+    errors: Counter[str],
+    *,
+    cold: bool = False,
+    follows: bool = True,
 ) -> Mapping[str, Any]:
-    """The reply to a document; ``left_s`` seconds are left for it. Types of errors are counted in ``errors``."""
+    """The reply to a document; ``left_s`` seconds are left for it. Types of errors are counted in ``errors``.
+
+    ``cold``: it is the first invocation of this process. ``follows``: links are fetched and put for this caller.
+    """
     if is_warm_up(document):
         return {"pixelmill": VERSION}
     try:
         asked = read_document(document)
-        return _run(asked, settings, left_s)
     except PixelmillError as error:
-        errors[error.type] += 1
-        return reply_of_error(error)
+        return _failed(error, "", errors)
+    # What came by HTTP may have its trace in headers.
+    with in_trace(tracing.from_text(asked.trace) or tracing.current()):
+        try:
+            return _run(asked, settings, left_s, cold=cold, follows=follows)
+        except PixelmillError as error:
+            return _failed(error, asked.id, errors)
 
 
-def _run(asked: Invocation, settings: FunctionSettings, left_s: float) -> Mapping[str, Any]:
-    links = Links(settings, left_s)
+@contextmanager
+def in_trace(context: tracing.TraceContext | None) -> Iterator[None]:
+    """Work in the block belongs to that trace, and so do its log lines."""
+    ids = {} if context is None else {"trace_id": context.trace_id, "span_id": context.span_id}
+    with tracing.within(context), logs.bind(**ids):
+        yield
+
+
+def _failed(error: PixelmillError, call: str, errors: Counter[str]) -> Mapping[str, Any]:
+    errors[error.type] += 1
+    logs.event("function.refused", call=call, type=error.type, detail=error.detail)
+    return reply_of_error(error)
+
+
+def _run(
+    asked: Invocation, settings: FunctionSettings, left_s: float, *, cold: bool, follows: bool
+) -> Mapping[str, Any]:
+    links = Links(settings, left_s, follows=follows)
     if asked.result is not None:
         links.check(asked.result)
     source = links.contents(asked.source)
@@ -67,7 +98,7 @@ def _run(asked: Invocation, settings: FunctionSettings, left_s: float) -> Mappin
                 maximum=MAX_INLINE,
             )
         links.put(asked.result, body, outcome.media_type or "application/octet-stream")
-    return reply_of(RunResult(outcome, settings.function, str(os.getpid())), stored=stored)
+    return reply_of(RunResult(outcome, settings.function, str(os.getpid()), cold=cold), stored=stored)
 
 
 def _outcome(
@@ -76,5 +107,6 @@ def _outcome(
     if asked.kind == "sheet" or images:
         from pixelmill.targets.entry import run_request
 
-        return run_request(asked.request(source, images, settings.limits, left_s))
+        request = asked.request(source, images, settings.limits, left_s)
+        return guarded(lambda: run_request(request))
     return run_here(settings.memory)(asked.pipeline, source, settings.limits)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from pixelmill import __version__
+from pixelmill import __version__, tracing
 from pixelmill.errors import (
     InvalidParameter,
     LimitExceeded,
@@ -28,7 +28,7 @@ from pixelmill.errors import (
     RequestError,
     Unauthenticated,
 )
-from pixelmill.functions.direct import MAX_INLINE, answer
+from pixelmill.functions.direct import MAX_INLINE, answer, in_trace
 from pixelmill.functions.settings import FunctionSettings
 from pixelmill.functions.work import Work, run_here
 from pixelmill.images.formats import format_named
@@ -67,20 +67,36 @@ class Request:
     body: bytes
     many_headers: bool = False
     """A load balancer that sends headers as lists takes them as lists only."""
+    known: bool = False
+    """Who is in front of the function has proved who calls."""
 
 
-def answer_http(
-    event: Mapping[str, Any], work: Work, errors: Counter[str], more: dict[str, float]
-) -> Mapping[str, Any]:
-    """The answer to a request; types of errors are counted in ``errors``, sizes in ``more``."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request is done with: ``left_s`` seconds are left for it, ``cold`` where it is the first of its process.
+
+    Types of errors are counted in ``errors``, sizes in ``more``.
+    """
+
+    work: Work
+    left_s: float
+    cold: bool
+    errors: Counter[str]
+    more: dict[str, float]
+
+
+def answer_http(event: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
+    """The answer to a request."""
     many = "multiValueHeaders" in event and "elb" in event.get("requestContext", {})
     path = "/"
     try:
         request = read_request(event)
         path, many = request.path, request.many_headers
-        return _said(*_handled(request, work, errors, more), many=many)
+        headers = request.headers
+        with in_trace(tracing.parse(headers.get("traceparent", ""), headers.get("tracestate", ""))):
+            return _said(*_handled(request, call), many=many)
     except PixelmillError as error:
-        errors[error.type] += 1
+        call.errors[error.type] += 1
         return _said(*_problem(error, path), many=many)
 
 
@@ -105,7 +121,16 @@ def read_request(event: Mapping[str, Any]) -> Request:
     listed = event.get("multiValueHeaders") or {}
     headers = {name: ", ".join(values) for name, values in listed.items()} | (event.get("headers") or {})
     headers = {name.lower(): value for name, value in headers.items()}
-    return Request(method.upper(), path, query, headers, _body(event), many)
+    return Request(method.upper(), path, query, headers, _body(event), many, _is_known(context))
+
+
+def _is_known(context: Mapping[str, Any]) -> bool:
+    """Whether AWS has let the caller through by IAM or by an authorizer: it says so in the context, not the caller.
+
+    A load balancer's own authentication is not told there.
+    """
+    identity = context.get("identity") or {}
+    return bool(context.get("authorizer") or identity.get("userArn"))
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
@@ -121,7 +146,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
 _Answer = tuple[int, dict[str, str], bytes]
 
 
-def _handled(request: Request, work: Work, errors: Counter[str], more: dict[str, float]) -> _Answer:
+def _handled(request: Request, call: Call) -> _Answer:
     name = request.path.rstrip("/").rpartition("/")[2]
     if request.method in ("GET", "HEAD"):
         if name in ("healthz", "readyz"):
@@ -129,10 +154,10 @@ def _handled(request: Request, work: Work, errors: Counter[str], more: dict[str,
         raise NotFound(f"There is nothing at {request.path}. POST an image, with ?pipeline=…", path=request.path)
     if request.method != "POST":
         raise RequestError(f"This function takes POST, not {request.method}.", status=405, allow=["GET", "POST"])
-    settings = work.settings
+    settings = call.work.settings
     _authenticate(request, settings)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        return _direct(request, settings, errors)
+        return _direct(request, call)
     pipeline = request.query.get("pipeline") or settings.pipeline
     if not pipeline:
         raise InvalidParameter(
@@ -146,29 +171,36 @@ def _handled(request: Request, work: Work, errors: Counter[str], more: dict[str,
     settings.limits.check_bytes(len(request.body))
     begun = time.perf_counter()
     outcome = run_here(settings.memory)(pipeline, request.body, settings.limits)
-    more["BytesIn"] = len(request.body)
-    more["BytesOut"] = len(outcome.bytes or b"")
-    more["Megapixels"] = outcome.source_size.pixels / 1e6
-    return _result(request, outcome, work, (time.perf_counter() - begun) * 1e3)
+    call.more["BytesIn"] = len(request.body)
+    call.more["BytesOut"] = len(outcome.bytes or b"")
+    call.more["Megapixels"] = outcome.source_size.pixels / 1e6
+    return _result(request, outcome, call.work, (time.perf_counter() - begun) * 1e3)
 
 
 def _authenticate(request: Request, settings: FunctionSettings) -> None:
     if not settings.token:
-        return
+        if request.known or settings.insecure:
+            return
+        raise Unauthenticated(
+            "This function would work for everybody. Set PIXELMILL_TOKEN in its environment and show it, or let AWS "
+            "ask who calls (AuthType AWS_IAM, an authorizer); or set PIXELMILL_INSECURE=true where it is to be open."
+        )
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     shown = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
     if kind.lower() != "bearer" or not hmac.compare_digest(shown, hashlib.sha256(settings.token.encode()).digest()):
         raise Unauthenticated("Send the function's token (PIXELMILL_TOKEN) as Authorization: Bearer TOKEN.")
 
 
-def _direct(request: Request, settings: FunctionSettings, errors: Counter[str]) -> _Answer:
+def _direct(request: Request, call: Call) -> _Answer:
     try:
         document = json.loads(request.body)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"The body is no JSON: {str(error)[:200]}.") from error
     if not isinstance(document, Mapping):
         raise RequestError("The document must be an object.")
-    return _json(200, answer(document, settings, LINK_S, errors))
+    settings = call.work.settings
+    follows = request.known or bool(settings.token)  # which was shown; of everybody the function fetches nothing
+    return _json(200, answer(document, settings, call.left_s, call.errors, cold=call.cold, follows=follows))
 
 
 def _result(request: Request, outcome: Outcome, work: Work, milliseconds: float) -> _Answer:

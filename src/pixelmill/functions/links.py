@@ -6,8 +6,11 @@ own environment names as its store.
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +19,8 @@ from pixelmill.functions.settings import FunctionSettings
 from pixelmill.targets.invocation import Link
 
 MAX_URL = 8_192
+RESERVE_S = 0.5
+"""Before the function's time ends, so that its caller is told why there is no result."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -27,10 +32,11 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedire
 
 
 class Links:
-    """``within_s`` bounds each wait on the network."""
+    """``within_s``: the time that is left for everything. ``follows``: whether links are followed at all."""
 
-    def __init__(self, settings: FunctionSettings, within_s: float) -> None:
-        self._limits, self._within_s = settings.limits, max(0.1, within_s)
+    def __init__(self, settings: FunctionSettings, within_s: float, *, follows: bool = True) -> None:
+        self._limits, self._follows = settings.limits, follows
+        self._within_s = max(0.1, within_s - RESERVE_S)
         endpoints = (options.get("endpoint", "") for options in settings.stores.values())
         self._plain = {urlsplit(endpoint).netloc for endpoint in endpoints if endpoint.startswith("http://")}
 
@@ -39,8 +45,12 @@ class Links:
         if isinstance(part, bytes):
             self._limits.check_bytes(len(part))
             return part
-        with self._answer(urllib.request.Request(self._checked(part.url))) as answer:  # noqa: S310 -- checked
+        request = urllib.request.Request(self._checked(part.url))  # noqa: S310 -- checked
+        with _translated(), _opener.open(request, timeout=self._within_s) as answer:
             body = bytes(answer.read(self._limits.max_bytes + 1))
+            # A connection that broke looks like the end to who reads so many bytes at most.
+            if answer.length and len(body) <= self._limits.max_bytes:
+                raise StorageUnavailable("The link broke off before its end.")
         if len(body) > self._limits.max_bytes:
             raise LimitExceeded(
                 f"What the link gives has more than {self._limits.max_bytes:,} bytes.",
@@ -57,7 +67,7 @@ class Links:
         request = urllib.request.Request(  # noqa: S310 -- checked
             self._checked(link.url), data=body, headers=headers, method="PUT"
         )
-        with self._answer(request):
+        with _translated(), _opener.open(request, timeout=self._within_s):
             pass
 
     def check(self, link: Link) -> None:
@@ -65,6 +75,11 @@ class Links:
         self._checked(link.url)
 
     def _checked(self, url: str) -> str:
+        if not self._follows:
+            raise SourceRefused(
+                "Links are followed only for callers that are known: send the bytes, or set PIXELMILL_TOKEN in the "
+                "function's environment and show it."
+            )
         if len(url) > MAX_URL or not url.isascii() or not url.isprintable() or " " in url:
             raise InvalidURI("The link is no address: it is too long, or holds what no address may.")
         try:
@@ -78,18 +93,21 @@ class Links:
             raise SourceRefused("Links must be https.")
         return url
 
-    def _answer(self, request: urllib.request.Request) -> Any:
-        try:
-            return _opener.open(request, timeout=self._within_s)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (404, 410):
-                raise ObjectNotFound("There is nothing behind the link any more.") from error
-            raise StorageUnavailable(f"The host of the link answered with status {error.code}.") from error
-        except OSError as error:  # URLError is one
-            raise StorageUnavailable(f"The link could not be followed: {_reason(error)}") from error
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What may go wrong from the connection to the last byte, as errors of the tree."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (404, 410):
+            raise ObjectNotFound("There is nothing behind the link any more.") from error
+        raise StorageUnavailable(f"The host of the link answered with status {error.code}.") from error
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
+        raise StorageUnavailable(f"The link could not be followed: {_reason(error)}") from error
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     reason: object = getattr(error, "reason", error)
     return str(reason)[:200]

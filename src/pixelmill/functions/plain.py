@@ -12,10 +12,10 @@ import sys
 from typing import Any
 
 from pixelmill import logs
-from pixelmill.errors import PixelmillError
+from pixelmill.errors import PixelmillError, RequestError
 from pixelmill.functions.settings import settings_of
 from pixelmill.functions.work import Work, run_here
-from pixelmill.triggers.documents import read_events
+from pixelmill.triggers.documents import is_foreign, read_events
 
 
 @functools.cache  # one: what the process is told by its environment does not change
@@ -26,11 +26,18 @@ def work() -> Work:
     return Work(settings, run_here(settings.memory))
 
 
-def do_all(document: Any) -> list[str]:
-    """Everything that a document asks for; the addresses of results. Raises the first error that is for later."""
+def do_all(document: Any, *, keeps: bool = False) -> list[str]:
+    """Everything that a document asks for; the addresses of results. Raises the first error that is for later.
+
+    ``keeps``: who sent it keeps what raised, so a document that nobody can read raises too.
+    """
     parsed = read_events(document)
     for part in parsed.unread:
         logs.event("function.unread", reason=part.reason, detail=part.detail)
+    if keeps and is_foreign(parsed):
+        raise RequestError(
+            f"The document tells of no object: {parsed.unread[0].detail}", reason=parsed.unread[0].reason
+        )
     results: list[str] = []
     later: PixelmillError | None = None
     for event in parsed.events:

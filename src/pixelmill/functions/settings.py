@@ -14,6 +14,8 @@ from pixelmill.images.limits import Limits
 
 RESERVE = 72 << 20
 """Of a function's memory, for the program itself: what it needs with its libraries, before there is an image."""
+YES, NO = ("1", "true", "yes", "on", "t", "y"), ("", "0", "false", "no", "off", "f", "n")
+"""As the settings of a service read them; a container has both."""
 SCHEMES = ("s3", "gs", "az")
 
 
@@ -23,7 +25,8 @@ class FunctionSettings:
 
     ``rules`` is the path of a rules file, which takes the place of ``pipeline`` and ``output``. ``dead_letters``: the
     address below which events that can't succeed are written, or empty. ``memory``: bytes that the function has, None
-    where nothing tells. ``token``: what HTTP requests must show, or empty. ``stores``: options of buckets by scheme.
+    where nothing tells. ``token``: what HTTP requests must show, or empty;
+    ``insecure``: without one everybody is served. ``stores``: options of buckets by scheme.
     """
 
     pipeline: str = ""
@@ -34,6 +37,7 @@ class FunctionSettings:
     rules: str = ""
     dead_letters: str = ""
     token: str = field(default="", repr=False)
+    insecure: bool = False
     limits: Limits = field(default_factory=Limits)
     memory: int | None = None
     function: str = "pixelmill"
@@ -64,13 +68,14 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
         rules=rules,
         dead_letters=_place(environ.get("DEAD_LETTERS", ""), "DEAD_LETTERS"),
         token=environ.get("PIXELMILL_TOKEN", "").strip(),
+        insecure=_yes(environ, "PIXELMILL_INSECURE"),
         limits=Limits(
-            max_bytes=_number(environ, "PIXELMILL_MAX_BYTES", usual.max_bytes),
+            max_bytes=_within(memory << 20, _number(environ, "PIXELMILL_MAX_BYTES", usual.max_bytes)),
             max_pixels=_number(environ, "PIXELMILL_MAX_PIXELS", usual.max_pixels),
             max_side=_number(environ, "PIXELMILL_MAX_SIDE", usual.max_side),
         ),
         memory=memory << 20 if memory else None,
-        function=environ.get("AWS_LAMBDA_FUNCTION_NAME") or environ.get("K_SERVICE") or "pixelmill",
+        function=name_of(environ),
         stores=_stores(environ),
         intake={
             name.removeprefix("EVENTS_").lower(): value.strip()
@@ -80,6 +85,11 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
     )
 
 
+def name_of(environ: Mapping[str, str]) -> str:
+    """The name of the function, as its platform tells it."""
+    return environ.get("AWS_LAMBDA_FUNCTION_NAME") or environ.get("K_SERVICE") or "pixelmill"
+
+
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     text = environ.get(name, "").strip().replace("_", "")
     if not text:
@@ -87,6 +97,18 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isdecimal() or not int(text):
         raise ConfigError(f"{name}={text[:40]!r} must be a whole number above 0. See docs/functions.md.", variable=name)
     return int(text)
+
+
+def _within(memory: int, max_bytes: int) -> int:
+    """So large a source may be: while it is fetched there may be two copies of it, and neither must end the process."""
+    return min(max_bytes, max(1, (memory - RESERVE) // 2)) if memory else max_bytes
+
+
+def _yes(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").strip().lower()
+    if text not in (*YES, *NO):
+        raise ConfigError(f"{name}={text[:40]!r} must be true or false. See docs/functions.md.", variable=name)
+    return text in YES
 
 
 def _prefix(text: str) -> str:

@@ -20,7 +20,9 @@ from pixelmill.errors import (
     LimitExceeded,
     MissingExtra,
     ObjectNotFound,
+    OutOfMemory,
     PixelmillError,
+    RunError,
     StorageDenied,
     StorageUnavailable,
 )
@@ -96,7 +98,16 @@ class Work:
         rules = self._assignment.rules_for(event) if event.kind == "created" else ()
         if not rules:
             return [Done(event, "ignored", age_s=age)]
-        return [replace(self._with_rule(event, rule), age_s=age) for rule in rules]
+        done: list[Done] = []
+        later: PixelmillError | None = None
+        for rule in rules:  # all of them: one that is refused must not keep the others from their work
+            try:
+                done.append(replace(self._with_rule(event, rule), age_s=age))
+            except PixelmillError as error:
+                later = later or error
+        if later is not None:
+            raise later
+        return done
 
     def _with_rule(self, event: ObjectEvent, rule: Rule) -> Done:
         try:
@@ -191,6 +202,27 @@ def run_here(memory: int | None) -> Run:
                     value=needed,
                     maximum=max(0, memory - RESERVE),
                 )
-        return parsed.run(source, limits=limits)
+        return guarded(lambda: parsed.run(source, limits=limits))
 
     return run
+
+
+def guarded(run: Callable[[], Outcome]) -> Outcome:
+    """What it returns; whatever else it raises than an error of the tree becomes one, as in a pool process.
+
+    For an exception would end the call, and with it the events beside this one, again and again.
+    """
+    try:
+        return run()
+    except PixelmillError:
+        raise
+    except Exception as error:
+        # cv::Error::StsNoMem is -4
+        if isinstance(error, MemoryError) or getattr(error, "code", None) == -4 or "bad_alloc" in str(error):
+            raise OutOfMemory("The run needs more memory than the function has. Give it more.") from error
+        logs.event("function.unexpected", error=error)
+        raise RunError(
+            f"The run failed with an unexpected {type(error).__name__}: {error}. "
+            "This is a defect in Pixelmill or in a library it uses; the log has the traceback.",
+            error=type(error).__name__,
+        ) from error

@@ -70,6 +70,12 @@ def _text(text: str) -> str:
     return text.strip()
 
 
+def _url(text: str) -> str:
+    if not text.startswith(("https://", "http://")):
+        raise ValueError("it must be a URL, such as https://ACCOUNT.queue.core.windows.net")
+    return _text(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -93,7 +99,7 @@ OPTIONS: Mapping[str, Mapping[str, Option]] = {
     },
     "azure-queue": {
         "queue": Option(_text, None, "Name of the queue"),
-        "account": Option(_text, "", "URL of the queue service, opened by `azure-identity`"),
+        "account": Option(_url, "", "URL of the queue service, opened by `azure-identity`"),
         "poison": Option(_text, "", "Queue for messages that can't be read; else the queue's name with `-poison`"),
         "receivers": Option(_number(1, 16), 1, "Requests for messages at the same time"),
         "wait": Option(_number(0.1, 60, float), 5.0, "Most seconds between two looks at an empty queue"),
