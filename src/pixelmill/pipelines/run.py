@@ -24,13 +24,14 @@ from pixelmill.images.limits import Limits
 from pixelmill.images.metadata_keep import carry
 from pixelmill.images.metadata_look import describe
 from pixelmill.images.probe import probe
+from pixelmill.models.model import ModelSource
 from pixelmill.operations.operation import Operation
 from pixelmill.pipelines.animation import Work
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.plan import Plan, plan
-from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, read_file
+from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, load_models, read_file
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.pipelines.steps import apply
+from pixelmill.pipelines.steps import Given, apply
 
 _DEFAULT_LIMITS = Limits()
 
@@ -41,6 +42,7 @@ def run(
     *,
     limits: Limits = _DEFAULT_LIMITS,
     images: Mapping[str, bytes | Path | Image] | None = None,
+    models: ModelSource | None = None,
 ) -> Outcome:
     """One source through one pipeline.
 
@@ -50,6 +52,7 @@ def run(
         limits: what is accepted as a source, and what may be made of it.
         images: bytes, a file or pixels for each image that the pipeline refers to, bytes or a file for each font; None:
             references are local paths.
+        models: where learned models come from; None: sessions in this process, of the models folder of this user.
 
     Returns:
         the outcome; ``data`` holds what operations found, by operation name (a second one of a name is ``NAME-2``).
@@ -60,6 +63,7 @@ def run(
         InputError: the source can't be read or is too large.
         PipelineError: the pipeline does not apply to this source.
         StorageError: a file can't be read.
+        ModelError: a learned model is not here or can't be used; MissingExtra: nor can any.
         RunError: out of memory, or a library failed.
     """
     image = source if isinstance(source, Image) else None
@@ -73,13 +77,15 @@ def run(
     loaded = load_images(references, images, limits) if references else {}
     named_fonts = pipeline.font_references
     fonts = load_fonts(named_fonts, images, limits) if named_fonts else {}
+    wanted = pipeline.wanted_models
+    given = Given(loaded, fonts, load_models(wanted, models) if wanted else {})
     if chosen.frames > 1:
-        return _animated(chosen, info, data, Work(chosen, open_frames(data, limits, chosen.need), loaded, fonts))
+        return _animated(chosen, info, data, Work(chosen, open_frames(data, limits, chosen.need), given))
     start = perf_counter()
     if image is None:
         image = decode(data, chosen.need, limits) if frame is None else decode_frame(data, frame, chosen.need, limits)
     decoded = perf_counter()
-    image, found = apply(chosen, image, loaded, fonts)
+    image, found = apply(chosen, image, given)
     applied = perf_counter()
     found = with_metadata(chosen, found, data, info.format)
     target = chosen.target
