@@ -21,6 +21,7 @@ from pixelmill.api.responses import OpenStreams
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
+from pixelmill.models.folder import ModelFolder
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Caller, Service
 
@@ -45,6 +46,11 @@ class Edge:
         self.draining = True
         self.service.drain()
         self.streams.close()
+
+    @property
+    def models(self) -> ModelFolder:
+        """The weights of learned operations on this machine."""
+        return ModelFolder(self.service.config.models, paths=False)
 
     @property
     def limits(self) -> Limits:

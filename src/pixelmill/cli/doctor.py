@@ -44,6 +44,7 @@ EXTRAS = {
     "jxl": ("imagecodecs", "pylibjxl"),
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
+    "ml": ("onnxruntime", "pymatting"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
     "desktop": ("pywebview",),
     "bench": ("pyvips", "scikit-image"),

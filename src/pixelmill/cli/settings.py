@@ -11,11 +11,15 @@ from pixelmill.cli.state import Globals
 from pixelmill.config import TABLE, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pixelmill.api.settings import ApiSettings
     from pixelmill.fleet.overflow_settings import OverflowConfig
     from pixelmill.images.limits import Limits
+    from pixelmill.models.sessions import Sessions
     from pixelmill.pipelines.presets import Presets
     from pixelmill.service.settings import ServiceConfig
+    from pixelmill.targets.modelling import PoolModels
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -60,6 +64,7 @@ def service_config(settings: Settings) -> ServiceConfig:
         workers=settings["workers"],
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
+        models=models_folder(settings),
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],
@@ -83,6 +88,27 @@ def service_config(settings: Settings) -> ServiceConfig:
         redis_prefix=settings["redis_prefix"],
         webhook_allow_private=settings["webhook_allow_private"],
     )
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where the weights of learned operations lie."""
+    folder: Path = settings["models"] or settings["data"] / "models"
+    return folder
+
+
+def pool_models(settings: Settings, *, paths: bool = False) -> PoolModels:
+    """The same for the processes of a pool. ``paths``: pipelines come from the user of this command alone."""
+    from pixelmill.targets.modelling import PoolModels
+
+    return PoolModels(models_folder(settings), paths)
+
+
+def own_models(settings: Settings) -> Sessions:
+    """Models in this process."""
+    from pixelmill.models.folder import ModelFolder
+    from pixelmill.models.sessions import Sessions
+
+    return Sessions(ModelFolder(models_folder(settings)))
 
 
 def overflow_config(settings: Settings) -> OverflowConfig:

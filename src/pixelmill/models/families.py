@@ -107,9 +107,9 @@ def salient_mask(family: Family, output: NDArray[Any], width: int, height: int) 
 
     An output that is the same everywhere tells nothing apart, and gives an empty mask.
     """
-    samples = output.reshape(output.shape[-2:]).astype(np.float32)
+    samples: NDArray[np.float32] = output.reshape(output.shape[-2:]).astype(np.float32)
     if family.sigmoid:
-        samples = 1 / (1 + np.exp(-samples))
+        samples = np.asarray(1 / (1 + np.exp(-samples)), np.float32)
     low, high = samples.min(), samples.max()
     if not np.isfinite(high - low) or high <= low:
         return np.zeros((height, width), np.uint8)

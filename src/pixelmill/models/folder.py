@@ -90,6 +90,13 @@ class ModelFolder:
         labels = _labels(self.path / entry.files[1].file) if len(entry.files) > 1 else ()
         return Found(entry.name, self.path / entry.files[0].file, FAMILIES[entry.family], labels, entry.memory)
 
+    def check_name(self, wanted: Wanted) -> None:
+        """Raise :class:`InvalidParameter` for a path where only names are allowed, and for a name of no model."""
+        if is_path(wanted.name) and not self.paths:
+            raise _no_path(wanted.name)
+        if not is_path(wanted.name) and self._own(wanted.name) is None:
+            self._entry(wanted)
+
     def missing(self, wanted: Wanted) -> Missing | None:
         """What is not here; looks at names alone."""
         if is_path(wanted.name) or self._own(wanted.name) is not None:
@@ -106,6 +113,24 @@ class ModelFolder:
             return "missing"
         sound = all(self._is_sound(path, item, anew=check) for path, item in zip(paths, entry.files, strict=True))
         return "here" if sound else "wrong"
+
+    def remove(self, entry: Entry) -> int:
+        """Delete the files of a model, but those that another one which is here needs; gives the bytes deleted."""
+        needed = {
+            item.file
+            for other in self.registry.values()
+            if other.name != entry.name and self.state(other) != "missing"
+            for item in other.files
+        }
+        gone = 0
+        for item in entry.files:
+            path = self.path / item.file
+            if item.file in needed or not path.is_file():
+                continue
+            gone += path.stat().st_size
+            for each in (path, path.with_name(f".{path.name}.checked"), path.with_name(f"{path.name}.part")):
+                each.unlink(missing_ok=True)
+        return gone
 
     def own(self) -> Iterator[Path]:
         """Checkpoints of the owner's that lie in the folder, by name."""
@@ -138,11 +163,7 @@ class ModelFolder:
 
     def _at_path(self, wanted: Wanted) -> Found:
         if not self.paths:
-            raise InvalidParameter(
-                f"The model {wanted.name[:120]!r} is a path; here models are taken by name only. Put the file into the "
-                "models folder of the service, and name it.",
-                parameter="model",
-            )
+            raise _no_path(wanted.name)
         path = Path(wanted.name).expanduser()
         if not path.exists():
             raise ModelMissing(f"There is no model at {str(path)!r}. Check the path, or name one of the registry.")
@@ -254,6 +275,15 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _no_path(name: str) -> InvalidParameter:
+    return InvalidParameter(
+        f"The model {name[:120]!r} is a path; here models are taken by name only. Put the file into the models folder "
+        "of the service, and name it.",
+        parameter="model",
+        allowed="a name",
+    )
 
 
 def _missing(name: str) -> ModelMissing:

@@ -159,7 +159,7 @@ class RemoveBackground(Operation):
         rgb = rgb8_of(image)
         mask = self._mask(image, rgb)
         matte = matting.matte(rgb, mask) if self.matting else None
-        shows = mask.astype(np.float32) / 255 if matte is None else matte.alpha
+        shows = np.asarray(mask / 255, np.float32) if matte is None else matte.alpha
         found = image if matte is None else _recolored(image, matte.colors, shows)
         shows = self._edge(shows)
         data = {**self._told(), **_extent(shows), **({"matting": matte is not None} if self.matting else {})}

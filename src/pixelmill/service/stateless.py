@@ -29,6 +29,7 @@ from pixelmill.service.interactive import Interactive
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.verbs import new_id
 from pixelmill.targets.local import LocalPool
+from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.target import RunRequest, RunResult
 
 
@@ -43,6 +44,7 @@ class Stateless:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
+            models=PoolModels(config.models),
         )
         self._pool.on_restart(self.metrics.pool_restarted)
         self._gate = gate_named(config.gate)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
 from pixelmill.targets.crew import Crew
+from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.spawner import ZygoteProcess
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 from pixelmill.targets.wire import encode_request
@@ -23,12 +24,16 @@ _WATCH_S = 0.1
 """How often deadlines and resident sizes are looked at, while tasks run: one timer for all of them."""
 
 
+_NO_PATHS = PoolModels()
+
+
 class LocalPool:
     """A :class:`Target` of ``workers`` processes. ``memory_bytes`` bounds what one task may allocate.
 
     A process is replaced after at most ``recycle_after`` tasks, or when it keeps ``retire_rss`` bytes more than it had
     at its start. ``entry`` names the function (``module:function``) that runs a request: it comes from configuration
     only, never from a request; ``preload`` names modules that are imported once for all workers.
+    ``models``: where the weights of learned operations lie.
     ``zygote`` is one that was forked early (``spawner.prefork``); without it, a fresh interpreter is started.
 
     ``start`` must be called from a thread that lives as long as the pool (the main thread, in a service): the kernel
@@ -45,13 +50,20 @@ class LocalPool:
         retire_rss: int = 300_000_000,
         entry: str = DEFAULT_ENTRY,
         preload: Sequence[str] = (),
+        models: PoolModels = _NO_PATHS,
         zygote: ZygoteProcess | None = None,
     ) -> None:
         if workers < 1 or recycle_after < 1:
             raise ValueError("a pool has at least one worker, and a worker runs at least one task")
         self.name = name
         self._memory_bytes = memory_bytes
-        boot = {"entry": entry, "preload": list(preload), "memory_bytes": memory_bytes, "retire_rss": retire_rss}
+        boot = {
+            "entry": entry,
+            "preload": list(preload),
+            "memory_bytes": memory_bytes,
+            "retire_rss": retire_rss,
+            "models": models.to_boot(),
+        }
         self._crew = Crew(workers, recycle_after, max_reply=memory_bytes, boot=boot, zygote=zygote)
         self._running = 0
         self._state: Literal["new", "on", "off"] = "new"
