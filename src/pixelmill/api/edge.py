@@ -50,7 +50,7 @@ class Edge:
     @property
     def models(self) -> ModelFolder:
         """The weights of learned operations on this machine."""
-        return ModelFolder(self.service.config.models, paths=False)
+        return ModelFolder(self.service.config.models_folder, paths=False)
 
     @property
     def limits(self) -> Limits:

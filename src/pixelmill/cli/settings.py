@@ -64,7 +64,7 @@ def service_config(settings: Settings) -> ServiceConfig:
         workers=settings["workers"],
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
-        models=models_folder(settings),
+        models=settings["models"],
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],

@@ -109,9 +109,9 @@ def salient_mask(family: Family, output: NDArray[Any], width: int, height: int) 
     """
     samples: NDArray[np.float32] = output.reshape(output.shape[-2:]).astype(np.float32)
     if family.sigmoid:
-        samples = np.asarray(1 / (1 + np.exp(-samples)), np.float32)
+        samples = np.asarray((1 + np.tanh(samples / 2)) / 2, np.float32)  # the same, and never overflows
     low, high = samples.min(), samples.max()
-    if not np.isfinite(high - low) or high <= low:
+    if not (np.isfinite(low) and np.isfinite(high)) or high <= low:
         return np.zeros((height, width), np.uint8)
     levels = ((samples - low) / (high - low) * 255).astype(np.uint8)
     return np.asarray(Pil.fromarray(levels).resize((width, height), Pil.Resampling.LANCZOS))

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ MAX_JSON_BYTES = 65_536
 MAX_LABELS_BYTES = 1_000_000
 MAX_LABELS = 100_000
 _CHUNK = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 
 State = Literal["here", "missing", "wrong"]
 
@@ -157,7 +159,7 @@ class ModelFolder:
         return entry
 
     def _own(self, name: str) -> Path | None:
-        if name in self.registry:
+        if name in self.registry or not _NAME.fullmatch(name):
             return None
         return next((path for path in (self.path / f"{name}.onnx", self.path / name) if path.exists()), None)
 

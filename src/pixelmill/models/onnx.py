@@ -112,7 +112,7 @@ class OnnxModel:
             known = [side for side in shape[1:] if isinstance(side, int)]
             count = int(np.prod(known)) if known else 0
             labels = self._nature.labels
-            if len(known) != len(shape) - 1 or count < 2:
+            if len(known) != len(shape) - 1 or count < 2 or count != max(known):
                 raise _unfit(self._name, task, f"its first output has the shape {_shown(shape)}, not a score a class")
             if labels and len(labels) != count:
                 raise _unfit(self._name, task, f"it tells {count:,} classes apart, and has {len(labels):,} labels")

@@ -104,7 +104,7 @@ class Parts:
             workers=workers,
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models),
+            models=PoolModels(config.models_folder),
         )
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)
@@ -153,7 +153,7 @@ class Parts:
             config.limits,
             self.sources,
             config.fonts,
-            config.models,
+            config.models_folder,
             shared=self.database.shared,
         )
         self.results = Results(self.jobs, self.store, config.source_roots, self.sources)

@@ -17,8 +17,8 @@ class ServiceConfig:
     """What a service needs to know. Times are seconds, sizes bytes.
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
-    the folder whose font files pipelines may name, ``models``: that of the weights of learned operations (None: this
-    user's own). ``max_queued``: tasks that may wait, all owners together.
+    the folder whose font files pipelines may name, ``models``: that of the weights of learned operations (None:
+    ``models`` in ``data``). ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its
     keys there, one an installation. ``webhook_allow_private``: webhooks may go
@@ -64,3 +64,8 @@ class ServiceConfig:
     redis_url: str = field(default="", repr=False)
     redis_prefix: str = PREFIX
     webhook_allow_private: bool = False
+
+    @property
+    def models_folder(self) -> Path:
+        """Where the weights of learned operations lie."""
+        return self.models or self.data / "models"

@@ -110,7 +110,7 @@ class LocalPlace:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models),
+            models=PoolModels(config.models_folder),
         )
 
     async def engine(self, post: Post, stack: AsyncExitStack) -> Engine:
