@@ -32,8 +32,8 @@ HARD = {"threshold": 0.5}
 """The tiny weights see a little ringing of Pillow's filter, which a hard edge takes away."""
 
 
-def applied(name: str, image: Image, **arguments: Any) -> Step:
-    step: Step = loaded(build(operation_named(name), arguments, name, strict=True)).apply(image)
+def applied(name: str, given: Image, /, **arguments: Any) -> Step:
+    step: Step = loaded(build(operation_named(name), arguments, name, strict=True)).apply(given)
     return step
 
 
