@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tiny_models import fill
 
 from pixelmill.models.folder import ModelFolder
 from pixelmill.models.registry import Entry
+from weights import make_folder
 
 
 @pytest.fixture
@@ -27,11 +27,4 @@ def registry(tiny: ModelFolder) -> Mapping[str, Entry]:
 @pytest.fixture(scope="session")
 def real(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
     """The weights among the assets: ``salient`` (U2-Net-p), ``things`` (quantized MobileNetV2), ``yunet``."""
-    folder = tmp_path_factory.mktemp("real-models")
-    source = assets / "models"
-    shutil.copy(source / "u2netp.onnx", folder / "salient.onnx")
-    shutil.copy(source / "yunet_n_640_640.onnx", folder / "yunet.onnx")
-    shutil.copy(source / "mobilenet_v2_1.0_224_quant.onnx", folder / "things.onnx")
-    shutil.copy(source / "imagenet_labels_1001.txt", folder / "things.txt")
-    (folder / "things.json").write_text('{"scale": 0.09889254}')
-    return ModelFolder(folder)
+    return ModelFolder(make_folder(assets / "models", tmp_path_factory.mktemp("real-models")))

@@ -27,6 +27,7 @@ from pixelmill.operations.table import operation_named
 from pixelmill.pipelines.lacks import lacks_of
 from pixelmill.pipelines.plan import plan
 from pixelmill.pipelines.sources import info_of_pixels
+from weights import make_folder
 
 HARD = {"threshold": 0.5}
 """The tiny weights see a little ringing of Pillow's filter, which a hard edge takes away."""
@@ -359,15 +360,7 @@ def test_without_weights_auto_is_the_cascade_and_a_named_model_is_missing(photo:
 
 @pytest.fixture(scope="module")
 def real(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Sessions:
-    folder = tmp_path_factory.mktemp("weights")
-    for source, name in (
-        ("u2netp.onnx", "salient.onnx"),
-        ("yunet_n_640_640.onnx", "yunet.onnx"),
-        ("mobilenet_v2_1.0_224_quant.onnx", "things.onnx"),
-        ("imagenet_labels_1001.txt", "things.txt"),
-    ):
-        shutil.copy(assets / "models" / source, folder / name)
-    (folder / "things.json").write_text('{"scale": 0.09889254}')
+    folder = make_folder(assets / "models", tmp_path_factory.mktemp("weights"))
     return Sessions(ModelFolder(folder), threads=1)
 
 
@@ -430,3 +423,17 @@ def blurred(assets: Path, real: Sessions) -> Callable[[str], float]:
 
 def test_a_found_face_is_blurred(blurred: Callable[[str], float]) -> None:
     assert blurred("blur") > 10
+
+
+@pytest.mark.parametrize("result", ["cutout", "flatten", "mask"])
+def test_the_short_way_in_bytes_gives_what_the_long_way_gives(result: str) -> None:
+    rng = np.random.default_rng(5)
+    image = Image(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    opaque = Image(np.dstack((image.pixels, np.full((50, 70), 255, np.uint8))))
+    short, told = applied("remove_background", image, result=result, color="336699")
+    long, also = applied("remove_background", opaque, result=result, color="336699")
+    assert np.abs(short.pixels.astype(int) - long.pixels.astype(int)).max() <= (1 if result == "flatten" else 0)
+    assert told is not None
+    assert also is not None
+    assert {**told, "share": None} == {**also, "share": None}
+    assert told["share"] == pytest.approx(also["share"], abs=1e-4)

@@ -35,6 +35,7 @@ LEAST_SIDE = FAMILIES["u2net"].stride
 """The coarsest map of the models has a cell for so many pixels: a smaller picture shows them nothing."""
 _MARGIN = 0.05
 _ROUNDS = 5
+_HALF = 128
 _SEEN = 0.1
 """Transparency from which a pixel belongs to the subject that is cut to."""
 
@@ -101,7 +102,7 @@ class RemoveBackground(Operation):
         if self.matting:
             seconds, memory = seconds + 4.0, memory + 450_000_000
         return Facts(
-            "whole", "approximate", ns_per_pixel=12.0, memory_factor=4.0, fixed_seconds=seconds, fixed_bytes=memory
+            "whole", "approximate", ns_per_pixel=20.0, memory_factor=4.0, fixed_seconds=seconds, fixed_bytes=memory
         )
 
     def size(self, size: Size) -> Size:
@@ -158,8 +159,10 @@ class RemoveBackground(Operation):
         self.size(image.size)
         rgb = rgb8_of(image)
         mask = self._mask(image, rgb)
+        if self._is_plain(image):
+            return self._plainly(image, rgb, mask)
         matte = matting.matte(rgb, mask) if self.matting else None
-        shows = np.asarray(mask / 255, np.float32) if matte is None else matte.alpha
+        shows = np.divide(mask, np.float32(255), dtype=np.float32) if matte is None else matte.alpha
         found = image if matte is None else _recolored(image, matte.colors, shows)
         shows = self._edge(shows)
         data = {**self._told(), **_extent(shows), **({"matting": matte is not None} if self.matting else {})}
@@ -169,6 +172,24 @@ class RemoveBackground(Operation):
         if self.result == "cutout":
             return Step(cut, data)
         return Step(_behind(self).apply(cut).image, data)
+
+    def _is_plain(self, image: Image) -> bool:
+        """Whether the mask, as it is, is the transparency that comes out: most pictures, and no floats are needed."""
+        return (
+            not (self.matting or self.threshold or self.feather or image.has_alpha) and image.pixels.dtype == np.uint8
+        )
+
+    def _plainly(self, image: Image, rgb: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Step:
+        """The same as the long way, in bytes."""
+        x, y, width, height = cv2.boundingRect((mask >= _HALF).astype(np.uint8))
+        share = round(float(cv2.mean(mask)[0]) / 255, 4)
+        data = {**self._told(), "box": [x, y, width, height] if width else None, "share": share}
+        if self.result == "mask":
+            return Step(Image(mask), data)
+        cut = cv2.cvtColor(cv2.bitwise_and(rgb, rgb, mask=mask), cv2.COLOR_RGB2RGBA)
+        cut[..., 3] = mask
+        whole = Image(cut, image.icc if image.channels > 1 else None)
+        return Step(whole if self.result == "cutout" else _behind(self).apply(whole).image, data)
 
     def _mask(self, image: Image, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """255 where the object is."""
@@ -261,6 +282,8 @@ class Behind(Operation):
         """Blend; raises :class:`NotApplicable` while the picture is a mere reference."""
         pixels: NDArray[Any] = image.pixels
         width, height = image.size
+        if self.image is None and len(self.color) == 6 and pixels.dtype == np.uint8:
+            return Step(image.with_pixels(_on_color(pixels, bytes.fromhex(self.color))))
         *rgb, alpha = channels_of_color(self.color, pixels.dtype)
         color = (*rgb, alpha) if len(self.color) == 8 else tuple(rgb)
         below = np.empty((height, width, len(color)), pixels.dtype)
@@ -315,6 +338,17 @@ def _recolored(image: Image, colors: NDArray[np.uint8], shows: NDArray[np.float3
     soft = (shows > 0) & (shows < 1)
     pixels[soft, :3] = fit_depth(colors[soft] / 255.0 * full_scale(pixels.dtype), pixels.dtype)
     return base.with_pixels(pixels)
+
+
+def _on_color(pixels: NDArray[np.uint8], color: bytes) -> NDArray[np.uint8]:
+    """RGB of RGBA over a color, rounded to within one level: OpenCV's bytes are ten times as fast as exact floats."""
+    alpha = np.ascontiguousarray(pixels[..., 3])
+    front = cv2.multiply(
+        cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255
+    )
+    through = 255 - np.arange(256)
+    behind = [cv2.LUT(alpha, ((through * level + 127) // 255).astype(np.uint8)) for level in color]
+    return np.asarray(cv2.add(front, cv2.merge(behind)))
 
 
 def _covering(picture: Image, size: Size) -> NDArray[Any]:
