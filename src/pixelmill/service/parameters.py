@@ -63,8 +63,7 @@ class ImageParameters:
         this owner has stored. Raises :class:`InvalidParameter` for anything else, and what reading and probing the
         image raises.
         """
-        for wanted in pipeline.wanted_models:
-            self._models.check_name(wanted)
+        self.check_models(pipeline)
         references, fonts = pipeline.images(), pipeline.font_references
         if not references and not fonts:
             return pipeline, {}
@@ -77,6 +76,11 @@ class ImageParameters:
         keys = {f"sha256:{digest}": f"images/{owner}/{digest}" for digest in (*digests.values(), *of_fonts.values())}
         resolved = pipeline.with_images({ref: f"sha256:{digest}" for ref, digest in digests.items()})
         return resolved.with_fonts({ref: f"sha256:{digest}" for ref, digest in of_fonts.items()}), keys
+
+    def check_models(self, pipeline: Pipeline) -> None:
+        """Raise :class:`InvalidParameter` where it names a model by a path, or one that nobody knows."""
+        for wanted in pipeline.wanted_models:
+            self._models.check_name(wanted)
 
     async def _font_digest(self, owner: str, reference: str) -> str:
         """The font of that name in the folder of fonts, stored; or one that was stored before."""
