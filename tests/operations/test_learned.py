@@ -97,7 +97,7 @@ def test_deeper_images_keep_their_depth(dtype: Any) -> None:
 
 
 def test_own_transparency_stays() -> None:
-    pixels = np.dstack((scene().pixels, np.full((96, 128), 255, np.uint8)))
+    pixels: NDArray[Any] = np.dstack((scene().pixels, np.full((96, 128), 255, np.uint8)))
     pixels[40:50, 60:70, 3] = 100
     done = applied("remove_background", Image(pixels), **HARD).image.pixels
     assert (done[45, 65] == (250, 240, 230, 100)).all()
@@ -429,7 +429,8 @@ def test_a_found_face_is_blurred(blurred: Callable[[str], float]) -> None:
 def test_the_short_way_in_bytes_gives_what_the_long_way_gives(result: str) -> None:
     rng = np.random.default_rng(5)
     image = Image(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8))
-    opaque = Image(np.dstack((image.pixels, np.full((50, 70), 255, np.uint8))))
+    with_alpha: NDArray[Any] = np.dstack((image.pixels, np.full((50, 70), 255, np.uint8)))
+    opaque = Image(with_alpha)
     short, told = applied("remove_background", image, result=result, color="336699")
     long, also = applied("remove_background", opaque, result=result, color="336699")
     assert np.abs(short.pixels.astype(int) - long.pixels.astype(int)).max() <= (1 if result == "flatten" else 0)

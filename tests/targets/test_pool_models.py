@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_models import fill, sessions
 
-from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused
+from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused, WorkerCrashed
 from pixelmill.images.encode import encode
 from pixelmill.images.image import Image
 from pixelmill.pipelines.spec import Pipeline
@@ -93,3 +97,78 @@ def test_a_pool_process_imports_nothing_of_the_extra_before_a_task_needs_it() ->
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def libraries(pid: int) -> str:
+    return Path(f"/proc/{pid}/maps").read_text()
+
+
+async def test_one_process_holds_the_models_for_all_and_only_once_it_is_needed(tmp_path: Path) -> None:
+    fill(tmp_path)
+    pool = LocalPool(workers=2, models=PoolModels(tmp_path))
+    await pool.start()
+    try:
+        await pool.run(request("grayscale/faces"))
+        assert pool.models.pid is None
+        text = "remove_background:model=bright/format:png"
+        await asyncio.gather(*(pool.run(request(text)) for _ in range(6)))
+        pid = pool.models.pid
+        assert pid is not None
+        assert pool.processes()[-1] == pid
+        assert "onnxruntime" in libraries(pid)
+        for worker in pool.processes()[:-1]:
+            assert "onnxruntime" not in libraries(worker), "sessions lie in the model process alone"
+    finally:
+        await pool.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_model_process_that_dies_is_started_again_and_its_task_may_be_retried(tmp_path: Path) -> None:
+    fill(tmp_path)
+    pool = LocalPool(workers=2, models=PoolModels(tmp_path))
+    await pool.start()
+    try:
+        text = "remove_background:model=bright/format:png"
+        await pool.run(request(text))
+        before = pool.models.pid
+        assert before is not None
+        os.kill(before, signal.SIGSTOP)
+        running = asyncio.ensure_future(pool.run(request(text)))
+        await asyncio.wait(
+            {running}, timeout=0.5
+        )  # it has asked by then, or asks a dead process: both end the same way
+        os.kill(before, signal.SIGKILL)
+        with pytest.raises(WorkerCrashed) as caught:
+            await running
+        assert caught.value.retryable
+        done = await pool.run(request(text))
+        assert done.outcome.image.channels == 4
+        assert pool.models.pid not in {None, before}
+        assert pool.models.restarts == 1
+    finally:
+        await pool.stop()
+
+
+def test_the_model_process_ends_with_who_started_it(tmp_path: Path) -> None:
+    fill(tmp_path)
+    code = (
+        "import asyncio, os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from pixelmill.targets.modelling import ModelProcess, PoolModels\n"
+        "async def main():\n"
+        "    held = ModelProcess(PoolModels(Path(sys.argv[1])))\n"
+        "    async with held.used():\n"
+        "        print(held.pid, flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    descriptor = os.pidfd_open(pid)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert select.select([descriptor], [], [], 20)[0], "the kernel ends it with its parent"
+    os.close(descriptor)

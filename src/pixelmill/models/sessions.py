@@ -14,6 +14,8 @@ from pixelmill.models.onnx import COMMAND, OnnxModel, is_installed
 from pixelmill.models.yunet import YunetModel
 
 DEFAULT_BUDGET = 2_000_000_000
+_ITEM_BYTES = 500_000_000
+"""What an item of a batch is reckoned with: U-2-Net takes 300 MB of intermediate results for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Sessions:
         """Names of the models in memory, the one that would go first at the start."""
         with self._lock:
             return [model.nature.name for model, _ in self._held.values()]
+
+    def most_at_once(self, most: int) -> int:
+        """How many items may go into one batch: each takes about as much memory as a session does."""
+        return max(1, min(most, self._budget // _ITEM_BYTES))
 
     def _opened(self, found: Found, wanted: Wanted) -> Model:
         if wanted.task == "faces":

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
 from pixelmill.targets.crew import Crew
-from pixelmill.targets.modelling import PoolModels
+from pixelmill.targets.modelling import ModelProcess, PoolModels, wants_models
 from pixelmill.targets.spawner import ZygoteProcess
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 from pixelmill.targets.wire import encode_request
@@ -57,12 +57,13 @@ class LocalPool:
             raise ValueError("a pool has at least one worker, and a worker runs at least one task")
         self.name = name
         self._memory_bytes = memory_bytes
+        self.models = ModelProcess(models)
         boot = {
             "entry": entry,
             "preload": list(preload),
             "memory_bytes": memory_bytes,
             "retire_rss": retire_rss,
-            "models": models.to_boot(),
+            "models": models.to_boot(self.models.address),
         }
         self._crew = Crew(workers, recycle_after, max_reply=memory_bytes, boot=boot, zygote=zygote)
         self._running = 0
@@ -92,6 +93,7 @@ class LocalPool:
         if self._watch is not None:
             self._watch.cancel()
         await self._crew.stop()
+        self.models.stop()
 
     def load(self) -> TargetLoad:
         """The load now; unhealthy while no process can be started."""
@@ -99,8 +101,8 @@ class LocalPool:
         return TargetLoad(self._running, crew.size, crew.restarts, healthy=crew.is_healthy, reason=crew.reason)
 
     def processes(self) -> list[int]:
-        """Ids of all processes of the pool, the zygote first; for load samples."""
-        return self._crew.pids
+        """Ids of all processes of the pool, the zygote first, the model process last; for load samples."""
+        return [*self._crew.pids, *([self.models.pid] if self.models.pid else [])]
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run one task, in line where all workers are busy. Cancelling the await kills the process.
@@ -110,6 +112,12 @@ class LocalPool:
         """
         if self._state != "on":
             raise ShuttingDown("The pool is not running; start it, or send the work to another process.")
+        if wants_models(request.pipeline):
+            async with self.models.used():
+                return await self._run(request)
+        return await self._run(request)
+
+    async def _run(self, request: RunRequest) -> RunResult:
         buffers = encode_request(request)
         worker = await self._crew.take()
         self._running += 1
