@@ -107,26 +107,31 @@ def main() -> None:
             theirs_process, theirs_url = rembg_server(args.rembg, Path(folder) / "home", args.weights)
 
             def theirs(body: bytes) -> None:
-                http.post(theirs_url, params={"model": "u2netp"}, files={"file": ("a.jpg", body)}).raise_for_status()
+                fields = {"model": "u2netp"}
+                http.post(theirs_url, data=fields, files={"file": ("a.jpg", body)}).raise_for_status()
 
             try:
                 theirs(images[0])
                 peaks = Peak(service.pid), Peak(theirs_process.pid)
                 rates: tuple[list[float], list[float]] = ([], [])
+                spent = [0.0, 0.0]
                 for _ in range(args.rounds):
-                    rates[0].append(rate(ours, images, args.clients))
-                    rates[1].append(rate(theirs, images, args.clients))
+                    for which, (send, pid) in enumerate(((ours, service.pid), (theirs, theirs_process.pid))):
+                        before = common.tree_cpu(pid)
+                        rates[which].append(rate(send, images, args.clients))
+                        spent[which] += common.tree_cpu(pid) - before
                 memory = [peak.stop() for peak in peaks]
             finally:
                 theirs_process.kill()
                 theirs_process.wait()
     mine, other = (common.median(found) for found in rates)
+    cpu = [seconds / (args.rounds * len(images)) for seconds in spent]
     rows = [
-        ["pixelmill serve", f"{mine:.2f}", f"{memory[0] / 1e6:,.0f} MB"],
-        ["rembg s", f"{other:.2f}", f"{memory[1] / 1e6:,.0f} MB"],
-        ["ratio", f"{mine / other:.2f}", f"{memory[0] / memory[1]:.2f}"],
+        ["pixelmill serve", f"{mine:.2f}", f"{cpu[0]:.2f} s", f"{memory[0] / 1e6:,.0f} MB"],
+        ["rembg s", f"{other:.2f}", f"{cpu[1]:.2f} s", f"{memory[1] / 1e6:,.0f} MB"],
+        ["ratio", f"{mine / other:.2f}", f"{cpu[0] / cpu[1]:.2f}", f"{memory[0] / memory[1]:.2f}"],
     ]
-    common.say(common.table(["", "images a second", "peak PSS of the tree"], rows))
+    common.say(common.table(["", "images a second", "CPU time an image", "peak PSS of the tree"], rows))
 
 
 if __name__ == "__main__":
