@@ -184,15 +184,21 @@ def test_items_that_wait_together_run_together_and_get_their_own_results(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "LINGER_S", 20.0)  # as long as it takes: all four come
-    models = [loaded(place.client()) for _ in range(4)]
-    items = [np.full((3, 32, 32), value, np.float32) for value in range(4)]
-    for item in items:
-        item[:, 0, 0] = 9
+    models = [loaded(place.client(), "mobilenet_v2", "classification") for _ in range(4)]
+    items = [np.full((3, 8, 8), value, np.float32) for value in range(4)]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda pair: pair[0].run(pair[1]), zip(models, items, strict=True)))
     assert list(place.server.runner.batches) == [4]
-    for value, (output,) in enumerate(results):
-        assert output[0, 5, 5] == value
+    assert [float(output[0]) for (output,) in results] == [0, 1, 2, 3]
+
+
+def test_a_model_that_takes_much_memory_runs_one_item_at_a_time(place: Place) -> None:
+    models = [loaded(place.client()) for _ in range(3)]
+    items = [np.full((3, 32, 32), value, np.float32) for value in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda pair: pair[0].run(pair[1]), zip(models, items, strict=True)))
+    assert list(place.server.runner.batches) == [1, 1, 1]
+    assert [float(output[0, 5, 5]) for (output,) in results] == [0, 1, 2]
 
 
 def test_one_alone_does_not_wait_for_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

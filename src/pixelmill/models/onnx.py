@@ -36,7 +36,7 @@ def is_installed() -> bool:
 
 
 class OnnxModel:
-    """A session: a :class:`Model`. ``threads`` bounds what one call may use."""
+    """A session: a :class:`Model`. ``threads`` bounds what one call may use, ``at_once`` the items of a batch."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class OnnxModel:
         *,
         scale: float = 0.0,
         threads: int = 1,
+        at_once: int = 1,
     ) -> None:
         """Load; without a family what the weights take decides.
 
@@ -67,7 +68,9 @@ class OnnxModel:
         family = family or guessed(task, shape)
         assert family is not None, "every task that runs here has a family"
         self.batches = not isinstance(inputs[0].shape[0], int)
-        """Whether several items may go in at once."""
+        """Whether its weights take several items at once."""
+        self.at_once = at_once if self.batches else 1
+        """How many may go in at once, as far as memory is concerned too."""
         self._nature = Nature(name, family.task, family.name, shape, dtype, labels, scale)
         self._check(task)
 

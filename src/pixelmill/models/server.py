@@ -22,7 +22,6 @@ from pixelmill.models.sessions import Sessions
 
 MAX_WAITING = 256
 """Items that wait for the runner; more are refused."""
-MAX_BATCH = 8
 LINGER_S = 0.02
 """How long an item waits for others of its model at most."""
 MAX_CONNECTIONS = 1_024
@@ -48,10 +47,9 @@ class Item:
 
 
 class Runner:
-    """The one thread that computes. ``most`` says how many items of a model may go into one batch."""
+    """The one thread that computes."""
 
-    def __init__(self, most: int = MAX_BATCH) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._waiting: deque[Item] = deque()
         self._changed = threading.Condition()
         self._clients = 0  # nobody lingers for items that can't come
@@ -81,7 +79,7 @@ class Runner:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
             first = self._waiting[0]
-            most = self._most if isinstance(first.model, OnnxModel) and first.model.batches else 1
+            most = first.model.at_once if isinstance(first.model, OnnxModel) else 1
             full = min(most, self._clients)
             if full > 1:
                 self._changed.wait_for(lambda: len(self._alike(first)) >= full, LINGER_S)
@@ -121,7 +119,7 @@ class ModelServer:
 
     def __init__(self, listener: socket.socket, sessions: Sessions) -> None:
         self._listener, self._sessions = listener, sessions
-        self.runner = Runner(sessions.most_at_once(MAX_BATCH))
+        self.runner = Runner()
         self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
 
     def serve(self) -> None:

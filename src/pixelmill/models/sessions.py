@@ -14,8 +14,10 @@ from pixelmill.models.onnx import COMMAND, OnnxModel, is_installed
 from pixelmill.models.yunet import YunetModel
 
 DEFAULT_BUDGET = 2_000_000_000
-_ITEM_BYTES = 500_000_000
-"""What an item of a batch is reckoned with: U-2-Net takes 300 MB of intermediate results for each."""
+_BATCH_BYTES = 512_000_000
+"""What a batch may take: each item about as much as a session is reckoned with. A batch is no faster a piece on a CPU
+where an item fills all cores (U-2-Net), so that it is worth no more memory than that; small models gain."""
+_MAX_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,6 @@ class Sessions:
         with self._lock:
             return [model.nature.name for model, _ in self._held.values()]
 
-    def most_at_once(self, most: int) -> int:
-        """How many items may go into one batch: each takes about as much memory as a session does."""
-        return max(1, min(most, self._budget // _ITEM_BYTES))
-
     def _opened(self, found: Found, wanted: Wanted) -> Model:
         if wanted.task == "faces":
             return YunetModel(found.path, found.name)
@@ -95,6 +93,7 @@ class Sessions:
             found.labels,
             scale=found.scale,
             threads=self._threads,
+            at_once=max(1, min(_MAX_BATCH, _BATCH_BYTES // found.memory)),
         )
 
     def _get(self, key: _Key) -> Model | None:
