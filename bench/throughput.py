@@ -30,6 +30,7 @@ from pixelmill.images.probe import probe
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.reference import EXAMPLES
 from pixelmill.operations.table import TABLE
+from pixelmill.pipelines.sources import load_models
 from pixelmill.pipelines.spec import Pipeline
 
 WIDTH, HEIGHT = 4000, 3000
@@ -97,12 +98,16 @@ def picture(folder: str | None) -> tuple[Image, str]:
     return fitted, f"a photograph of {sizes[chosen].width}×{sizes[chosen].height} pixels, resized"
 
 
-def case(name: str, image: Image, rounds: int) -> Case:
+def case(name: str, image: Image, rounds: int, instead: Mapping[str, str]) -> Case:
     """The operation made ready: tables and cascades are loaded, and how often it is repeated is known."""
     text = TEXTS.get(name, EXAMPLES[name][0])
     pipeline = Pipeline.parse(text)
     other = Image(np.ascontiguousarray(image.pixels[::2, ::2]).astype(np.uint8))
-    operation = pipeline.operations[0].with_images(dict.fromkeys(pipeline.image_references, other))
+    operation = pipeline.operations[0].with_models(instead)
+    wanted = operation.models()
+    operation = operation.with_models(load_models(wanted, None)).with_images(
+        dict.fromkeys(pipeline.image_references, other)
+    )
     start = time.process_time()
     step = operation.apply(image)
     once = time.process_time() - start
@@ -183,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="operations; all if none is named")
     parser.add_argument("--images", help="a JPEG photograph, or a folder of which the largest is taken")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME=PATH", help="weights, elsewhere")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", help="the page to write; else it is printed")
     args = parser.parse_args()
@@ -190,7 +196,9 @@ def main() -> None:
     source, what = picture(args.images)
     luma = Image(np.asarray(cv2.cvtColor(source.pixels, cv2.COLOR_RGB2GRAY), np.uint8))
     names = args.names or list(TABLE)
-    color, gray = [case(n, source, args.rounds) for n in names], [case(n, luma, args.rounds) for n in names]
+    instead = dict(text.split("=", 1) for text in args.model)
+    color = [case(name, source, args.rounds, instead) for name in names]
+    gray = [case(name, luma, args.rounds, instead) for name in names]
     common.say(f"{len(names)} operations are ready")
     run([*color, *gray], args.rounds)
     options = f"{' --images DIR' if args.images else ''} --rounds {args.rounds}"

@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: folders.get(item.path.parent.name, len(LONG)))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_models_of_this_user() -> Iterator[None]:
+    """What the user of this machine has pulled must not change what operations do in tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pixelmill.models.folder.DEFAULT_FOLDER", "/nonexistent/models")
+        yield
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

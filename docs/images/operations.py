@@ -4,16 +4,23 @@
 
 What is shown is the example of docs/operations.md (``EXAMPLES``) on the scene that ``SCENE`` names; an operation
 without a line there is shown on the photograph, and needs none. Where the outcome is data alone, it stands in the
-picture. tests/operations/test_pictures.py holds the pictures up to date, by pixels.
+picture. tests/operations/test_pictures.py holds the pictures up to date, by pixels. Learned operations need weights:
+``PIXELMILL_TEST_ASSETS`` names the folder of test assets, which has them in ``models``.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
+import os
 import re
+import shutil
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +30,17 @@ from numpy.typing import NDArray
 
 from pixelmill.images.encode import encode
 from pixelmill.images.image import Image
+from pixelmill.models.folder import ModelFolder
+from pixelmill.models.sessions import Sessions
 from pixelmill.operations.reference import EXAMPLES, FORMAT_EXAMPLES
-from pixelmill.operations.table import TABLE
+from pixelmill.operations.table import TABLE, operation_named
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.spec import Pipeline
 from scenes import HEIGHT, SCENES, WIDTH, logo, streets_askew
+from weights import INSTEAD, make_folder
 
+ASSETS: Path | None = None
+"""The folder of test assets, where the variable does not name it."""
 FOLDER = Path(__file__).with_name("operations")
 GAP, CAPTION = 8, 18
 PAPER = 246
@@ -47,6 +59,9 @@ SCENE: Mapping[str, str] = {
     "equalize": "hazy",
     "gamma": "dark",
     "grabcut": "fruit",
+    "remove_background": "fruit",
+    "classify": "fruit",
+    "auto_tag": "fruit",
     "median": "speckled",
     "perspective": "sheet",
     "smart_crop": "moonrise",
@@ -66,12 +81,30 @@ def second_images(pipeline: Pipeline) -> dict[str, Image]:
     return {name: Image(logo() if "logo" in name else streets_askew()) for name in pipeline.image_references}
 
 
+def learned(name: str) -> bool:
+    """Whether an operation's picture needs weights."""
+    return name in TABLE and operation_named(name).family == "learned"
+
+
+@functools.cache
+def models(assets: Path | None = None) -> Sessions:
+    """The weights of the test assets, but for YuNet: faces are shown as a fresh installation finds them."""
+    folder = Path(tempfile.mkdtemp(prefix="pixelmill-pictures-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    assets = assets or Path(os.environ.get("PIXELMILL_TEST_ASSETS", "none"))
+    if (assets / "models").is_dir():
+        make_folder(assets / "models", folder)
+        (folder / "yunet.onnx").unlink()
+    return Sessions(ModelFolder(folder), threads=1)
+
+
 def outcome(text: str, source: NDArray[Any]) -> Outcome:
     """The pipeline's outcome; an image is PNG where the text does not name a format."""
     pipeline = Pipeline.parse(text)
     if pipeline.output.format is None and not _only_data(pipeline):
         pipeline = pipeline.format("png")
-    return pipeline.run(Image(source), images=second_images(pipeline))
+    pipeline = replace(pipeline, operations=tuple(item.with_models(INSTEAD) for item in pipeline.operations))
+    return pipeline.run(Image(source), images=second_images(pipeline), models=models(ASSETS))
 
 
 def _only_data(pipeline: Pipeline) -> bool:

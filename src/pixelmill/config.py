@@ -326,6 +326,10 @@ TABLE: tuple[Setting, ...] = (
         secret=True,
     ),
     Setting("fonts", "path", None, "Folder of font files that the service's pipelines may name; none by default."),
+    Setting(
+        "models", "path", None, "Folder of the weights of learned operations (default: `models` in the data folder)."
+    ),
+    Setting("offline", "boolean", False, "Never fetch weights over the network: `pixelmill models pull` is refused."),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),
     Setting(

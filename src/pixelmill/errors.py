@@ -40,6 +40,9 @@ nothing of HTTP: ``api/problems.py`` maps types to status codes.
     │   ├── TargetUnavailable      the place did not take it, and the attempt does not count (may be retried)
     │   ├── QueueFull              a bound on waiting work was reached (may be retried)
     │   └── ShuttingDown           this process is draining (may be retried)
+    ├── ModelError                 weights of learned operations
+    │   ├── ModelMissing           not in the models folder; names the command that brings them
+    │   └── ModelRefused           broken, of another sum, or not what they are used as
     ├── AccessError
     │   ├── Unauthenticated
     │   └── Forbidden
@@ -311,6 +314,27 @@ class ShuttingDown(CapacityError):
 
     type = "shutting-down"
     title = "Shutting down"
+
+
+class ModelError(PixelmillError):
+    """About the weights of learned operations."""
+
+    type = "model-error"
+    title = "Model error"
+
+
+class ModelMissing(ModelError):
+    """The weights are not here; the message names the command that brings them."""
+
+    type = "model-missing"
+    title = "The model is not here"
+
+
+class ModelRefused(ModelError):
+    """The weights are broken, have another sum, or are not what they are used as."""
+
+    type = "model-refused"
+    title = "The model can't be used"
 
 
 class AccessError(PixelmillError):

@@ -32,6 +32,7 @@ HEAVY = (
         "pixelmill.cli",
         "pixelmill.targets",
         "pixelmill.tracing",
+        "pixelmill.models.sessions",
         "pixelmill.images.auto",
     ),
     *("pixelmill.images.decode_frames", "pixelmill.images.encode_frames", "pixelmill.images.metadata_keep"),

@@ -111,7 +111,7 @@ def test_without_a_face_the_smart_crop_goes_by_saliency_and_says_so() -> None:
     image = Image(noise(90, 140, 3))
     by_faces = operation("smart_crop", width=50, height=40, attention="faces").apply(image)
     by_saliency = operation("smart_crop", width=50, height=40).apply(image)
-    assert by_faces.data == {**(by_saliency.data or {}), "attention": "saliency", "faces": 0}
+    assert by_faces.data == {**(by_saliency.data or {}), "attention": "saliency", "faces": 0, "detector": "haar"}
     assert np.array_equal(by_faces.image.pixels, by_saliency.image.pixels)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_models import loaded
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image
@@ -149,6 +150,12 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("text", {"text": "A g"}),
     ("text", {"text": "one two\nthree", "font_size": 9, "position": "top-left", "color": "ff880080", "wrap": False}),
     ("text", {"text": "outline", "font_size": 7, "outline": "000000", "position": "right", "margin": 0.4}),
+    ("remove_background", {}),
+    ("remove_background", {"result": "flatten", "color": "ff880080", "feather": 2.0, "threshold": 0.5}),
+    ("remove_background", {"result": "image", "image": MARK, "method": "grabcut"}),
+    ("remove_background", {"result": "mask"}),
+    ("classify", {}),
+    ("auto_tag", {"score": 0.1}),
     ("border", {}),
     ("border", {"thickness": 2, "color": "ff880080", "inside": True}),
     ("border", {"thickness": 30, "color": "ffffff", "inside": True}),
@@ -157,12 +164,13 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-MADE_ANEW = {"canny", "sketch", "grabcut"}
+MADE_ANEW = {"canny", "sketch", "grabcut", "remove_background"}
 """Operations whose result has a depth, or a transparency, of its own; so have label images."""
 
 
 def operation(name: str, arguments: dict[str, Any]) -> Operation:
-    return build(operation_named(name), arguments, name, strict=True)
+    made: Operation = loaded(build(operation_named(name), arguments, name, strict=True))
+    return made
 
 
 def test_every_operation_is_among_the_cases_and_the_examples() -> None:
@@ -307,10 +315,10 @@ def test_the_images_of_a_watermark_can_be_replaced() -> None:
     assert subject.images() == ("logo.png",)
     moved = subject.with_images({"logo.png": "sha256:00", "other": "x"})
     assert moved.images() == ("sha256:00",)
-    loaded = moved.with_images({"sha256:00": MARK})
-    assert loaded.images() == ()
+    with_pixels = moved.with_images({"sha256:00": MARK})
+    assert with_pixels.images() == ()
     base = picture((40, 40), 3, "uint8")
-    assert not np.array_equal(loaded.apply(base).image.pixels, base.pixels)
+    assert not np.array_equal(with_pixels.apply(base).image.pixels, base.pixels)
     with pytest.raises(NotApplicable, match="not loaded"):
         subject.apply(base)
 

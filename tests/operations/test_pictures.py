@@ -37,6 +37,13 @@ def test_all_pictures_together_are_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MAX_BYTES
 
 
+@pytest.fixture(autouse=True)
+def _weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of learned operations need the assets' weights."""
+    if pictures.learned(request.node.callspec.params["name"] if hasattr(request.node, "callspec") else ""):
+        monkeypatch.setattr(pictures, "ASSETS", request.getfixturevalue("assets"))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_shows_what_the_operation_does_now(name: str) -> None:
     drawn = at_half_size(pictures.picture(name))

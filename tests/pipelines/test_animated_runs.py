@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pil
+from tiny_models import sessions
 
 from pixelmill import Pipeline
 from pixelmill.errors import CorruptImage, LimitExceeded, NotApplicable
@@ -52,13 +53,15 @@ def test_every_frame_is_what_the_operation_makes_of_it_alone(animations: dict[st
     source, text = animations[fmt], SMALLER.get(name, EXAMPLES[name][0])
     pipeline = Pipeline.parse(f"{text}/format:png")
     images = dict.fromkeys(pipeline.images(), LOGO)
-    outcome = pipeline.run(source, images=images)
+    outcome = pipeline.run(source, images=images, models=sessions())
     assert outcome.bytes is not None
     assert outcome.frames == 3
     found = open_frames(outcome.bytes)
     assert found.plays == (0 if fmt == "avif" else 3)
     assert [frame.duration for frame in found] == DURATIONS
-    stills = [Pipeline.parse(f"frame:{n}/{text}/format:png").run(source, images=images) for n in range(3)]
+    stills = [
+        Pipeline.parse(f"frame:{n}/{text}/format:png").run(source, images=images, models=sessions()) for n in range(3)
+    ]
     assert outcome.data == stills[0].data or operation_named(name).frames_agree == "union"
     for number, (frame, still) in enumerate(zip(found, stills, strict=True)):
         if number and operation_named(name).frames_agree:

@@ -58,6 +58,8 @@ def arguments(draw: st.DrawFn, model: type[BaseModel]) -> dict[str, Any]:
         chosen["height"] = draw(st.integers(1, 9000))
     if model.__name__ == "Resize" and "kernel" in chosen:
         chosen = _without(chosen, "interpolation")
+    if model.__name__ == "RemoveBackground" and chosen.get("result") == "image":
+        chosen.setdefault("image", "behind.png")
     if model.__name__ == "Canny":
         low, high = sorted((chosen.get("low", 100), chosen.get("high", 200)))
         chosen |= {"low": low, "high": high}

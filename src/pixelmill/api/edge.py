@@ -21,6 +21,7 @@ from pixelmill.api.responses import OpenStreams
 from pixelmill.api.settings import ApiSettings
 from pixelmill.errors import RequestError
 from pixelmill.images.limits import Limits
+from pixelmill.models.folder import ModelFolder
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.service import Caller, Service
 from pixelmill.triggers.public_keys import PublicKeys
@@ -51,6 +52,11 @@ class Edge:
         self.draining = True
         self.service.drain()
         self.streams.close()
+
+    @property
+    def models(self) -> ModelFolder:
+        """The weights of learned operations on this machine."""
+        return ModelFolder(self.service.config.models_folder, paths=False)
 
     @property
     def limits(self) -> Limits:

@@ -11,14 +11,16 @@ from pixelmill.api.responses import json_response
 from pixelmill.api.routes import Routes, parameter
 from pixelmill.api.schemas import OperationBody, OperationList
 from pixelmill.errors import NotFound, UnknownOperation
+from pixelmill.models.folder import ModelFolder
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.table import all_operations, operation_named
+from pixelmill.pipelines.lacks import lacks_of
 from pixelmill.pipelines.spec import Pipeline
 
 routes = Routes("operations")
 
 
-def operation_body(cls: type[Operation]) -> dict[str, Any]:
+def operation_body(cls: type[Operation], models: ModelFolder | None = None) -> dict[str, Any]:
     """One operation as JSON. Kind and tier may depend on parameters; shown are those of its example."""
     example = Pipeline.parse(f"{cls.name}:{cls.example}" if cls.example else cls.name)
     facts = example.operations[0].facts()
@@ -30,7 +32,7 @@ def operation_body(cls: type[Operation]) -> dict[str, Any]:
         "kind": facts.kind,
         "tier": facts.tier,
         "output": cls.output,
-        "missing": [lack.to_dict() for lack in example.operations[0].lacks()],
+        "missing": [lack.to_dict() for lack in lacks_of(Pipeline(example.operations[:1]), models)],
         "parameters": {name: value for name, value in cls.model_json_schema().items() if name != "description"},
         "positional": cls.positional,
         "examples": [example.to_text()],
@@ -43,10 +45,11 @@ async def list_operations(call: Call) -> Response:
 
     Every parameter has `title`, `description` and `type`, and `default` unless it is required (null: left out). Numbers
     have bounds or an `enum`, and perhaps a `unit`. `format` is `color` (hex), `image` (a reference, such as
-    `upload:ID`) or `font`; lists have `items`, `minItems` and `maxItems`. `output` says what the operation gives.
+    `upload:ID`), `font` or `model` (a name); lists have `items`, `minItems` and `maxItems`. `output` says what the
+    operation gives.
     """
-    del call
-    return json_response({"items": [operation_body(cls) for cls in all_operations()], "next": None})
+    models = call.edge.models
+    return json_response({"items": [operation_body(cls, models) for cls in all_operations()], "next": None})
 
 
 @routes.add(
@@ -64,4 +67,4 @@ async def get_operation(call: Call) -> Response:
         cls = operation_named(call.path("name"))
     except UnknownOperation as error:
         raise NotFound(error.detail, **error.context) from error
-    return json_response(operation_body(cls))
+    return json_response(operation_body(cls, call.edge.models))

@@ -20,5 +20,5 @@ async def list_presets(call: Call) -> Response:
     One that can't be used here has `available` false, and `missing` says what it lacks and which command brings that.
     `images` are references for which an image must be given, such as an upload's (`upload:ID`) put in their place.
     """
-    known = call.edge.settings.presets
-    return json_response({"items": [described(preset, known) for preset in known], "next": None})
+    known, models = call.edge.settings.presets, call.edge.models
+    return json_response({"items": [described(preset, known, models) for preset in known], "next": None})

@@ -16,6 +16,7 @@ from pixelmill.api.routes import Routes, content_of, parameter
 from pixelmill.api.schemas import PIPELINE_EXAMPLE, Answer, LackBody, Moment, ProblemBody, Wanted
 from pixelmill.errors import PipelineError
 from pixelmill.jobs.saved import MAX_NAME, SavedPipeline
+from pixelmill.models.folder import ModelFolder
 from pixelmill.pipelines.lacks import lacks_of
 from pixelmill.pipelines.spec import Pipeline
 
@@ -137,7 +138,7 @@ async def check_pipeline(call: Call) -> Response:
         pipeline = call.pipeline(wanted.pipeline)
     except PipelineError as error:
         return json_response(_refused(call, error))
-    return json_response(_read(pipeline))
+    return json_response(_read(pipeline, call.edge.models))
 
 
 def saved_body(saved: SavedPipeline) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def saved_body(saved: SavedPipeline) -> dict[str, Any]:
     }
 
 
-def _read(pipeline: Pipeline) -> dict[str, Any]:
+def _read(pipeline: Pipeline, models: ModelFolder) -> dict[str, Any]:
     try:
         text: str | None = pipeline.to_text()
     except PipelineError:
@@ -161,7 +162,7 @@ def _read(pipeline: Pipeline) -> dict[str, Any]:
         "json": pipeline.to_dict(),
         "hash": pipeline.hash,
         "output": {"format": pipeline.output.format},
-        "needs": [lack.to_dict() for lack in lacks_of(pipeline)],
+        "needs": [lack.to_dict() for lack in lacks_of(pipeline, models)],
     }
 
 

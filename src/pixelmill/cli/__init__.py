@@ -18,9 +18,9 @@ import typer
 
 from pixelmill import __version__
 from pixelmill.cli.state import Globals, Stopped
-from pixelmill.errors import ConfigError, MissingExtra, PipelineError, PixelmillError
+from pixelmill.errors import ConfigError, MissingExtra, ModelMissing, PipelineError, PixelmillError
 
-USAGE = (ConfigError, MissingExtra, PipelineError)
+USAGE = (ConfigError, MissingExtra, ModelMissing, PipelineError)
 """Errors in what was typed or configured: exit code 2."""
 
 
@@ -47,6 +47,7 @@ COMMANDS: tuple[Row, ...] = (
     Row("jobs", "pixelmill.cli.jobs", "app", "Submit, list, watch, cancel, retry and fetch jobs of a service."),
     Row("operations", "pixelmill.cli.operations", "operations", "List operations, or explain one with its parameters."),
     Row("formats", "pixelmill.cli.formats", "formats", "List formats, or explain the options of format:NAME."),
+    Row("models", "pixelmill.cli.models", "app", "List, fetch, check and remove the weights of learned operations."),
     Row("presets", "pixelmill.cli.presets", "presets", "List presets: the built-in ones and yours."),
     Row("inspect", "pixelmill.cli.inspect", "inspect", "Say what image files are, from their headers."),
     Row(

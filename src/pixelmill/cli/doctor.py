@@ -46,6 +46,7 @@ EXTRAS = {
     "jxl": ("imagecodecs", "pylibjxl"),
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
+    "ml": ("onnxruntime", "pymatting"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
     "aws": ("awslambdaric",),
     "azure-functions": ("azure-functions",),

@@ -81,11 +81,11 @@ def _work_for_hub(settings: Settings) -> None:
 
     import uvloop
 
-    from pixelmill.cli.settings import telemetry_config
+    from pixelmill.cli.settings import models_folder, pool_models, telemetry_config
     from pixelmill.fleet.cores import usable_cores
     from pixelmill.fleet.gates import gate_named
     from pixelmill.fleet.samplers import sampler_for
-    from pixelmill.service.about import installed_extras, library_versions
+    from pixelmill.service.about import library_versions, machine_extras
     from pixelmill.service.joining import JoinConfig, NodeAgent
     from pixelmill.service.telemetry import Telemetry
     from pixelmill.targets.local import LocalPool
@@ -101,7 +101,7 @@ def _work_for_hub(settings: Settings) -> None:
         cores=cores,
         memory_bytes=settings["memory"],
         gate=gate,
-        extras=installed_extras(),
+        extras=machine_extras(models_folder(settings)),
         libraries=tuple(library_versions().items()),
         drain_s=settings["drain"],
     )
@@ -110,6 +110,7 @@ def _work_for_hub(settings: Settings) -> None:
         workers=settings["workers"] or cores,
         memory_bytes=settings["memory"],
         recycle_after=settings["recycle_after"],
+        models=pool_models(settings),
     )
 
     async def work() -> None:

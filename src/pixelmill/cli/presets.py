@@ -22,22 +22,25 @@ def presets(
 
     Use one by writing preset:NAME where its steps shall stand.
     """
+    from pixelmill.cli.settings import models_folder
     from pixelmill.cli.settings import presets as configured
+    from pixelmill.models.folder import ModelFolder
     from pixelmill.pipelines.lacks import availability, described
 
     options: Globals = context.obj
-    known = configured(options.settings())
+    settings = options.settings()
+    known, models = configured(settings), ModelFolder(models_folder(settings))
     if name is not None:
-        record = described(known.named(name), known)
+        record = described(known.named(name), known, models)
         print(json.dumps(record, indent=2) if as_json else record["pipeline"])
         return
     if as_json:
-        print(json.dumps([described(preset, known) for preset in known], indent=2))
+        print(json.dumps([described(preset, known, models) for preset in known], indent=2))
         return
     from pixelmill.cli.tables import print_table
 
     def purpose(item: Preset) -> str:
-        lacks = availability(item, known).lacks
+        lacks = availability(item, known, models).lacks
         said = item.summary if item.built_in else "yours"
         return f"{said} (not here: {'; '.join(lack.what for lack in lacks)})" if lacks else said
 

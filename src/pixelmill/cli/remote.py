@@ -21,8 +21,8 @@ from pixelmill.cli.explain import explain
 from pixelmill.cli.inputs import EXTENSIONS, Input, Inputs
 from pixelmill.cli.outputs import Clash, Destination, Target, exists_error, extension
 from pixelmill.cli.progress import Bar, is_shown
-from pixelmill.cli.run import Printer, files_of, parse_pipeline, with_output_format
-from pixelmill.cli.settings import limits
+from pixelmill.cli.run import Printer, files_of, parse_pipeline, with_model, with_output_format
+from pixelmill.cli.settings import limits, pool_models
 from pixelmill.cli.work import Report, Rules, detail, expected, failed, keep, there
 from pixelmill.config import Settings
 from pixelmill.errors import ConfigError, ObjectExists, ObjectNotFound, PixelmillError
@@ -58,6 +58,7 @@ class Wanted:
     explain: bool
     clash: Clash
     progress: bool | None
+    model: str | None = None
 
 
 def run_remote(wanted: Wanted, settings: Settings) -> None:
@@ -74,7 +75,7 @@ async def _run(wanted: Wanted, settings: Settings, zygote: ZygoteProcess | None)
     buckets = _Buckets(wanted, settings)
     found, uris = await buckets.expand(settings["max_bytes"])
     destination, place = buckets.destination(found)
-    pipeline = with_output_format(parse_pipeline(wanted.pipeline, settings), destination)
+    pipeline = with_output_format(with_model(parse_pipeline(wanted.pipeline, settings), wanted.model), destination)
     check = limits(settings).check_bytes
     if wanted.explain:
         first = found.items[0]
@@ -126,7 +127,11 @@ async def _pooled(
 ) -> None:
     workers = min(settings["workers"] or usable_cores(), len(work.sources))
     pool = LocalPool(
-        workers=workers, memory_bytes=settings["memory"], recycle_after=settings["recycle_after"], zygote=zygote
+        workers=workers,
+        memory_bytes=settings["memory"],
+        recycle_after=settings["recycle_after"],
+        models=pool_models(settings, paths=True),
+        zygote=zygote,
     )
     dispatcher = Dispatcher([pool], reserved=0, max_waiting=2 * (workers + LANES_MORE))
 

@@ -58,6 +58,9 @@ def run(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out sources with a result file.")
     ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Name or path of the model, for all steps that ask for one.")
+    ] = None,
     progress: Annotated[bool | None, typer.Option(help="Draw a progress bar, or not (default: on a terminal).")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
@@ -79,7 +82,7 @@ def run(
 
         if overwrite and skip_existing:
             raise ConfigError("--overwrite and --skip-existing can't both be meant.")
-        run_remote(Wanted(pipeline, sources, output, json_lines, explain, clash, progress), settings)
+        run_remote(Wanted(pipeline, sources, output, json_lines, explain, clash, progress, model), settings)
         return
     found = inputs.expand(sources, sys.stdin.buffer, settings["max_bytes"])
     destination = outputs.understand(output, found)
@@ -87,7 +90,7 @@ def run(
         raise ConfigError("--overwrite and --skip-existing can't both be meant.")
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
-    parsed = with_output_format(parse_pipeline(pipeline, settings), destination)
+    parsed = with_output_format(with_model(parse_pipeline(pipeline, settings), model), destination)
     if explain:
         from pixelmill.cli.explain import explain as print_plan
 
@@ -108,7 +111,7 @@ def run(
     limited = timeout is not None or workers is not None or bool(assignments)
     one = len(work.sources) == 1 and not limited and _size(found.items[0]) <= SMALL_FILE
     printer = Printer(work, destination, json_lines=json_lines, prints_data=prints_data)
-    _run_here(work, printer) if one else _run_in_pool(work, settings, printer, progress)
+    _run_here(work, settings, printer) if one else _run_in_pool(work, settings, printer, progress)
     printer.finish()
 
 
@@ -127,6 +130,21 @@ def parse_pipeline(text: str, settings: Settings) -> Pipeline:
     if not text.strip():
         raise ConfigError("The pipeline is empty (an unset variable, perhaps). To only encode, write format:webp.")
     return Pipeline.parse(text, presets=presets(settings))
+
+
+def with_model(pipeline: Pipeline, model: str | None) -> Pipeline:
+    """The pipeline with another model in place of each that it must have; paths become absolute."""
+    if model is None:
+        return pipeline
+    from dataclasses import replace
+
+    from pixelmill.models.folder import is_path
+
+    name = str(Path(model).expanduser().absolute()) if is_path(model) or Path(model).exists() else model
+    names: dict[str, Any] = {wanted.name: name for wanted in pipeline.wanted_models if not wanted.optional}
+    if not names:
+        raise ConfigError("--model is given, but no step of the pipeline asks for a model.")
+    return replace(pipeline, operations=tuple(item.with_models(names) for item in pipeline.operations))
 
 
 def with_output_format(pipeline: Pipeline, destination: Destination) -> Pipeline:
@@ -216,8 +234,9 @@ def _size(item: Input) -> int:
         return 0  # the attempt itself will say what is wrong with it
 
 
-def _run_here(work: Work, printer: Printer) -> None:
+def _run_here(work: Work, settings: Settings, printer: Printer) -> None:
     """In this process, without a pool: for one image, which is done before a pool would be up."""
+    from pixelmill.cli.settings import own_models
     from pixelmill.cli.work import attempt, failed
     from pixelmill.pipelines.spec import Pipeline
 
@@ -226,7 +245,9 @@ def _run_here(work: Work, printer: Printer) -> None:
         printer.take(failed(0, source.error), None)
         return
     pipeline = Pipeline.parse(work.pipeline)
-    report, outcome = attempt(work.rules, pipeline, 0, source.target, source.body, work.limits, work.images)
+    report, outcome = attempt(
+        work.rules, pipeline, 0, source.target, source.body, work.limits, work.images, own_models(settings)
+    )
     printer.take(report, outcome.bytes if outcome is not None else None)
 
 
@@ -250,6 +271,7 @@ def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: boo
 
 async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: ZygoteProcess) -> None:
     from pixelmill.cli.batch import Batch, ended_by_sigterm
+    from pixelmill.cli.settings import pool_models
     from pixelmill.cli.work import ENTRY
     from pixelmill.fleet.cores import usable_cores
     from pixelmill.fleet.dispatcher import Dispatcher
@@ -264,6 +286,7 @@ async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: Zygo
         memory_bytes=settings["memory"],
         recycle_after=settings["recycle_after"],
         entry=ENTRY,
+        models=pool_models(settings, paths=True),
         zygote=zygote,
     )
     dispatcher = Dispatcher([pool], reserved=0, max_waiting=2 * workers)

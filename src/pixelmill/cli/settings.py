@@ -13,11 +13,15 @@ from pixelmill.cli.state import Globals
 from pixelmill.config import TABLE, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pixelmill.api.settings import ApiSettings
     from pixelmill.fleet.overflow_settings import OverflowConfig
     from pixelmill.images.limits import Limits
+    from pixelmill.models.sessions import Sessions
     from pixelmill.pipelines.presets import Presets
     from pixelmill.service.settings import ServiceConfig, TelemetryConfig
+    from pixelmill.targets.modelling import PoolModels
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -62,6 +66,7 @@ def service_config(settings: Settings, role: str = "service") -> ServiceConfig:
         workers=settings["workers"],
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
+        models=settings["models"],
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],
@@ -118,6 +123,27 @@ def telemetry_config(settings: Settings, environ: Mapping[str, str], role: str) 
     return TelemetryConfig(
         where["traces"], where["metrics"], ratio=ratio, metrics_every_s=max(1.0, every_s), role=role, needed=bool(own)
     )
+
+
+def models_folder(settings: Settings) -> Path:
+    """Where the weights of learned operations lie."""
+    folder: Path = settings["models"] or settings["data"] / "models"
+    return folder
+
+
+def pool_models(settings: Settings, *, paths: bool = False) -> PoolModels:
+    """The same for the processes of a pool. ``paths``: pipelines come from the user of this command alone."""
+    from pixelmill.targets.modelling import PoolModels
+
+    return PoolModels(models_folder(settings), paths)
+
+
+def own_models(settings: Settings) -> Sessions:
+    """Models in this process."""
+    from pixelmill.models.folder import ModelFolder
+    from pixelmill.models.sessions import Sessions
+
+    return Sessions(ModelFolder(models_folder(settings)))
 
 
 def overflow_config(settings: Settings) -> OverflowConfig:

@@ -20,6 +20,7 @@ from pixelmill.images.encoders import AUTO, Acceptable
 from pixelmill.images.formats import format_of_name
 from pixelmill.images.image import Size
 from pixelmill.images.limits import Limits
+from pixelmill.models.model import ModelSource
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.run import run
@@ -80,6 +81,7 @@ def attempt(
     source: bytes | Path,
     limits: Limits,
     images: Mapping[str, bytes | Path],
+    models: ModelSource | None = None,
 ) -> tuple[Report, Outcome | None]:
     """Run one source and write what it gives; failures are reports."""
     try:
@@ -88,7 +90,7 @@ def attempt(
             if rules.clash == "skip":
                 return Report(number, "skipped", output=before), None
             raise exists_error(before)
-        outcome = run(pipeline, source, limits=limits, images=images)
+        outcome = run(pipeline, source, limits=limits, images=images, models=models)
         return keep(rules, number, target, outcome), outcome
     except PixelmillError as error:
         return failed(number, error), None
@@ -171,7 +173,7 @@ def chunk_request(
     return RunRequest(identity, pipeline, source, images, limits=limits, timeout_s=timeout_s)
 
 
-def run_chunk(request: RunRequest) -> Outcome:
+def run_chunk(request: RunRequest, *, models: ModelSource | None = None) -> Outcome:
     """The entry of pool processes: reports as the outcome's data; its bytes are the image of a source with no place."""
     assert isinstance(request.source, bytes)
     document = json.loads(request.source)
@@ -182,7 +184,7 @@ def run_chunk(request: RunRequest) -> Outcome:
     for number, path, name, stem, exact in document["items"]:
         source = request.images[INLINE] if path == INLINE else Path(path)
         target = Target(name, stem, exact)
-        report, outcome = attempt(rules, pipeline, number, target, source, request.limits, request.images)
+        report, outcome = attempt(rules, pipeline, number, target, source, request.limits, request.images, models)
         reports.append(report)
         if outcome is not None and target.nowhere:
             body = outcome.bytes

@@ -74,6 +74,10 @@ def allowed(model: type[BaseModel], parameter: str) -> str:
         return "an image: a path, a URI, or sha256:HEX"
     if field.get("format") == "font":
         return "a built-in family (aileron), or a font file: a path, or a name in the service's folder of fonts"
+    if field.get("format") == "model":
+        return (
+            "a model by name (`pixelmill models list`), or, where there is no service between, the path of its weights"
+        )
     if field.get("type") == "array":
         if "enum" in field["items"]:
             return "a list of " + ", ".join(field["items"]["enum"])

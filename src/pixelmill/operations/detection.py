@@ -7,6 +7,7 @@ top, width and height.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import cv2
@@ -16,11 +17,23 @@ from pydantic import Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Size
+from pixelmill.models.model import Model, Wanted
 from pixelmill.operations.drawing import channels_with_color, in_color, line_width, outlined, painted
-from pixelmill.operations.face_search import MIN_SIZE, Box, box_on, find_faces
+from pixelmill.operations.face_search import (
+    AUTO,
+    HAAR,
+    MIN_SCORE,
+    MIN_SIZE,
+    Box,
+    box_on,
+    detector_name,
+    faces_by,
+    loaded_detector,
+    wanted_detector,
+)
 from pixelmill.operations.matching import Keypoints, Match, Method, find_keypoints, match_keypoints
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.parameters import Color, ImageParameter
+from pixelmill.operations.parameters import Color, ImageParameter, ModelParameter
 from pixelmill.operations.pixels import filtered, fit_depth, full_scale, gray8_of
 from pixelmill.operations.resample import resample
 from pixelmill.operations.second_image import WithSecondImage
@@ -34,12 +47,14 @@ _LEAST_CODE = 21
 
 
 class Faces(Operation):
-    """Find faces that look into the camera: OpenCV's Haar cascade (Viola and Jones 2001; Lienhart 2003).
+    """Find faces by YuNet (Wu, Peng and Yu 2023), or by OpenCV's Haar cascade (Viola and Jones 2001; Lienhart 2003).
 
-    Searched in luma, equalized, reduced so far that the smallest face has 32 pixels a side; so a small min_size takes
-    longer, and finds the faces of groups. The data list the boxes, the largest first. draw
+    auto takes YuNet where its weights are (pixelmill models pull yunet), else the cascade, which needs none and misses
+    turned and half-hidden faces; a name or a path of a model asks for that one. Searched in a picture reduced so far
+    that the smallest face has 16 pixels a side (32 for the cascade); so a small min_size takes longer, and finds the
+    faces of groups. The data list the boxes, the largest first; YuNet adds a score and five landmarks of each. draw
     outlines them; blur makes them unrecognizable, with a margin; crop gives the largest one with a margin as a square
-    (the middle of the image if there is none); data leaves the image as it is. Turned and half-hidden faces are missed.
+    (the middle of the image if there is none); data leaves the image as it is.
     """
 
     name: ClassVar[str] = "faces"
@@ -53,14 +68,14 @@ class Faces(Operation):
         default=1.1,
         ge=1.01,
         le=2,
-        description="Factor between the sizes that are searched; smaller finds more, slower",
+        description="haar: factor between the sizes that are searched; smaller finds more, slower",
         json_schema_extra={"unit": "times"},
     )
     neighbors: int = Field(
         default=5,
         ge=1,
         le=50,
-        description="Hits that must agree on a face; more give fewer false alarms",
+        description="haar: hits that must agree on a face; more give fewer false alarms",
         json_schema_extra={"unit": "hits"},
     )
     min_size: float = Field(
@@ -74,11 +89,21 @@ class Faces(Operation):
         default=256, ge=1, le=4_096, description="crop: side of the square", json_schema_extra={"unit": "pixels"}
     )
     color: Color = Field(default="00ff00", description="draw: color of the outlines")
+    detector: ModelParameter = Field(default=AUTO, description="auto, haar, or the model that finds them")
+    score: float = Field(
+        default=MIN_SCORE,
+        ge=0.3,
+        le=1,
+        description="yunet: how sure it must be; more gives fewer false alarms",
+    )
 
     def facts(self) -> Facts:
         """Windows of all sizes; grouped over the whole image."""
         kind: Literal["analysis", "whole"] = "analysis" if self.mode == "data" else "whole"
-        return Facts(kind, "self-exact", ns_per_pixel=50.0 * max(1.0, (0.05 / self.min_size) ** 1.3), memory_factor=2.0)
+        if isinstance(self.detector, str) and self.detector in {AUTO, HAAR}:
+            cost = 50.0 * max(1.0, (0.05 / self.min_size) ** 1.3)
+            return Facts(kind, "self-exact", ns_per_pixel=cost, memory_factor=2.0)
+        return Facts(kind, "approximate", ns_per_pixel=20.0, memory_factor=2.0)
 
     def size(self, size: Size) -> Size:
         """The square of crop; otherwise the same."""
@@ -88,10 +113,32 @@ class Faces(Operation):
         """Color where outlines are drawn."""
         return channels_with_color(channels) if self.mode == "draw" else channels
 
+    def models(self) -> tuple[Wanted, ...]:
+        """YuNet, or the one that is named."""
+        return wanted_detector(self.detector)
+
+    def with_models(self, models: Mapping[str, Model | str | None]) -> Operation:
+        """With the detector in place."""
+        return self.model_copy(update={"detector": loaded_detector(self.detector, models)})
+
     def apply(self, image: Image) -> Step:
-        """Search; ``count`` and ``boxes`` are the data."""
-        boxes = find_faces(image, scale=self.scale, neighbors=self.neighbors, min_size=self.min_size)
-        data = {"count": len(boxes), "boxes": [list(box) for box in boxes[:MAX_LISTED]]}
+        """Search; ``detector``, ``count``, ``boxes`` and ``faces`` are the data."""
+        faces = faces_by(
+            self.detector,
+            image,
+            score=self.score,
+            scale=self.scale,
+            neighbors=self.neighbors,
+            min_size=self.min_size,
+        )
+        boxes, listed = [face.box for face in faces], faces[:MAX_LISTED]
+        data: dict[str, Any] = {
+            "count": len(boxes),
+            "boxes": [list(face.box) for face in listed],
+            "detector": detector_name(self.detector),
+        }
+        if any(face.landmarks for face in listed):
+            data["faces"] = [face.to_dict() for face in listed]
         if self.mode == "draw":
             return Step(outlined(image, boxes, self.color), data)
         if self.mode == "blur":

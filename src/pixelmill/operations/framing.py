@@ -5,7 +5,7 @@ Pixels keep their values; what changes is which of them there are. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -16,11 +16,12 @@ from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.errors import InvalidParameter, NotApplicable
 from pixelmill.images.image import Image, Need, Pixels, Size
-from pixelmill.operations.face_search import Box, find_faces
+from pixelmill.models.model import Model, Wanted
+from pixelmill.operations.face_search import AUTO, Box, detector_name, faces_by, loaded_detector, wanted_detector
 from pixelmill.operations.fit import placed
 from pixelmill.operations.geometry import MAX_SIDE, Offset, Side
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.parameters import Color, Position
+from pixelmill.operations.parameters import Color, ModelParameter, Position
 from pixelmill.operations.pixels import (
     channels_of_color,
     channels_with,
@@ -56,12 +57,23 @@ class SmartCrop(Operation):
     width: Side = Field(description="Width of the rectangle")
     height: Side = Field(description="Height of the rectangle")
     attention: Literal["saliency", "edges", "faces"] = Field(default="saliency", description="What is looked for")
+    detector: ModelParameter = Field(default=AUTO, description="faces: auto, haar, or the model that finds them")
 
     def facts(self) -> Facts:
         """Luma of everything, then small things; or the search for faces."""
         if self.attention == "faces":
             return Facts("whole", "self-exact", ns_per_pixel=50.0, memory_factor=1.0)
         return Facts("whole", "self-exact", ns_per_pixel=0.53, memory_factor=0.6)
+
+    def models(self) -> tuple[Wanted, ...]:
+        """What finds faces, where they are looked for."""
+        return wanted_detector(self.detector) if self.attention == "faces" else ()
+
+    def with_models(self, models: Mapping[str, Model | str | None]) -> Operation:
+        """With the detector in place."""
+        if self.attention != "faces":
+            return self
+        return self.model_copy(update={"detector": loaded_detector(self.detector, models)})
 
     def size(self, size: Size) -> Size:
         """The rectangle; raises :class:`NotApplicable` where it is larger than the image."""
@@ -88,14 +100,16 @@ class SmartCrop(Operation):
     def _look(self, image: Image) -> tuple[tuple[int, int, int, int], dict[str, Any]]:
         """The rectangle; what decided, and for faces how many were found."""
         size = self.size(image.size)
-        faces = find_faces(image) if self.attention == "faces" else []
+        faces = [face.box for face in faces_by(self.detector, image)] if self.attention == "faces" else []
         decided = self.attention if faces or self.attention != "faces" else "saliency"
         if size == image.size:
             x, y = 0, 0
         else:
             x, y = _around(faces, size, image.size) if faces else self._corner(image, edges=decided == "edges")
         found: dict[str, Any] = {"attention": decided}
-        return (x, y, *size), found | ({"faces": len(faces)} if self.attention == "faces" else {})
+        if self.attention == "faces":
+            found |= {"faces": len(faces), "detector": detector_name(self.detector)}
+        return (x, y, *size), found
 
     def _corner(self, image: Image, *, edges: bool) -> tuple[int, int]:
         small = _reduced(gray8_of(image.pixels), _EDGES_SIDE if edges else _SALIENCY_SIDE)

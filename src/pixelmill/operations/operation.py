@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.models.model import Model, Wanted
 from pixelmill.operations.curves import map_samples
 from pixelmill.operations.parameters import Font
 
@@ -56,7 +57,8 @@ class Facts:
     ``halo``: pixels of context on each side. ``ns_per_pixel``: CPU cost per input pixel and channel on one
     current core. ``memory_factor``: peak bytes of live temporaries, output included, per input byte.
     ``alpha_memory_factor``: the same for RGBA of 8 bits, where it is more: something transparent is worked on as
-    premultiplied ``float32`` (per byte of 16 bits it is half of it).
+    premultiplied ``float32`` (per byte of 16 bits it is half of it). ``fixed_seconds`` and ``fixed_bytes``: what it
+    costs beside that whatever the size, such as a run of a learned model.
     """
 
     kind: Kind
@@ -65,6 +67,8 @@ class Facts:
     ns_per_pixel: float = 1.0
     memory_factor: float = 1.0
     alpha_memory_factor: float = 0.0
+    fixed_seconds: float = 0.0
+    fixed_bytes: int = 0
 
 
 class Operation(BaseModel):
@@ -140,6 +144,10 @@ class Operation(BaseModel):
         would have given.
         """
         del size
+        return self.parts()
+
+    def parts(self) -> tuple[Operation, ...]:
+        """Equivalent operations at any size."""
         return (self,)
 
     def images(self) -> tuple[str, ...]:
@@ -158,6 +166,15 @@ class Operation(BaseModel):
     def with_fonts(self, fonts: Mapping[str, Font | str]) -> Operation:
         """A copy whose references are replaced by other references or by fonts."""
         del fonts
+        return self
+
+    def models(self) -> tuple[Wanted, ...]:
+        """The learned models that it wants and does not have yet."""
+        return ()
+
+    def with_models(self, models: Mapping[str, Model | str | None]) -> Operation:
+        """A copy with models, or other names, in place of the names they were asked for with; None: it is not here."""
+        del models
         return self
 
     def lacks(self) -> tuple[Lack, ...]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from pixelmill.images.image import Image
+from pixelmill.models.model import Model
 
 MAX_REFERENCE = 2_048
 """Characters of a path or URI."""
@@ -86,6 +87,18 @@ FontParameter: TypeAlias = Annotated[
     WithJsonSchema({"type": "string", "format": "font", "minLength": 1, "maxLength": MAX_REFERENCE}),
 ]
 """The name of a built-in family, a reference to a font file, or a font in its place."""
+
+
+def _model(value: Any) -> str | Model:
+    return value if isinstance(value, Model) else reference_text(value)
+
+
+ModelParameter: TypeAlias = Annotated[
+    str | Model,
+    PlainValidator(_model),
+    WithJsonSchema({"type": "string", "format": "model", "minLength": 1, "maxLength": MAX_REFERENCE}),
+]
+"""The name of a model, a path to weights of the user's own, or a model in its place."""
 
 Position: TypeAlias = Literal[
     "top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right"

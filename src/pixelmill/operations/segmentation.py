@@ -219,21 +219,10 @@ class Grabcut(Operation):
 
     def apply(self, image: Image) -> Step:
         """Cut; what was transparent stays so."""
-        x, y, width, height = self._rectangle(image.size)
-        small = rgb8_of(image)
-        scale = min(1.0, _CUT_SIDE / max(image.size))
-        if scale < 1:
-            reduced = (max(1, round(image.size.width * scale)), max(1, round(image.size.height * scale)))
-            small = cv2.resize(small, reduced, interpolation=cv2.INTER_AREA)
-        across, down = small.shape[1] / image.size.width, small.shape[0] / image.size.height
-        left, right = round(x * across), round((x + width) * across)
-        top, bottom = round(y * down), round((y + height) * down)
-        shows = _cut(small, (left, top, right - left, bottom - top), self.iterations)
-        if scale < 1:
-            shows = np.clip(cv2.resize(shows, tuple(image.size), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
+        shows = object_in(image, self._rectangle(image.size), self.iterations)
         left, top, *sides = (int(value) for value in cv2.boundingRect((shows >= 0.5).astype(np.uint8)))
         data = {"box": [left, top, *sides] if all(sides) else None, "share": round(float(shows.mean()), 4)}
-        return Step(_with_alpha(image, shows), data)
+        return Step(with_alpha(image, shows), data)
 
     def _rectangle(self, size: Size) -> tuple[int, int, int, int]:
         """Left, top, width and height within an image of that size; the last two may be 0."""
@@ -247,6 +236,26 @@ class Grabcut(Operation):
                 operation="grabcut",
             )
         return self.x, self.y, min(self.width, size.width - self.x), min(self.height, size.height - self.y)
+
+
+def object_in(image: Image, rectangle: tuple[int, int, int, int], iterations: int) -> NDArray[np.float32]:
+    """1 where the object in a rectangle (left, top, width, height) is, 0 where the background is; ``H×W``.
+
+    Found at no more than 1,024 pixels a side, and scaled up smoothly.
+    """
+    x, y, width, height = rectangle
+    small = rgb8_of(image)
+    scale = min(1.0, _CUT_SIDE / max(image.size))
+    if scale < 1:
+        reduced = (max(1, round(image.size.width * scale)), max(1, round(image.size.height * scale)))
+        small = cv2.resize(small, reduced, interpolation=cv2.INTER_AREA)
+    across, down = small.shape[1] / image.size.width, small.shape[0] / image.size.height
+    left, right = round(x * across), round((x + width) * across)
+    top, bottom = round(y * down), round((y + height) * down)
+    shows = _cut(small, (left, top, right - left, bottom - top), iterations)
+    if scale < 1:
+        shows = np.clip(cv2.resize(shows, tuple(image.size), interpolation=cv2.INTER_LINEAR), 0.0, 1.0)
+    return shows
 
 
 def _objects(image: Image, foreground: Foreground) -> NDArray[np.uint8]:
@@ -297,7 +306,7 @@ def _cut(rgb: NDArray[np.uint8], box: tuple[int, int, int, int], iterations: int
     return ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.float32)
 
 
-def _with_alpha(image: Image, shows: NDArray[np.float32]) -> Image:
+def with_alpha(image: Image, shows: NDArray[np.float32]) -> Image:
     """RGBA with the image's own transparency and that of ``shows`` (0 to 1)."""
     pixels: NDArray[Any] = image.pixels
     full = full_scale(pixels.dtype)

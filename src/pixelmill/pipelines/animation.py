@@ -7,7 +7,7 @@ operations that only find data, which later frames skip.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
@@ -16,9 +16,8 @@ from typing import Any
 from pixelmill.images.frames import Frame, Frames
 from pixelmill.images.image import Image, Size
 from pixelmill.operations.operation import Operation
-from pixelmill.operations.parameters import Font
 from pixelmill.pipelines.plan import Cut, Plan
-from pixelmill.pipelines.steps import apply
+from pixelmill.pipelines.steps import Given, apply
 
 
 @dataclass(slots=True)
@@ -30,8 +29,7 @@ class Work:
 
     chosen: Plan
     source: Frames
-    images: Mapping[str, Image]
-    fonts: Mapping[str, Font] = field(default_factory=dict)
+    given: Given
     data: dict[str, Any] = field(default_factory=dict)
     size: Size | None = None
     icc: bytes | None = None
@@ -44,7 +42,7 @@ class Work:
         later = replace(chosen, steps=tuple(step for step in chosen.steps if step.action.facts().kind != "analysis"))
         for number, frame in enumerate(self._decoded(self.source)):
             start = perf_counter()
-            image, data = apply(later if number else chosen, frame.image, self.images, self.fonts)
+            image, data = apply(later if number else chosen, frame.image, self.given)
             self.apply_s += perf_counter() - start
             if not number:
                 self.size, self.icc, self.data = image.size, image.icc, data
@@ -67,6 +65,7 @@ class Work:
             action = step.action
             if isinstance(action, Operation) and action.frames_agree is not None:
                 before = replace(chosen, steps=chosen.steps[:place])
+                action = self.given.to(action)
                 cut = self._first(action, before) if action.frames_agree == "first" else self._union(action, before)
                 steps = (*chosen.steps[:place], replace(step, action=cut), *chosen.steps[place + 1 :])
                 chosen = replace(chosen, steps=steps)
@@ -95,6 +94,6 @@ class Work:
         """Frames as the steps of ``before`` leave them."""
         for frame in self._decoded(frames):
             start = perf_counter()
-            image, _ = apply(before, frame.image, self.images, self.fonts)
+            image, _ = apply(before, frame.image, self.given)
             yield image
             self.apply_s += perf_counter() - start  # with what is looked for meanwhile

@@ -6,13 +6,16 @@ operation exists is told by the table: a preset of one that comes with a later v
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pixelmill.errors import PipelineError
 from pixelmill.images.extras import is_installed
 from pixelmill.images.formats import FORMATS
-from pixelmill.operations.operation import Lack
+from pixelmill.models.folder import ModelFolder
+from pixelmill.models.model import Missing
+from pixelmill.operations.operation import Lack, Operation
 from pixelmill.operations.table import STEPS, TABLE
 from pixelmill.pipelines import text as grammar
 from pixelmill.pipelines.forms import expansion
@@ -29,13 +32,30 @@ class Availability:
     lacks: tuple[Lack, ...]
 
 
-def lacks_of(pipeline: Pipeline) -> tuple[Lack, ...]:
-    """What is missing on this machine to run it, each once, in the order of its steps."""
-    found = [lack for item in pipeline.operations for lack in item.lacks()]
+def lacks_of(pipeline: Pipeline, models: ModelFolder | None = None) -> tuple[Lack, ...]:
+    """What is missing on this machine to run it, each once, in the order of its steps.
+
+    ``models``: where weights lie; None: of them nothing is known here.
+    """
+    found = [lack for item in pipeline.operations for lack in (*item.lacks(), *_lacking_models(item, models))]
     return tuple(dict.fromkeys((*found, *_lacks_of_output(pipeline.output))))
 
 
-def availability(preset: Preset, presets: Presets) -> Availability:
+def _lacking_models(item: Operation, models: ModelFolder | None) -> Iterator[Lack]:
+    if models is None:
+        return
+    for wanted in item.models():
+        if wanted.optional:
+            continue
+        try:
+            missing = models.missing(wanted)
+        except PipelineError as error:
+            missing = Missing(error.detail)
+        if missing is not None:
+            yield Lack(missing.what, missing.command)
+
+
+def availability(preset: Preset, presets: Presets, models: ModelFolder | None = None) -> Availability:
     """Whether a preset can be used here. One that is wrong lacks what its error says."""
     try:
         unknown = [step.name for step in grammar.read(preset.form) if step.name not in TABLE and step.name not in STEPS]
@@ -44,15 +64,15 @@ def availability(preset: Preset, presets: Presets) -> Availability:
         pipeline = Pipeline(*expansion(preset.name, presets).parts)
     except PipelineError as error:
         return Availability(None, (Lack(error.detail),))
-    return Availability(pipeline, lacks_of(pipeline))
+    return Availability(pipeline, lacks_of(pipeline, models))
 
 
-def described(preset: Preset, presets: Presets) -> dict[str, Any]:
+def described(preset: Preset, presets: Presets, models: ModelFolder | None = None) -> dict[str, Any]:
     """A preset for lists: ``form`` as it was written, ``pipeline`` with all steps written out, and what it lacks.
 
     ``images`` are the references that must be given for it, such as the second picture of ``match``.
     """
-    found = availability(preset, presets)
+    found = availability(preset, presets, models)
     return {
         "name": preset.name,
         "title": preset.title or preset.name,

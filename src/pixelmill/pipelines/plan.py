@@ -248,12 +248,12 @@ def _resolved(
     for number, operation in enumerate(pipeline.operations, 1):
         sizes.append(size)
         try:
-            for action in operation.resolve(size) if known else (operation,):
+            for action in operation.resolve(size) if known else operation.parts():
                 size = action.size(size)
                 if known:
                     check_size(size, limits, number, operation.name, frames)
                 resolved.append((number, action))
-            known = known and not operation.sized_by_pixels
+                known = known and not action.sized_by_pixels
         except NotApplicable as error:
             raise NotApplicable(f"Step {number}: {error.detail}", **{**error.context, "step": number}) from error
     return sizes, resolved
@@ -346,11 +346,11 @@ def _planned(
         after = single.size(size) if single else size
         samples = size.pixels * channels
         factor = max(facts.memory_factor, facts.alpha_memory_factor / sample_bytes if channels == 4 else 0.0)
-        memory = samples * sample_bytes * (1 + factor)
+        memory = samples * sample_bytes * (1 + factor) + facts.fixed_bytes
         channels_after = single.channels(channels) if single else channels
         # Where a result is larger than its input, it counts beside the input.
         grown = (samples + after.pixels * channels_after) * sample_bytes
-        seconds = max(samples, after.pixels * channels_after) * facts.ns_per_pixel * 1e-9
+        seconds = max(samples, after.pixels * channels_after) * facts.ns_per_pixel * 1e-9 + facts.fixed_seconds
         peak, checked = int(max(memory, grown)), None if sure else limits
         sure = sure and not (single and single.sized_by_pixels)
         steps.append(PlannedStep(action, number, size, after, channels_after, seconds, peak, not sure, checked))

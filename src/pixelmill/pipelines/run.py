@@ -19,13 +19,13 @@ from pixelmill.images.formats import FORMATS, UNDECIDED, Format
 from pixelmill.images.image import Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
+from pixelmill.models.model import ModelSource
 from pixelmill.operations.operation import Operation
-from pixelmill.operations.parameters import Font
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.plan import Plan, plan
-from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, read_file
+from pixelmill.pipelines.sources import info_of_pixels, load_fonts, load_images, load_models, read_file
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.pipelines.steps import apply
+from pixelmill.pipelines.steps import Given, apply
 
 _DEFAULT_LIMITS = Limits()
 
@@ -36,6 +36,7 @@ def run(
     *,
     limits: Limits = _DEFAULT_LIMITS,
     images: Mapping[str, bytes | Path | Image] | None = None,
+    models: ModelSource | None = None,
 ) -> Outcome:
     """One source through one pipeline.
 
@@ -45,6 +46,7 @@ def run(
         limits: what is accepted as a source, and what may be made of it.
         images: bytes, a file or pixels for each image that the pipeline refers to, bytes or a file for each font; None:
             references are local paths.
+        models: where learned models come from; None: sessions in this process, of the models folder of this user.
 
     Returns:
         the outcome; ``data`` holds what operations found, by operation name (a second one of a name is ``NAME-2``).
@@ -55,6 +57,7 @@ def run(
         InputError: the source can't be read or is too large.
         PipelineError: the pipeline does not apply to this source.
         StorageError: a file can't be read.
+        ModelError: a learned model is not here or can't be used; MissingExtra: nor can any.
         RunError: out of memory, or a library failed.
     """
     image = source if isinstance(source, Image) else None
@@ -68,13 +71,15 @@ def run(
     loaded = load_images(references, images, limits) if references else {}
     named_fonts = pipeline.font_references
     fonts = load_fonts(named_fonts, images, limits) if named_fonts else {}
+    wanted = pipeline.wanted_models
+    given = Given(loaded, fonts, load_models(wanted, models) if wanted else {})
     if chosen.frames > 1:
-        return _animated(chosen, info, data, limits, loaded, fonts)
+        return _animated(chosen, info, data, limits, given)
     start = perf_counter()
     if image is None:
         image = decode(data, chosen.need, limits) if frame is None else _frame(data, frame, chosen.need, limits)
     decoded = perf_counter()
-    image, found = apply(chosen, image, loaded, fonts)
+    image, found = apply(chosen, image, given)
     applied = perf_counter()
     found = with_metadata(chosen, found, data, info.format)
     target = chosen.target
@@ -121,15 +126,14 @@ def _animated(
     info: ImageInfo,
     data: bytes,
     limits: Limits,
-    images: Mapping[str, Image],
-    fonts: Mapping[str, Font],
+    given: Given,
 ) -> Outcome:
     """All frames: decoding, steps and encoding take turns."""
     from pixelmill.images.decode_frames import open_frames
     from pixelmill.images.encode_frames import encode_frames
     from pixelmill.pipelines.animation import Work
 
-    work = Work(chosen, open_frames(data, limits, chosen.need), images, fonts)
+    work = Work(chosen, open_frames(data, limits, chosen.need), given)
     target = chosen.target
     assert target is not None  # what gives data only takes one frame
     start = perf_counter()

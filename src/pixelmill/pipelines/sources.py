@@ -6,6 +6,7 @@ can be used.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import stat
 import threading
@@ -13,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixelmill.errors import (
     InvalidURI,
@@ -27,7 +28,11 @@ from pixelmill.images.decode import decode
 from pixelmill.images.header import no_such_frame
 from pixelmill.images.image import Image, ImageInfo
 from pixelmill.images.limits import Limits
+from pixelmill.models.model import Model, ModelSource, Wanted
 from pixelmill.operations.parameters import BUILT_IN_FONTS, Font
+
+if TYPE_CHECKING:
+    from pixelmill.models.sessions import Sessions
 
 PIXELS = "pixels"
 """The format's name of a source that was no file."""
@@ -160,6 +165,24 @@ def load_fonts(references: tuple[str, ...], given: Mapping[str, Any] | None, lim
             ) from error
         fonts[reference] = font_of(data, shown)
     return fonts
+
+
+def load_models(wanted: tuple[Wanted, ...], source: ModelSource | None) -> dict[str, Model | None]:
+    """The models that a pipeline wants, by the name it asks with; None for an optional one that is not here.
+
+    Raises :class:`ModelError`, :class:`MissingExtra`, :class:`InvalidParameter`.
+    """
+    source = source or own_models()
+    return {item.name: source.load(item) for item in wanted}
+
+
+@functools.cache
+def own_models() -> Sessions:
+    """Sessions in this process over the models folder of this user, for a library that was told no other."""
+    from pixelmill.models.folder import ModelFolder
+    from pixelmill.models.sessions import Sessions
+
+    return Sessions(ModelFolder())
 
 
 def _load_image(reference: str, given: Mapping[str, bytes | Path | Image] | None, limits: Limits) -> Image:

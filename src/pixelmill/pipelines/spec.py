@@ -18,6 +18,7 @@ from pixelmill.errors import PipelineError, PipelineSyntaxError
 from pixelmill.images.image import Image
 from pixelmill.images.limits import Limits
 from pixelmill.images.metadata import MetadataOptions
+from pixelmill.models.model import Model, ModelSource, Wanted
 from pixelmill.operations.arguments import build
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
@@ -127,9 +128,14 @@ class Pipeline:
         return replace(self, operations=tuple(item.with_fonts(fonts) for item in self.operations))
 
     @cached_property
+    def wanted_models(self) -> tuple[Wanted, ...]:
+        """The learned models that its operations want, each once, in order."""
+        return tuple(dict.fromkeys(wanted for item in self.operations for wanted in item.models()))
+
+    @cached_property
     def holds_pixels(self) -> bool:
-        """Whether a parameter holds pixels, or a font, in place of a reference: such a pipeline has no written form."""
-        return any(isinstance(value, Image | Font) for item in self.operations for _, value in item)
+        """Whether a parameter holds pixels, a font or a model instead of a reference: such has no written form."""
+        return any(isinstance(value, Image | Font | Model) for item in self.operations for _, value in item)
 
     def with_images(self, images: Mapping[str, Image | str]) -> Pipeline:
         """The same pipeline with references replaced, by other references or by pixels; others stay."""
@@ -187,11 +193,12 @@ class Pipeline:
         *,
         limits: Limits | None = None,
         images: Mapping[str, bytes | Path | Image] | None = None,
+        models: ModelSource | None = None,
     ) -> Outcome:
         """Run over one source: a path, the bytes of a file, or pixels. See :func:`pixelmill.pipelines.run.run`."""
         from pixelmill.pipelines.run import run
 
-        return run(self, source, limits=limits or Limits(), images=images)
+        return run(self, source, limits=limits or Limits(), images=images, models=models)
 
 
 def _taken(model: Any, arguments: tuple[Any, ...], named: Mapping[str, Any], owner: str) -> dict[str, Any]:

@@ -3,36 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 
 from pixelmill.errors import NotApplicable, OutOfMemory, RunError
 from pixelmill.images.image import Image
+from pixelmill.models.model import Model
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
 from pixelmill.pipelines.plan import Plan, PlannedStep, check_size
 
 
-def apply(
-    chosen: Plan,
-    image: Image,
-    images: Mapping[str, Image] | None = None,
-    fonts: Mapping[str, Font] | None = None,
-) -> tuple[Image, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What stands for the references of a pipeline: pixels, fonts, and models (None: an optional one is not here)."""
+
+    images: Mapping[str, Image] = field(default_factory=dict)
+    fonts: Mapping[str, Font] = field(default_factory=dict)
+    models: Mapping[str, Model | None] = field(default_factory=dict)
+
+    def to(self, action: Operation) -> Operation:
+        """The operation with them in place."""
+        if self.images:
+            action = action.with_images(self.images)
+        if self.fonts:
+            action = action.with_fonts(self.fonts)
+        return action.with_models(self.models) if self.models else action
+
+
+_NOTHING = Given()
+
+
+def apply(chosen: Plan, image: Image, given: Given = _NOTHING) -> tuple[Image, dict[str, Any]]:
     """The plan's steps on decoded pixels; and the data that they found.
 
-    ``images`` are the pixels of references, ``fonts`` the fonts. Raises :class:`NotApplicable`,
-    :class:`LimitExceeded` (behind an operation whose result depends on pixels), :class:`OutOfMemory` or
-    :class:`RunError`.
+    Raises :class:`NotApplicable`, :class:`LimitExceeded` (behind an operation whose result depends on pixels),
+    :class:`OutOfMemory`, :class:`ModelError` or :class:`RunError`.
     """
     found: dict[str, Any] = {}
     for step in chosen.steps:
         action = step.action
-        if images and isinstance(action, Operation):
-            action = action.with_images(images)
-        if fonts and isinstance(action, Operation):
-            action = action.with_fonts(fonts)
+        if isinstance(action, Operation):
+            action = given.to(action)
         try:
             if step.limits is not None and isinstance(action, Operation):  # the planner could not know the size
                 check_size(action.size(image.size), step.limits, step.number, action.name, chosen.frames)

@@ -8,10 +8,13 @@ import secrets
 import socket
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.load import LoadHistory
+from pixelmill.models.folder import ModelFolder
+from pixelmill.targets.needs import MODEL
 from pixelmill.targets.target import Target
 
 EXTRAS: Mapping[str, str] = {
@@ -19,6 +22,7 @@ EXTRAS: Mapping[str, str] = {
     "heic": "pillow-heif",
     "jxl": "imagecodecs",
     "otel": "opentelemetry-exporter-otlp-proto-http",
+    "ml": "onnxruntime",
     "svg": "pyvips",
 }
 """One package that tells whether an extra is installed."""
@@ -35,6 +39,13 @@ def new_holder() -> str:
 def installed_extras() -> tuple[str, ...]:
     """The extras that are installed."""
     return tuple(name for name, package in EXTRAS.items() if _version(package) is not None)
+
+
+def machine_extras(models: Path | None) -> tuple[str, ...]:
+    """The same, and ``model:NAME`` for each model of the registry whose weights lie in that folder."""
+    folder = ModelFolder(models)
+    here = (name for name, entry in folder.registry.items() if folder.state(entry) == "here")
+    return (*installed_extras(), *(f"{MODEL}{name}" for name in here))
 
 
 @cache

@@ -18,6 +18,7 @@ from pixelmill.errors import InvalidParameter, LimitExceeded, ObjectNotFound
 from pixelmill.images.limits import Limits
 from pixelmill.images.probe import probe
 from pixelmill.jobs.uploads import Uploads
+from pixelmill.models.folder import ModelFolder
 from pixelmill.operations.fonts import MAX_FONT_BYTES, font_of
 from pixelmill.operations.parameters import BUILT_IN_FONTS
 from pixelmill.pipelines.sources import read_file
@@ -44,10 +45,12 @@ class ImageParameters:
         limits: Limits,
         sources: SourceStores,
         fonts: Path | None = None,
+        models: Path | None = None,
         *,
         shared: bool = False,
     ) -> None:
         self._fonts = fonts
+        self._models = ModelFolder(models, paths=False)
         self._shared = shared  # other processes may remove what we remember
         self._store, self._uploads, self._roots, self._limits = store, uploads, roots, limits
         self._sources = sources
@@ -60,6 +63,7 @@ class ImageParameters:
         this owner has stored. Raises :class:`InvalidParameter` for anything else, and what reading and probing the
         image raises.
         """
+        self.check_models(pipeline)
         references, fonts = pipeline.images(), pipeline.font_references
         if not references and not fonts:
             return pipeline, {}
@@ -72,6 +76,11 @@ class ImageParameters:
         keys = {f"sha256:{digest}": f"images/{owner}/{digest}" for digest in (*digests.values(), *of_fonts.values())}
         resolved = pipeline.with_images({ref: f"sha256:{digest}" for ref, digest in digests.items()})
         return resolved.with_fonts({ref: f"sha256:{digest}" for ref, digest in of_fonts.items()}), keys
+
+    def check_models(self, pipeline: Pipeline) -> None:
+        """Raise :class:`InvalidParameter` where it names a model by a path, or one that nobody knows."""
+        for wanted in pipeline.wanted_models:
+            self._models.check_name(wanted)
 
     async def _font_digest(self, owner: str, reference: str) -> str:
         """The font of that name in the folder of fonts, stored; or one that was stored before."""

@@ -49,6 +49,7 @@ from pixelmill.service.shared import Shared
 from pixelmill.service.signing import LinkSigner
 from pixelmill.service.thumbnails import Thumbnails
 from pixelmill.targets.local import LocalPool
+from pixelmill.targets.modelling import PoolModels
 
 T = TypeVar("T")
 INTERACTIVE_SLOTS = 1
@@ -99,7 +100,12 @@ class Parts:
             self.queue = CheckedQueue(self.cloud.tasks, self.releases)
             self.releaser = Releaser(Outbox(self.releases, self.queue), self.database, self._wake_engine)
         workers = (config.workers or usable_cores()) + INTERACTIVE_SLOTS
-        self.pool = LocalPool(workers=workers, memory_bytes=config.memory_bytes, recycle_after=config.recycle_after)
+        self.pool = LocalPool(
+            workers=workers,
+            memory_bytes=config.memory_bytes,
+            recycle_after=config.recycle_after,
+            models=PoolModels(config.models_folder),
+        )
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)
         self.dispatcher = Dispatcher(
@@ -145,6 +151,7 @@ class Parts:
             config.limits,
             self.sources,
             config.fonts,
+            config.models_folder,
             shared=self.database.shared,
         )
         self.results = Results(self.jobs, self.store, config.source_roots, self.sources)

@@ -32,7 +32,8 @@ class ServiceConfig:
     """What a service needs to know. Times are seconds, sizes bytes.
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
-    the folder whose font files pipelines may name. ``max_queued``: tasks that may wait, all owners together.
+    the folder whose font files pipelines may name, ``models``: that of the weights of learned operations (None:
+    ``models`` in ``data``). ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its
     keys there, one an installation. ``webhook_allow_private``: webhooks may go
@@ -55,6 +56,7 @@ class ServiceConfig:
     workers: int = 0
     source_roots: tuple[Path, ...] = ()
     fonts: Path | None = None
+    models: Path | None = None
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     memory_bytes: int = 1_000_000_000
@@ -78,3 +80,8 @@ class ServiceConfig:
     redis_prefix: str = PREFIX
     webhook_allow_private: bool = False
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig, repr=False)
+
+    @property
+    def models_folder(self) -> Path:
+        """Where the weights of learned operations lie."""
+        return self.models or self.data / "models"

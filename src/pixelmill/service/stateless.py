@@ -31,6 +31,7 @@ from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.telemetry import Telemetry
 from pixelmill.service.verbs import new_id
 from pixelmill.targets.local import LocalPool
+from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.target import RunRequest, RunResult
 
 
@@ -47,6 +48,7 @@ class Stateless:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
+            models=PoolModels(config.models_folder),
         )
         self._pool.on_restart(self.metrics.pool_restarted)
         self._gate = gate_named(config.gate)

@@ -148,6 +148,7 @@ class Service:
         config = self.config
         for part in (body, *(images or {}).values()):
             config.limits.check_bytes(len(part))
+        self._parts.parameters.check_models(pipeline)
         given: dict[str, bytes | Path] = dict(images or {})
         if not given.keys() >= {*pipeline.images(), *pipeline.font_references}:
             async with self._parts.keep_blobs():

@@ -59,6 +59,7 @@ from pixelmill.service.telemetry import Telemetry
 from pixelmill.storage.opening import close_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
+from pixelmill.targets.modelling import PoolModels
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class LocalPlace:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
+            models=PoolModels(config.models_folder),
         )
 
     async def engine(self, post: Post, stack: AsyncExitStack) -> Engine:

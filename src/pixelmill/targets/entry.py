@@ -1,6 +1,6 @@
 """What a pool process runs for each request: the pipeline over the source, or over the contact sheet it describes.
 
-Any function of the same signature can stand in its place (``LocalPool(entry="module:function")``, configuration only).
+Any function that takes the request can stand in its place (``LocalPool(entry="module:function")``, configuration only).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pixelmill.images.late import LATE
+from pixelmill.models.model import ModelSource
 from pixelmill.operations.table import TABLE
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.run import run
@@ -33,9 +34,10 @@ def _parse(text: str) -> Pipeline:
     return Pipeline.parse(text)
 
 
-def run_request(request: RunRequest) -> Outcome:
+def run_request(request: RunRequest, *, models: ModelSource | None = None) -> Outcome:
     """Run one request here and now; raises :class:`PixelmillError`."""
     if request.kind == "sheet":
         assert isinstance(request.source, bytes), "a sheet's document travels as bytes"
         return run_sheet(_parse(request.pipeline), request.source, limits=request.limits, images=request.images)
-    return run(_parse(request.pipeline), request.source, limits=request.limits, images=request.images)
+    pipeline = _parse(request.pipeline)
+    return run(pipeline, request.source, limits=request.limits, images=request.images, models=models)

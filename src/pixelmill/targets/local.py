@@ -15,6 +15,7 @@ from pixelmill import tracing
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
 from pixelmill.pipelines.outcome import Timings
 from pixelmill.targets.crew import Crew
+from pixelmill.targets.modelling import ModelProcess, PoolModels, wants_models
 from pixelmill.targets.spawner import ZygoteProcess
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 from pixelmill.targets.wire import encode_request
@@ -26,12 +27,16 @@ _WATCH_S = 0.1
 """How often deadlines and resident sizes are looked at, while tasks run: one timer for all of them."""
 
 
+_NO_PATHS = PoolModels()
+
+
 class LocalPool:
     """A :class:`Target` of ``workers`` processes. ``memory_bytes`` bounds what one task may allocate.
 
     A process is replaced after at most ``recycle_after`` tasks, or when it keeps ``retire_rss`` bytes more than it had
     at its start. ``entry`` names the function (``module:function``) that runs a request: it comes from configuration
     only, never from a request; ``preload`` names modules that are imported once for all workers.
+    ``models``: where the weights of learned operations lie.
     ``zygote`` is one that was forked early (``spawner.prefork``); without it, a fresh interpreter is started.
 
     ``start`` must be called from a thread that lives as long as the pool (the main thread, in a service): the kernel
@@ -48,13 +53,21 @@ class LocalPool:
         retire_rss: int = 300_000_000,
         entry: str = DEFAULT_ENTRY,
         preload: Sequence[str] = (),
+        models: PoolModels = _NO_PATHS,
         zygote: ZygoteProcess | None = None,
     ) -> None:
         if workers < 1 or recycle_after < 1:
             raise ValueError("a pool has at least one worker, and a worker runs at least one task")
         self.name = name
         self._memory_bytes = memory_bytes
-        boot = {"entry": entry, "preload": list(preload), "memory_bytes": memory_bytes, "retire_rss": retire_rss}
+        self.models = ModelProcess(models)
+        boot = {
+            "entry": entry,
+            "preload": list(preload),
+            "memory_bytes": memory_bytes,
+            "retire_rss": retire_rss,
+            "models": models.to_boot(self.models.address),
+        }
         self._crew = Crew(workers, recycle_after, max_reply=memory_bytes, boot=boot, zygote=zygote)
         self._running = 0
         self._state: Literal["new", "on", "off"] = "new"
@@ -83,6 +96,7 @@ class LocalPool:
         if self._watch is not None:
             self._watch.cancel()
         await self._crew.stop()
+        self.models.stop()
 
     def load(self) -> TargetLoad:
         """The load now; unhealthy while no process can be started."""
@@ -90,8 +104,8 @@ class LocalPool:
         return TargetLoad(self._running, crew.size, crew.restarts, healthy=crew.is_healthy, reason=crew.reason)
 
     def processes(self) -> list[int]:
-        """Ids of all processes of the pool, the zygote first; for load samples."""
-        return self._crew.pids
+        """Ids of all processes of the pool, the zygote first, the model process last; for load samples."""
+        return [*self._crew.pids, *([self.models.pid] if self.models.pid else [])]
 
     async def run(self, request: RunRequest) -> RunResult:
         """Run one task, in line where all workers are busy. Cancelling the await kills the process.
@@ -101,6 +115,12 @@ class LocalPool:
         """
         if self._state != "on":
             raise ShuttingDown("The pool is not running; start it, or send the work to another process.")
+        if wants_models(request.pipeline):
+            async with self.models.used():
+                return await self._run(request)
+        return await self._run(request)
+
+    async def _run(self, request: RunRequest) -> RunResult:
         buffers = encode_request(request, tracing.carried())
         worker = await self._crew.take()
         self._running += 1

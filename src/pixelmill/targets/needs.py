@@ -1,4 +1,4 @@
-"""What a task needs that not every machine has: extras that read or write the formats in it.
+"""What a task needs that not every machine has: extras for the formats in it, learned models and what runs them.
 
 Told from the first bytes and the pipeline, without decoding anything, so that a task is not sent where it must fail.
 """
@@ -10,24 +10,38 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pixelmill.errors import MissingExtra, PixelmillError, UnsupportedFormat
+from pixelmill.errors import MissingExtra, ModelMissing, PixelmillError, UnsupportedFormat
 from pixelmill.images.formats import FORMATS, sniff
+from pixelmill.models.onnx import EXTRA as ML
+from pixelmill.models.registry import REGISTRY
+from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
 
-EXTRAS = frozenset(fmt.extra for fmt in FORMATS.values() if fmt.extra is not None)
-"""The extras that formats need."""
+MODEL = "model:"
+"""Stands before the name of a model among extras."""
+EXTRAS = frozenset(
+    (
+        *(fmt.extra for fmt in FORMATS.values() if fmt.extra is not None),
+        ML,
+        *(f"{MODEL}{name}" for name in REGISTRY),
+    )
+)
+"""The extras that formats and learned operations need, and the models of the registry."""
 _HEAD = 4_096
 
 
 def needs(request: RunRequest) -> frozenset[str]:
     """The extras that the formats of source, images and result need. Reads the head of what is a file."""
     parts = (request.source, *request.images.values()) if request.kind == "image" else ()
-    found = {_extra_of(part) for part in parts} | {_written(request.pipeline)}
+    found = {_extra_of(part) for part in parts} | {_written(request.pipeline)} | _learned(request.pipeline)
     return frozenset(extra for extra in found if extra is not None)
 
 
 def lacking(error: PixelmillError) -> str | None:
-    """The extra that a machine lacks by that error of a task; None for any other error."""
+    """The extra (or model) that a machine lacks by that error of a task; None for any other error."""
+    if isinstance(error, ModelMissing):
+        name = f"{MODEL}{error.context.get('model')}"
+        return name if name in EXTRAS else None
     extra = error.context.get("extra") if isinstance(error, MissingExtra | UnsupportedFormat) else None
     return extra if extra in EXTRAS else None
 
@@ -38,6 +52,17 @@ def _extra_of(part: bytes | Path) -> str | None:
     except OSError:
         return None  # who runs it says so
     return None if fmt is None else fmt.extra
+
+
+@lru_cache(maxsize=64)
+def _learned(pipeline: str) -> frozenset[str]:
+    """The models that it must have, and the extra that runs them; own checkpoints are known to nobody else."""
+    try:
+        wanted = [item for item in Pipeline.parse(pipeline).wanted_models if not item.optional]
+    except PixelmillError:
+        return frozenset()  # who runs it says so
+    names = {f"{MODEL}{item.name}" for item in wanted} & EXTRAS
+    return frozenset(names | ({ML} if any(item.task != "faces" for item in wanted) else set()))
 
 
 def _head(path: Path) -> bytes:

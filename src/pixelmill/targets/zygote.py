@@ -10,8 +10,10 @@ Orders: ``boot`` (what to import and run, once), ``fork`` (one descriptor comes 
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
+import inspect
 import json
 import os
 import select
@@ -124,7 +126,7 @@ class _Zygote:
             self._worker_main = importlib.import_module("pixelmill.targets.worker").worker_main
             module, _, function = boot["entry"].partition(":")
             entry_module = importlib.import_module(module)
-            self._entry = getattr(entry_module, function)
+            self._entry = _with_models(getattr(entry_module, function), boot["models"])
             preload(getattr(entry_module, "PRELOAD", ()))
         except Exception as error:  # noqa: BLE001 - an import may raise anything; the service tells why it can't run
             self._report(event="broken", reason=f"{type(error).__name__}: {error}")
@@ -161,6 +163,13 @@ class _Zygote:
 
     def _report(self, **event: Any) -> None:
         self._control.sendall(json.dumps(event).encode() + b"\n")
+
+
+def _with_models(entry: Any, boot: dict[str, Any]) -> Any:
+    """The entry with its source of learned models, if it takes one."""
+    if "models" not in inspect.signature(entry).parameters:
+        return entry
+    return functools.partial(entry, models=importlib.import_module("pixelmill.targets.modelling").source_of(boot))
 
 
 def preload(modules: Sequence[str]) -> None:

@@ -1,0 +1,296 @@
+"""The models folder: which weights lie there, whether they are what the registry says, and checkpoints of one's own.
+
+A model of the registry is the file ``NAME.onnx`` (and files beside it) right in the folder. Its digest is computed
+once, and remembered beside it for as long as size and time of the file stay the same. Any other ``NAME.onnx`` there,
+or folder ``NAME`` with one ONNX file in it, is a checkpoint of the owner's. Outside the folder there are paths, where
+they are allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused
+from pixelmill.models.families import FAMILIES, Family
+from pixelmill.models.model import Missing, Wanted
+from pixelmill.models.registry import REGISTRY, TASKS, Entry, Weights, entry_named
+
+DEFAULT_FOLDER = "~/.local/share/pixelmill/models"
+"""Where a library looks that was told no other place."""
+MAX_JSON_BYTES = 65_536
+MAX_LABELS_BYTES = 1_000_000
+MAX_LABELS = 100_000
+_CHUNK = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
+
+State = Literal["here", "missing", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Weights that are here. ``family`` None: what they take decides. ``memory``: bytes a session is reckoned with.
+
+    ``scale``: see :class:`Nature`.
+    """
+
+    name: str
+    path: Path
+    family: Family | None
+    labels: tuple[str, ...]
+    memory: int
+    scale: float = 0.0
+
+
+class ModelFolder:
+    """The folder, which need not exist. ``paths``: whether a path may stand in place of a name."""
+
+    def __init__(
+        self, path: Path | None = None, *, paths: bool = True, registry: Mapping[str, Entry] = REGISTRY
+    ) -> None:
+        self.path = path if path is not None else Path(DEFAULT_FOLDER).expanduser()
+        self.registry = registry
+        self.paths = paths
+        self._checked: dict[str, dict[str, Any]] = {}
+        """What was found sound, by path: at most the files of the registry."""
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    def find(self, wanted: Wanted) -> Found:
+        """The weights, checked against their digest.
+
+        Raises:
+            InvalidParameter: no such name, or a path where only names are allowed.
+            ModelMissing: they are not here.
+            ModelRefused: of another sum, of another task, or a checkpoint that can't be understood.
+        """
+        if is_path(wanted.name):
+            return self._at_path(wanted)
+        own = self._own(wanted.name)
+        if own is not None:
+            return _checkpoint(own, wanted)
+        entry = self._entry(wanted)
+        for item in entry.files:
+            path = self.path / item.file
+            if not path.is_file():
+                raise _missing(entry.name)
+            if not self._is_sound(path, item):
+                raise ModelRefused(
+                    f"The weights of {entry.name} ({path}) are not those that the registry knows: their sum is "
+                    f"another. They are truncated, damaged or changed: fetch them with `pixelmill models pull "
+                    f"{entry.name} --force`, or, if they are your own, give them another name.",
+                    model=entry.name,
+                )
+        labels = _labels(self.path / entry.files[1].file) if len(entry.files) > 1 else ()
+        return Found(entry.name, self.path / entry.files[0].file, FAMILIES[entry.family], labels, entry.memory)
+
+    def check_name(self, wanted: Wanted) -> None:
+        """Raise :class:`InvalidParameter` for a path where only names are allowed, and for a name of no model."""
+        if is_path(wanted.name) and not self.paths:
+            raise _no_path(wanted.name)
+        if not is_path(wanted.name) and self._own(wanted.name) is None:
+            self._entry(wanted)
+
+    def missing(self, wanted: Wanted) -> Missing | None:
+        """What is not here; looks at names alone."""
+        if is_path(wanted.name) or self._own(wanted.name) is not None:
+            return None
+        entry = self._entry(wanted)
+        if all((self.path / item.file).is_file() for item in entry.files):
+            return None
+        return Missing(f"the weights of {entry.name}", f"pixelmill models pull {entry.name}")
+
+    def state(self, entry: Entry, *, check: bool = False) -> State:
+        """Whether the files of a model are here; ``check`` computes their digests anew."""
+        paths = [self.path / item.file for item in entry.files]
+        if not all(path.is_file() for path in paths):
+            return "missing"
+        sound = all(self._is_sound(path, item, anew=check) for path, item in zip(paths, entry.files, strict=True))
+        return "here" if sound else "wrong"
+
+    def remove(self, entry: Entry) -> int:
+        """Delete the files of a model, but those that another one which is here needs; gives the bytes deleted."""
+        needed = {
+            item.file
+            for other in self.registry.values()
+            if other.name != entry.name and self.state(other) != "missing"
+            for item in other.files
+        }
+        gone = 0
+        for item in entry.files:
+            path = self.path / item.file
+            if item.file in needed or not path.is_file():
+                continue
+            gone += path.stat().st_size
+            for each in (path, path.with_name(f".{path.name}.checked"), path.with_name(f"{path.name}.part")):
+                each.unlink(missing_ok=True)
+        return gone
+
+    def own(self) -> Iterator[Path]:
+        """Checkpoints of the owner's that lie in the folder, by name."""
+        if not self.path.is_dir():
+            return
+        known = {item.file for entry in self.registry.values() for item in entry.files}
+        for path in sorted(self.path.iterdir()):
+            if path.name in known or path.name.startswith("."):
+                continue
+            if path.suffix == ".onnx" or (path.is_dir() and any(path.glob("*.onnx"))):
+                yield path
+
+    # -- parts ------------------------------------------------------------------------------------
+
+    def _entry(self, wanted: Wanted) -> Entry:
+        entry = entry_named(wanted.name, self.registry)
+        if entry.task != wanted.task:
+            fit = ", ".join(name for name, row in self.registry.items() if row.task == wanted.task)
+            raise InvalidParameter(
+                f"The model {entry.name} {TASKS[entry.task]}; here one is needed that {TASKS[wanted.task]}: {fit}.",
+                parameter="model",
+                allowed=fit,
+            )
+        return entry
+
+    def _own(self, name: str) -> Path | None:
+        if name in self.registry or not _NAME.fullmatch(name):
+            return None
+        return next((path for path in (self.path / f"{name}.onnx", self.path / name) if path.exists()), None)
+
+    def _at_path(self, wanted: Wanted) -> Found:
+        if not self.paths:
+            raise _no_path(wanted.name)
+        path = Path(wanted.name).expanduser()
+        if not path.exists():
+            raise ModelMissing(f"There is no model at {str(path)!r}. Check the path, or name one of the registry.")
+        return _checkpoint(path, wanted)
+
+    def _is_sound(self, path: Path, item: Weights, *, anew: bool = False) -> bool:
+        note = path.with_name(f".{path.name}.checked")
+        status = path.stat()
+        stamp = {"digest": item.digest, "size": status.st_size, "time": status.st_mtime_ns}
+        if not anew and stamp in (self._checked.get(item.file), _read_json(note)):
+            return True
+        sound = digest_of(path, item.digest.partition(":")[0]) == item.digest
+        with suppress(OSError):  # a folder that can't be written is looked through again by each process
+            if sound:
+                write_whole(note, json.dumps(stamp).encode())
+            else:
+                note.unlink(missing_ok=True)
+        if sound:
+            self._checked[item.file] = stamp
+        else:
+            self._checked.pop(item.file, None)
+        return sound
+
+
+def is_path(name: str) -> bool:
+    """Whether a reference to a model is a path rather than a name."""
+    return "/" in name or os.sep in name or name.startswith((".", "~")) or name.endswith(".onnx")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """``algorithm:hex`` of a file."""
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            hasher.update(chunk)
+    return f"{algorithm}:{hasher.hexdigest()}"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """All of it or nothing."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _checkpoint(path: Path, wanted: Wanted) -> Found:
+    """A file, or a folder with one ONNX file; ``model.json`` (``NAME.json``) beside it may say more.
+
+    That is ``family``, the name of the file of ``labels``, and ``scale``, what a level of quantized logits means.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("*.onnx"))
+        weights = next((file for file in files if file.name == "model.onnx"), files[0] if len(files) == 1 else None)
+        if weights is None:
+            what = "no ONNX file" if not files else f"{len(files)} ONNX files and none of them is model.onnx"
+            raise ModelRefused(f"The folder {str(path)!r} has {what}. Give the file itself.", model=wanted.name)
+        about, labels = path / "model.json", path / "labels.txt"
+    else:
+        weights = path
+        about, labels = path.with_suffix(".json"), path.with_suffix(".txt")
+    said = _read_json(about) or {}
+    family = _said_family(said.get("family"), wanted, about) or _known_family(weights, wanted)
+    if isinstance(said.get("labels"), str):
+        labels = about.parent / Path(said["labels"]).name
+    scale = said.get("scale", 0.0)
+    if not isinstance(scale, int | float) or not 0 <= scale < math.inf:
+        raise ModelRefused(f"{about} says a scale that is no number above 0.", model=wanted.name)
+    memory = 2 * weights.stat().st_size + 200_000_000
+    return Found(wanted.name, weights, family, _labels(labels) if labels.is_file() else (), memory, float(scale))
+
+
+def _said_family(said: Any, wanted: Wanted, about: Path) -> Family | None:
+    if said is None:
+        return None
+    family = FAMILIES.get(said) if isinstance(said, str) else None
+    if family is None or family.task != wanted.task:
+        fit = ", ".join(name for name, row in FAMILIES.items() if row.task == wanted.task)
+        raise ModelRefused(
+            f"{about} says the family {str(said)[:80]!r}; here it must be one of {fit}.", model=wanted.name
+        )
+    return family
+
+
+def _known_family(weights: Path, wanted: Wanted) -> Family | None:
+    """Of weights that are named as in the registry."""
+    entry = REGISTRY.get(weights.stem)
+    return FAMILIES[entry.family] if entry is not None and entry.task == wanted.task else None
+
+
+def _labels(path: Path) -> tuple[str, ...]:
+    """A label a line; raises :class:`ModelRefused` where they are too many, or no text."""
+    try:
+        if path.stat().st_size > MAX_LABELS_BYTES:
+            raise ModelRefused(f"The labels in {path} are too long: at most {MAX_LABELS_BYTES:,} bytes are read.")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ModelRefused(f"The labels in {path} can't be read: {error}.") from error
+    if len(lines) > MAX_LABELS:
+        raise ModelRefused(f"The labels in {path} are too many: at most {MAX_LABELS:,} lines are read.")
+    return tuple(line.strip() for line in lines)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a small file; None where there is none."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            return None
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _no_path(name: str) -> InvalidParameter:
+    return InvalidParameter(
+        f"The model {name[:120]!r} is a path; here models are taken by name only. Put the file into the models folder "
+        "of the service, and name it.",
+        parameter="model",
+        allowed="a name",
+    )
+
+
+def _missing(name: str) -> ModelMissing:
+    return ModelMissing(
+        f"The weights of {name} are not here. Bring them with `pixelmill models pull {name}`.",
+        model=name,
+        command=f"pixelmill models pull {name}",
+    )

@@ -1,0 +1,158 @@
+"""Fetches the weights of a model into the models folder: resumes, checks the sum, and shows nothing before it is whole.
+
+What has come so far lies in ``FILE.part``; the next attempt, of this run or of a later one, asks for the rest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from pixelmill.errors import ModelError, StorageDenied, StorageFull
+from pixelmill.models.folder import ModelFolder, digest_of
+from pixelmill.models.registry import Entry, Weights
+
+ATTEMPTS = 4
+"""In a row that bring nothing new; one that brings bytes and breaks is followed by another."""
+MAX_ATTEMPTS = 100
+_TIMEOUT = httpx.Timeout(30.0, connect=15.0)
+_MAX_REDIRECTS = 5
+_SLACK = 1_000_000
+_ENOSPC = 28
+
+Progress = Callable[[str, int, int], None]
+"""Told the file, the bytes of it that are here, and how many there will be."""
+
+
+def pull(
+    entry: Entry,
+    folder: ModelFolder,
+    *,
+    offline: bool = False,
+    force: bool = False,
+    progress: Progress = lambda _file, _done, _size: None,
+    client: httpx.Client | None = None,
+) -> list[Path]:
+    """Bring all files of a model; gives those that were fetched. ``force`` fetches what is here already.
+
+    Raises :class:`ModelError`: offline, the server does not answer or has something else; :class:`StorageFull`,
+    :class:`StorageDenied`.
+    """
+    wanted = [item for item in entry.files if force or not _is_here(folder, item)]
+    if wanted and offline:
+        raise ModelError(
+            f"The weights of {entry.name} are not here, and the network may not be used (setting `offline`). Copy "
+            f"{', '.join(item.file for item in wanted)} into {folder.path}, or unset PIXELMILL_OFFLINE.",
+            model=entry.name,
+        )
+    fetched: list[Path] = []
+    with _own_or(client) as http, _writable(folder.path):
+        for item in wanted:
+            with _part_of(folder.path, item, entry.name) as part:
+                _bring(http, entry, item, part, progress)
+                target = folder.path / item.file
+                part.replace(target)
+                fetched.append(target)
+    return fetched
+
+
+def _is_here(folder: ModelFolder, item: Weights) -> bool:
+    path = folder.path / item.file
+    return path.is_file() and digest_of(path, item.digest.partition(":")[0]) == item.digest
+
+
+@contextmanager
+def _own_or(client: httpx.Client | None) -> Iterator[httpx.Client]:
+    if client is not None:
+        yield client
+        return
+    with httpx.Client(timeout=_TIMEOUT, follow_redirects=True, max_redirects=_MAX_REDIRECTS) as own:
+        yield own
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    """The folder, made; what the disk refuses as errors of the tree."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except PermissionError as error:
+        raise StorageDenied(f"The models folder {path} can't be written. Grant write permission.") from error
+    except OSError as error:
+        if error.errno == _ENOSPC:
+            raise StorageFull(f"There is no space left in the models folder {path}.") from error
+        raise ModelError(f"The models folder {path} can't be used: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _part_of(folder: Path, item: Weights, name: str) -> Iterator[Path]:
+    """The file that grows; held against a second pull of the same."""
+    part = folder / f"{item.file}.part"
+    with part.open("ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelError(f"Another process is fetching {name} into {folder}. Wait for it.", model=name) from error
+        yield part
+
+
+def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
+    """Fill the part, over as many attempts as it takes within the bounds, and check it."""
+    fruitless, resumed = 0, part.stat().st_size > 0
+    for _ in range(MAX_ATTEMPTS):
+        before = part.stat().st_size
+        try:
+            _receive(http, item, part, progress)
+        except httpx.HTTPError as error:
+            fruitless = 0 if part.stat().st_size > before else fruitless + 1
+            if fruitless < ATTEMPTS:
+                continue
+            raise ModelError(
+                f"{item.file} could not be fetched from {item.url}: {str(error) or type(error).__name__}. Check the "
+                "network, and run the command again: it goes on where it stopped.",
+                model=entry.name,
+            ) from error
+        if digest_of(part, item.digest.partition(":")[0]) == item.digest:
+            return
+        part.write_bytes(b"")
+        if not resumed:
+            break
+        resumed = False  # what was there may have been of another version: once more from the start
+    raise ModelError(
+        f"{item.file} came from {item.url} with another sum than the registry knows ({item.digest}). It was thrown "
+        "away. The file was replaced there, or something between changes it.",
+        model=entry.name,
+    )
+
+
+def _receive(http: httpx.Client, item: Weights, part: Path, progress: Progress) -> None:
+    """What is still missing of the file, appended; raises httpx's errors and :class:`ModelError`."""
+    have = part.stat().st_size
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with http.stream("GET", item.url, headers=headers) as answer:
+        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # all of it is here, or more than there is: the sum tells
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise httpx.HTTPStatusError(f"HTTP status {answer.status_code}", request=answer.request, response=answer)
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+            raise ModelError(f"{item.url} answers with HTTP status {answer.status_code}: the file is not there.")
+        if answer.status_code == httpx.codes.OK:
+            have = 0  # the server does not do ranges
+        most = item.size + item.size // 5 + _SLACK
+        size = have + int(answer.headers.get("Content-Length") or 0) or item.size
+        with part.open("r+b") as file:
+            file.truncate(have)
+            file.seek(have)
+            for chunk in answer.iter_bytes():
+                have += len(chunk)
+                if have > most:
+                    raise ModelError(f"{item.url} sends more than {most:,} bytes; {item.size:,} were expected.")
+                file.write(chunk)
+                progress(item.file, have, size)
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,99 @@
+"""`pixelmill models`, and weights of one's own on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_tools import Cli
+from tiny_models import fill
+
+from pixelmill.images.decode import decode
+from pixelmill.images.encode import encode
+from pixelmill.images.image import Image
+from pixelmill.models.registry import REGISTRY
+
+
+@pytest.fixture
+def photo_file(tmp_path: Path) -> Path:
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[16:48, 24:72] = (250, 240, 230)
+    path = tmp_path / "photo.png"
+    path.write_bytes(encode(Image(pixels), "png"))
+    return path
+
+
+def test_the_list_says_what_is_here_and_what_may_be_done_with_it(cli: Cli, tmp_path: Path) -> None:
+    fill(tmp_path)
+    listed = {item["name"]: item for item in json.loads(cli("models", "list", "--models", tmp_path, "--json").stdout)}
+    assert set(REGISTRY) < set(listed)
+    assert listed["u2netp"]["state"] == "wrong"
+    assert listed["silueta"]["state"] == "missing"
+    assert listed["u2netp"]["licence"] == "Apache-2.0"
+    assert listed["u2netp"]["commercial"] is True
+    assert listed["bright"] == {"name": "bright", "state": "here", "own": True}
+    text = cli("models", "list", "--models", tmp_path).stdout.decode()
+    assert "DAMAGED" in text
+    assert "pixelmill models pull NAME" in text
+
+
+def test_the_folder_is_a_setting_and_lies_in_the_data_folder_by_default(cli: Cli, tmp_path: Path) -> None:
+    asked = cli("models", "path", "u2netp", "--set", f"data={tmp_path}").stdout.decode().strip()
+    assert asked == str(tmp_path / "models" / "u2netp.onnx")
+    by_variable = cli("models", "path", env={"PIXELMILL_MODELS": str(tmp_path / "mine")}).stdout.decode().strip()
+    assert by_variable == str(tmp_path / "mine")
+
+
+def test_sums_are_verified_and_weights_removed(cli: Cli, tmp_path: Path) -> None:
+    fill(tmp_path)
+    done = cli("models", "verify", "--models", tmp_path)
+    assert done.returncode == 1
+    assert "u2netp: THE SUM IS WRONG" in done.stdout.decode()
+    assert "u2netp: 0.0 MB deleted" in cli("models", "remove", "u2netp", "--models", tmp_path).stdout.decode()
+    assert not (tmp_path / "u2netp.onnx").exists()
+    assert "was not here" in cli("models", "remove", "u2netp", "--models", tmp_path).stdout.decode()
+    assert "No model of the registry" in cli("models", "verify", "--models", tmp_path / "none").stdout.decode()
+
+
+def test_offline_and_unknown_names_are_told_without_the_network(cli: Cli, tmp_path: Path) -> None:
+    offline = cli("models", "pull", "u2netp", "--models", tmp_path, env={"PIXELMILL_OFFLINE": "true"})
+    assert offline.returncode == 1
+    assert "the network may not be used" in offline.stderr.decode()
+    unknown = cli("models", "pull", "u2nettp", "--models", tmp_path)
+    assert unknown.returncode == 2
+    assert "Did you mean u2netp" in unknown.stderr.decode()
+
+
+def test_missing_weights_end_a_run_with_the_command_that_brings_them(
+    cli: Cli, tmp_path: Path, photo_file: Path
+) -> None:
+    failed = cli("run", "remove_background", photo_file, "-o", tmp_path / "out", "--set", f"models={tmp_path}/none")
+    assert failed.returncode == 1
+    assert "pixelmill models pull u2netp" in failed.stderr.decode()
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+def test_weights_of_ones_own_stand_in_by_a_path(cli: Cli, tmp_path: Path, photo_file: Path, sources: int) -> None:
+    fill(tmp_path / "weights")
+    files = [tmp_path / f"{number}.png" for number in range(sources)]
+    for file in files:
+        file.write_bytes(photo_file.read_bytes())
+    cli(
+        "run",
+        "remove_background:threshold=0.5/format:png",
+        *files,
+        "-o",
+        tmp_path / "out",
+        "--model",
+        "weights/bright.onnx",
+        cwd=tmp_path,
+    )
+    for file in files:
+        pixels = decode((tmp_path / "out" / file.name).read_bytes()).pixels
+        assert (pixels[32, 48] == (250, 240, 230, 255)).all()
+        assert (pixels[2, 2] == 0).all()
+    nothing = cli("run", "invert", files[0], "-o", tmp_path / "x.png", "--model", "weights/bright.onnx", cwd=tmp_path)
+    assert nothing.returncode == 2
+    assert "no step of the pipeline asks for a model" in nothing.stderr.decode()

@@ -1,0 +1,253 @@
+"""The work of the model process: what travels, what runs together, and what nonsense does."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import classifier, fill, salient
+
+from pixelmill.errors import Busy, InvalidParameter, ModelMissing, ModelRefused, WorkerCrashed
+from pixelmill.models import server as server_module
+from pixelmill.models.channel import MAX_RECORD, Malformed, receive, send
+from pixelmill.models.client import ModelClient
+from pixelmill.models.folder import ModelFolder
+from pixelmill.models.model import Model, Wanted
+from pixelmill.models.server import Item, ModelServer, Runner
+from pixelmill.models.sessions import Sessions
+
+
+class Place:
+    """A server of tiny models in this process, and clients of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = ModelFolder(folder, registry=fill(folder))
+        self.address = f"\0pixelmill-test-{secrets.token_hex(8)}"
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(self.address)
+        self.listener.listen()
+        self.server = ModelServer(self.listener, Sessions(self.folder, threads=1))
+        self.clients: list[ModelClient] = []
+        threading.Thread(target=self.server.serve, daemon=True).start()
+
+    def client(self) -> ModelClient:
+        self.clients.append(ModelClient(self.address, Sessions(self.folder, threads=1)))
+        return self.clients[-1]
+
+    def raw(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.settimeout(20)
+        connection.connect(self.address)
+        return connection
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path / "models")
+    yield made
+    for client in made.clients:
+        client.close()
+    made.listener.shutdown(socket.SHUT_RDWR)
+    made.listener.close()
+
+
+def loaded(client: ModelClient, name: str = "u2netp", task: Any = "segmentation") -> Model:
+    model = client.load(Wanted(name, task))
+    assert model is not None
+    return model
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [],
+        [np.arange(24, dtype=np.float32).reshape(2, 3, 4)],
+        [np.zeros((3, 5), np.uint8), np.ones(7, np.int64), np.zeros((0, 4), np.float32)],
+        [np.random.default_rng(1).random((3, 320, 320), dtype=np.float32)],
+        [np.arange(12, dtype=np.float32).reshape(3, 4).T],
+    ],
+)
+def test_arrays_arrive_as_they_were_sent(arrays: list[Any]) -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with left, right:
+        send(left, {"name": "a"}, arrays)
+        message = receive(right)
+        assert message is not None
+        record, found = message
+        assert record == {"name": "a"}
+        for one, other in zip(arrays, found, strict=True):
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other)
+        left.close()
+        assert receive(right) is None
+
+
+def hostile(described: list[Any], size: int | None) -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    data = json.dumps({"arrays": described}).encode()
+    with left, right:
+        if size is None:
+            left.sendmsg([data])
+        else:
+            file = os.memfd_create("test")
+            os.write(file, b"\0" * size)
+            socket.send_fds(left, [data], [file])
+            os.close(file)
+        receive(right)
+
+
+FLOATS = {"dtype": "float32", "shape": [4]}
+
+
+@pytest.mark.parametrize(
+    ("described", "size"),
+    [
+        ([FLOATS], None),
+        ([FLOATS], 15),
+        ([{"dtype": "float32", "shape": [1 << 29, 1 << 29]}], 100),
+        ([{"dtype": "float32", "shape": [-1]}], 100),
+        ([{"dtype": "object", "shape": [1]}], 100),
+        ([{"dtype": "float32", "shape": "4"}], 100),
+        ([{"dtype": "float32", "shape": [1] * 9}], 100),
+        ([FLOATS] * 65, 100_000),
+    ],
+)
+def test_arrays_that_lie_about_themselves_are_refused(described: list[Any], size: int | None) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(Malformed):
+        hostile(described, size)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("data", [b"no json", b"[]", b"{}", b'{"arrays": 3}', b"x" * (MAX_RECORD + 10)])
+def test_nonsense_ends_its_connection_and_no_other(place: Place, data: bytes) -> None:
+    good = loaded(place.client())
+    with place.raw() as connection:
+        connection.send(data)
+        assert connection.recv(10) == b""
+    with place.raw() as connection:
+        send(connection, {"name": 3, "task": "segmentation"})
+        assert connection.recv(10) == b""
+    assert good.run(np.zeros((3, 32, 32), np.float32))[0].shape == (1, 32, 32)
+
+
+def test_models_run_there_as_they_run_here(place: Place) -> None:
+    client, here = place.client(), Sessions(place.folder, threads=1)
+    item = np.random.default_rng(2).random((3, 32, 32), dtype=np.float32)
+    for name, task, shape in (("u2netp", "segmentation", (3, 32, 32)), ("mobilenet_v2", "classification", (3, 8, 8))):
+        there, mine = loaded(client, name, task), here.load(Wanted(name, task))  # type: ignore[arg-type] # a task
+        assert mine is not None
+        assert there.nature == mine.nature
+        assert there.nature.shape == shape
+        part = np.ascontiguousarray(item[:, : shape[1], : shape[2]])
+        for one, other in zip(there.run(part), mine.run(part), strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_many_labels_travel_in_several_messages(place: Place, tmp_path: Path) -> None:
+    (place.folder.path / "many.onnx").write_bytes(classifier())
+    labels = [f"label {number} {'x' * 90}" for number in range(3)]
+    (place.folder.path / "many.txt").write_text("\n".join(labels))
+    assert loaded(place.client(), "many", "classification").nature.labels == tuple(labels)
+
+
+def test_what_can_not_be_loaded_is_told_as_here(place: Place) -> None:
+    client = place.client()
+    with pytest.raises(ModelMissing, match="pixelmill models pull silueta"):
+        client.load(Wanted("silueta", "segmentation"))
+    assert client.load(Wanted("silueta", "segmentation", optional=True)) is None
+    with pytest.raises(InvalidParameter, match="Did you mean u2netp"):
+        client.load(Wanted("u2nettp", "segmentation"))
+    (place.folder.path / "u2netp.onnx").write_bytes(b"broken")
+    with pytest.raises(ModelRefused, match="sum is another"):
+        client.load(Wanted("u2netp", "segmentation"))
+
+
+def test_an_item_of_another_shape_is_refused(place: Place) -> None:
+    with place.raw() as connection:
+        send(connection, {"name": "u2netp", "task": "segmentation"}, [np.zeros((3, 9, 9), np.float32)])
+        message = receive(connection)
+        assert message is not None
+        assert "another shape" in message[0]["error"]["detail"]
+
+
+def test_items_that_wait_together_run_together_and_get_their_own_results(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "LINGER_S", 20.0)  # as long as it takes: all four come
+    models = [loaded(place.client(), "mobilenet_v2", "classification") for _ in range(4)]
+    items = [np.full((3, 8, 8), value, np.float32) for value in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda pair: pair[0].run(pair[1]), zip(models, items, strict=True)))
+    assert list(place.server.runner.batches) == [4]
+    assert [float(output[0]) for (output,) in results] == [0, 1, 2, 3]
+
+
+def test_a_model_that_takes_much_memory_runs_one_item_at_a_time(place: Place) -> None:
+    models = [loaded(place.client()) for _ in range(3)]
+    items = [np.full((3, 32, 32), value, np.float32) for value in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda pair: pair[0].run(pair[1]), zip(models, items, strict=True)))
+    assert list(place.server.runner.batches) == [1, 1, 1]
+    assert [float(output[0, 5, 5]) for (output,) in results] == [0, 1, 2]
+
+
+def test_one_alone_does_not_wait_for_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "LINGER_S", 10_000.0)
+    model = loaded(place.client())
+    model.run(np.zeros((3, 32, 32), np.float32))
+    assert list(place.server.runner.batches) == [1]
+
+
+def test_what_waits_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(salient())
+    model = Sessions(ModelFolder(tmp_path), threads=1).load(Wanted("mine", "segmentation"))
+    assert model is not None
+    runner = Runner()
+    left, right = socket.socketpair()
+    with left, right:
+        for _ in range(server_module.MAX_WAITING):
+            runner.submit(Item(model, np.zeros((3, 32, 32), np.float32), left))
+        with pytest.raises(Busy, match="256 items wait"):
+            runner.submit(Item(model, np.zeros((3, 32, 32), np.float32), left))
+
+
+def test_items_of_those_who_have_left_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(salient())
+    model = Sessions(ModelFolder(tmp_path), threads=1).load(Wanted("mine", "segmentation"))
+    assert model is not None
+    runner = Runner()
+    left, right = socket.socketpair()
+    with left:
+        right.close()
+        gone = Item(model, np.zeros((3, 32, 32), np.float32), left)
+        assert not gone.is_wanted
+        runner._run([gone])
+        assert not runner.batches
+        assert not gone.outputs
+
+
+def test_a_client_finds_the_server_that_came_in_place_of_a_dead_one(place: Place) -> None:
+    client = place.client()
+    model = loaded(client)
+    connection = client._connection
+    assert connection is not None
+    connection.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(WorkerCrashed, match="started again"):
+        model.run(np.zeros((3, 32, 32), np.float32))
+    assert model.run(np.zeros((3, 32, 32), np.float32))[0].shape == (1, 32, 32)
+
+
+def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:
+    client = ModelClient("\0pixelmill-nobody", Sessions(ModelFolder(tmp_path)))
+    with pytest.raises(WorkerCrashed):
+        client.load(Wanted("u2netp", "segmentation"))

@@ -1,0 +1,217 @@
+"""Fetching weights, against a real HTTP server on the loopback."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pixelmill.errors import ModelError, StorageDenied
+from pixelmill.models.folder import ModelFolder
+from pixelmill.models.pull import ATTEMPTS, pull
+from pixelmill.models.registry import REGISTRY, Entry, Weights
+
+BODY = bytes(range(256)) * 4_000  # a megabyte
+
+
+class Source:
+    """A server of files that may break off, refuse ranges, or say something else."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.breaks = 0  # answers that end in the middle
+        self.after = 100_000  # bytes of those
+        self.ranges = True
+        self.status = 0
+        self.asked: list[str | None] = []
+        source = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                source.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers.get("Range")
+        self.asked.append(asked)
+        body = self.files.get(request.path.lstrip("/"))
+        if self.status or body is None:
+            request.send_error(self.status or 404)
+            return
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
+        if start >= len(body) and start:
+            request.send_error(416)
+            return
+        request.send_response(206 if start else 200)
+        request.send_header("Content-Length", str(len(body) - start))
+        request.end_headers()
+        part = body[start:]
+        if self.breaks:
+            self.breaks -= 1
+            part = part[: self.after]
+        request.wfile.write(part)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self._thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    made = Source()
+    made.files["weights.onnx"] = BODY
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def entry_at(source: Source, data: bytes = BODY) -> Entry:
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return replace(
+        REGISTRY["u2netp"], files=(Weights("weights.onnx", f"{source.url}/weights.onnx", digest, len(data)),)
+    )
+
+
+@pytest.fixture
+def entry(source: Source) -> Entry:
+    return entry_at(source)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, entry: Entry) -> ModelFolder:
+    return ModelFolder(tmp_path / "models", registry={"u2netp": entry})
+
+
+def left(folder: ModelFolder) -> Mapping[str, int]:
+    return {path.name: path.stat().st_size for path in folder.path.iterdir()} if folder.path.is_dir() else {}
+
+
+def test_weights_come_whole_and_progress_is_told(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    told: list[tuple[str, int, int]] = []
+    assert pull(entry, folder, progress=lambda *state: told.append(state)) == [folder.path / "weights.onnx"]
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+    assert told[-1] == ("weights.onnx", len(BODY), len(BODY))
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert left(folder) == {"weights.onnx": len(BODY)}
+    assert pull(entry, folder) == []
+    assert len(source.asked) == 1
+
+
+def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    source.breaks = 5
+    pull(entry, folder)
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+    assert source.asked[0] is None
+    starts = [int(str(asked).removeprefix("bytes=").rstrip("-")) for asked in source.asked[1:]]
+    assert starts == sorted(starts)
+    assert starts[0] > 0
+    assert len(source.asked) == 6
+
+
+def test_what_an_earlier_run_left_is_used(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    folder.path.mkdir()
+    (folder.path / "weights.onnx.part").write_bytes(BODY[:300_000])
+    pull(entry, folder)
+    assert source.asked == ["bytes=300000-"]
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+
+
+def test_a_left_part_of_something_else_is_thrown_away(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    folder.path.mkdir()
+    for stale in (b"stale" * 1_000, BODY + b"more", b"x" * len(BODY)):
+        (folder.path / "weights.onnx.part").write_bytes(stale)
+        pull(entry, folder, force=True)
+        assert (folder.path / "weights.onnx").read_bytes() == BODY
+
+
+def test_a_server_without_ranges_sends_all_again(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    source.ranges, source.breaks = False, 1
+    pull(entry, folder)
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+
+
+def test_a_server_that_brings_nothing_is_given_up_and_the_part_stays(
+    source: Source, entry: Entry, folder: ModelFolder
+) -> None:
+    source.breaks, source.after = 10**6, 0
+    with pytest.raises(ModelError, match="goes on where it stopped"):
+        pull(entry, folder)
+    assert len(source.asked) == ATTEMPTS
+    assert left(folder) == {"weights.onnx.part": 0}
+    source.breaks, source.status = 0, 503
+    with pytest.raises(ModelError, match="503"):
+        pull(entry, folder)
+
+
+def test_another_sum_is_refused_and_nothing_is_left_to_be_used(source: Source, folder: ModelFolder) -> None:
+    source.files["weights.onnx"] = BODY[:-1] + b"!"
+    with pytest.raises(ModelError, match="with another sum"):
+        pull(entry_at(source), folder)
+    assert left(folder) == {"weights.onnx.part": 0}
+    assert len(source.asked) == 1
+
+
+def test_weights_that_are_here_stay_when_new_ones_are_wrong(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    pull(entry, folder)
+    source.files["weights.onnx"] = b"something else"
+    with pytest.raises(ModelError, match="another sum"):
+        pull(entry, folder, force=True)
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+
+
+def test_a_file_that_is_gone_or_far_too_large_is_an_error_at_once(
+    source: Source, entry: Entry, folder: ModelFolder
+) -> None:
+    source.status = 404
+    with pytest.raises(ModelError, match="HTTP status 404"):
+        pull(entry, folder)
+    source.status = 0
+    source.files["weights.onnx"] = BODY * 3
+    with pytest.raises(ModelError, match="sends more than"):
+        pull(entry, folder)
+    assert len(source.asked) == 2
+
+
+def test_offline_never_tries_the_network(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    with pytest.raises(ModelError, match=r"network may not be used.*PIXELMILL_OFFLINE"):
+        pull(entry, folder, offline=True)
+    assert source.asked == []
+    pull(entry, folder)
+    assert pull(entry, folder, offline=True) == []
+    assert len(source.asked) == 1
+
+
+def test_nobody_listening_is_told(entry: Entry, folder: ModelFolder, source: Source) -> None:
+    nowhere = replace(entry, files=(replace(entry.files[0], url="http://127.0.0.1:1/weights.onnx"),))
+    with pytest.raises(ModelError, match="could not be fetched"):
+        pull(nowhere, folder)
+
+
+def test_two_at_once_do_not_write_into_each_other(entry: Entry, folder: ModelFolder) -> None:
+    folder.path.mkdir()
+    with (folder.path / "weights.onnx.part").open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(ModelError, match="Another process is fetching"):
+            pull(entry, folder)
+
+
+def test_a_folder_that_can_not_be_made_is_told(entry: Entry, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ModelError, match="can't be used") as caught:
+        pull(entry, ModelFolder(tmp_path / "file" / "models"))
+    assert not isinstance(caught.value, StorageDenied)

@@ -1,0 +1,206 @@
+"""Models in this process: what is refused, what is kept, and what goes first."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from tiny_models import classifier, graph, quantized, salient
+
+from pixelmill.errors import MissingExtra, ModelMissing, ModelRefused
+from pixelmill.models import onnx as onnx_module
+from pixelmill.models.folder import ModelFolder
+from pixelmill.models.model import Model, Wanted
+from pixelmill.models.onnx import OnnxModel
+from pixelmill.models.sessions import Sessions
+from pixelmill.models.yunet import YunetModel
+
+
+def written(folder: Path, data: bytes, name: str = "mine.onnx") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def two_inputs() -> bytes:
+    shape = ["batch", 3, 32, 32]
+    given = (("a", TensorProto.FLOAT, shape), ("b", TensorProto.FLOAT, shape))
+    return graph([helper.make_node("Add", ["a", "b"], ["out"])], given, (("out", TensorProto.FLOAT, shape),))
+
+
+def identity(shape: list[Any], kind: int = TensorProto.FLOAT) -> bytes:
+    return graph([helper.make_node("Identity", ["in"], ["out"])], (("in", kind, shape),), (("out", kind, shape),))
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (two_inputs(), "2 inputs"),
+        (identity(["batch", 3, 32, 32]), "not one mask"),
+        (salient(classes=2), "not one mask"),
+        (identity([1, 1, 32, 32]), "not a picture in RGB"),
+        (identity([1, 3]), "not a picture in RGB"),
+        (identity([1, 32, 32, 3]), "channels first"),
+        (identity([1, 3, 32, 64]), "64×32"),
+        (identity([1, 3, 32, 32], TensorProto.DOUBLE), "tensor.double"),
+        (classifier(), "not one mask"),
+        (salient(side=5_000), "5,000×5,000"),
+    ],
+)
+def test_weights_that_are_no_salient_object_model_are_refused(tmp_path: Path, data: bytes, why: str) -> None:
+    with pytest.raises(ModelRefused, match=why):
+        OnnxModel(written(tmp_path, data), "mine", "segmentation")
+
+
+def test_a_classifier_must_have_as_many_labels_as_classes(tmp_path: Path) -> None:
+    path = written(tmp_path, classifier())
+    assert OnnxModel(path, "mine", "classification", labels=("a", "b", "c")).nature.labels == ("a", "b", "c")
+    with pytest.raises(ModelRefused, match="3 classes apart, and has 2 labels"):
+        OnnxModel(path, "mine", "classification", labels=("a", "b"))
+    with pytest.raises(ModelRefused, match="not a score a class"):
+        OnnxModel(written(tmp_path, salient()), "mine", "classification")
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.01])
+def test_truncated_weights_are_refused(tmp_path: Path, kept: float) -> None:
+    data = salient()
+    with pytest.raises(ModelRefused, match="truncated, damaged or no ONNX model"):
+        OnnxModel(written(tmp_path, data[: max(1, int(len(data) * kept))]), "mine", "segmentation")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00" * 64, b"not a model at all", b"\x08\x08" + b"\xff" * 500])
+def test_what_is_no_model_is_refused(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ModelRefused):
+        OnnxModel(written(tmp_path, data), "mine", "segmentation")
+    with pytest.raises(ModelRefused):
+        YunetModel(written(tmp_path, data), "mine")
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("/tmp/never-made").touch, ())
+
+
+@pytest.mark.parametrize("data", [pickle.dumps(Trap()), pickle.dumps({}, protocol=2), b"PK\x03\x04archive/data.pkl"])
+def test_a_pickle_is_refused_unopened(tmp_path: Path, data: bytes) -> None:
+    for make in (lambda path: OnnxModel(path, "mine", "segmentation"), lambda path: YunetModel(path, "mine")):
+        with pytest.raises(ModelRefused, match="is a pickle"):
+            make(written(tmp_path, data, "mine.pth"))
+    assert not Path("/tmp/never-made").exists()
+
+
+def test_a_face_detector_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="no face detector"):
+        YunetModel(written(tmp_path, salient()), "mine")
+
+
+def test_a_batch_gives_what_each_item_gives_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    items = [rng.random((3, 32, 32), dtype=np.float32) for _ in range(5)]
+    for data, batches in ((salient(), True), (salient(batch=1), False)):
+        model = OnnxModel(written(tmp_path, data), "mine", "segmentation")
+        assert model.batches is batches
+        for item, outputs in zip(items, model.run_batch(items), strict=True):
+            assert np.array_equal(outputs[0], model.run(item)[0])
+            assert outputs[0].shape == (1, 32, 32)
+
+
+def test_sizes_that_the_graph_leaves_open_are_those_of_the_family(tmp_path: Path) -> None:
+    data = graph(
+        [helper.make_node("ReduceMean", ["in"], ["out"], axes=[1], keepdims=1)],
+        (("in", TensorProto.FLOAT, ["b", 3, "h", "w"]),),
+        (("out", TensorProto.FLOAT, ["b", 1, "h", "w"]),),
+    )
+    model = OnnxModel(written(tmp_path, data), "mine", "segmentation")
+    assert model.nature.shape == (3, 320, 320)
+    assert model.nature.family == "u2net"
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: ModelFolder) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'pixelmill\[ml\]'"):
+        OnnxModel(written(tmp_path, salient()), "mine", "segmentation")
+    monkeypatch.setattr("pixelmill.models.sessions.is_installed", lambda: False)
+    missing = Sessions(tiny).missing(Wanted("u2netp", "segmentation"))
+    assert missing is not None
+    assert missing.command == onnx_module.COMMAND
+
+
+def test_a_model_is_loaded_once_however_many_ask(tiny: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(path: Path, name: str, *more: Any, **options: Any) -> OnnxModel:
+        made.append(name)
+        return OnnxModel(path, name, *more, **options)
+
+    monkeypatch.setattr("pixelmill.models.sessions.OnnxModel", counted)
+    sessions = Sessions(tiny, threads=1)
+    with ThreadPoolExecutor(8) as pool:
+        models = list(pool.map(lambda _: sessions.load(Wanted("u2netp", "segmentation")), range(40)))
+    assert made == ["u2netp"]
+    assert len({id(model) for model in models}) == 1
+
+
+def test_the_least_recently_used_goes_first_when_memory_is_full(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        written(tmp_path, salient(), f"{name}.onnx")
+    sessions = Sessions(ModelFolder(tmp_path), threads=1, budget=450_000_000)  # two of a little over 200 MB each
+
+    def load(name: str) -> Model:
+        model = sessions.load(Wanted(name, "segmentation"))
+        assert model is not None
+        return model
+
+    first = load("a")
+    load("b")
+    assert load("a") is first
+    load("c")
+    assert sessions.held() == ["a", "c"]
+    assert load("a") is first
+    alone = Sessions(ModelFolder(tmp_path), threads=1, budget=1)
+    assert alone.load(Wanted("a", "segmentation")) is alone.load(Wanted("a", "segmentation"))
+
+
+def test_replaced_weights_are_loaded_anew(tmp_path: Path) -> None:
+    sessions = Sessions(ModelFolder(tmp_path), threads=1)
+    wanted = Wanted(str(written(tmp_path, salient(32))), "segmentation")
+    before = sessions.load(wanted)
+    written(tmp_path, salient(64))
+    after = sessions.load(wanted)
+    assert before is not None
+    assert after is not None
+    assert (before.nature.shape, after.nature.shape) == ((3, 32, 32), (3, 64, 64))
+
+
+def test_an_optional_model_that_is_missing_is_none(tmp_path: Path) -> None:
+    sessions = Sessions(ModelFolder(tmp_path))
+    assert sessions.load(Wanted("yunet", "faces", optional=True)) is None
+    with pytest.raises(ModelMissing):
+        sessions.load(Wanted("yunet", "faces"))
+
+
+def test_the_scale_of_quantized_weights_reaches_their_user(tmp_path: Path) -> None:
+    model = OnnxModel(written(tmp_path, quantized()), "mine", "classification", scale=0.1)
+    assert (model.nature.dtype, model.nature.scale, model.nature.shape) == ("uint8", 0.1, (8, 8, 3))
+
+
+def test_real_weights_take_no_more_threads_than_they_are_given(real: ModelFolder) -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = threads()
+    model = Sessions(real, threads=1).load(Wanted("salient", "segmentation"))
+    assert model is not None
+    model.run(np.zeros(model.nature.shape, np.float32))
+    assert threads() == before
+
+
+def test_registry_is_a_mapping_of_frozen_rows(registry: Mapping[str, Any]) -> None:
+    with pytest.raises(AttributeError):
+        registry["u2netp"].licence = "none"
