@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pixelmill.errors import ERROR_TYPES
@@ -83,6 +83,8 @@ def check(line: str) -> dict[str, Any]:
     return document
 
 
+# A busy machine may pause for a second while values are drawn.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.fixed_dictionaries(
         {},
