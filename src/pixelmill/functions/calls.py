@@ -78,7 +78,7 @@ class Function:
             self._settings = settings_of(environ)
         except PixelmillError as error:
             self._error, self._settings = error, FunctionSettings(function=name_of(environ))
-        self._work = Work(self._settings, run_here(self._settings.memory))
+        self._work = Work(self._settings, run_here(self._settings.memory, self._settings.models))
         if self._settings.pipeline:
             self._get_ready()
 

@@ -16,7 +16,7 @@ from pixelmill import logs, tracing
 from pixelmill.errors import LimitExceeded, PixelmillError, RequestError
 from pixelmill.functions.links import Links
 from pixelmill.functions.settings import FunctionSettings
-from pixelmill.functions.work import guarded, run_here
+from pixelmill.functions.work import guarded, named_models, run_here
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.targets.invocation import (
     VERSION,
@@ -108,5 +108,5 @@ def _outcome(
         from pixelmill.targets.entry import run_request
 
         request = asked.request(source, images, settings.limits, left_s)
-        return guarded(lambda: run_request(request))
-    return run_here(settings.memory)(asked.pipeline, source, settings.limits)
+        return guarded(lambda: run_request(request, models=named_models(settings.models)))
+    return run_here(settings.memory, settings.models)(asked.pipeline, source, settings.limits)

@@ -170,7 +170,7 @@ def _handled(request: Request, call: Call) -> _Answer:
         raise RequestError("The body is empty: send the bytes of an image.")
     settings.limits.check_bytes(len(request.body))
     begun = time.perf_counter()
-    outcome = run_here(settings.memory)(pipeline, request.body, settings.limits)
+    outcome = run_here(settings.memory, settings.models)(pipeline, request.body, settings.limits)
     call.more["BytesIn"] = len(request.body)
     call.more["BytesOut"] = len(outcome.bytes or b"")
     call.more["Megapixels"] = outcome.source_size.pixels / 1e6

@@ -23,7 +23,7 @@ def work() -> Work:
     """The work of this process, made when first something is to be done; raises :class:`ConfigError`."""
     logs.configure(os.environ.get("PIXELMILL_LOG_LEVEL", "info"), "json", sys.stdout)
     settings = settings_of(os.environ)
-    return Work(settings, run_here(settings.memory))
+    return Work(settings, run_here(settings.memory, settings.models))
 
 
 def do_all(document: Any, *, keeps: bool = False) -> list[str]:

@@ -26,7 +26,8 @@ class FunctionSettings:
     ``rules`` is the path of a rules file, which takes the place of ``pipeline`` and ``output``. ``dead_letters``: the
     address below which events that can't succeed are written, or empty. ``memory``: bytes that the function has, None
     where nothing tells. ``token``: what HTTP requests must show, or empty;
-    ``insecure``: without one everybody is served. ``stores``: options of buckets by scheme.
+    ``insecure``: without one everybody is served. ``stores``: options of buckets by scheme. ``models``: the folder of
+    the weights of learned operations, empty for this user's own.
     """
 
     pipeline: str = ""
@@ -41,6 +42,7 @@ class FunctionSettings:
     limits: Limits = field(default_factory=Limits)
     memory: int | None = None
     function: str = "pixelmill"
+    models: str = ""
     stores: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     intake: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Options of the source of events that calls a container, as a rules file gives them (kind ``http``)."""
@@ -76,6 +78,7 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
         ),
         memory=memory << 20 if memory else None,
         function=name_of(environ),
+        models=environ.get("PIXELMILL_MODELS", "").strip(),
         stores=_stores(environ),
         intake={
             name.removeprefix("EVENTS_").lower(): value.strip()

@@ -7,11 +7,12 @@ An error says whether another attempt may end otherwise (``is_for_later``); who 
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pixelmill import logs
 from pixelmill.errors import (
@@ -35,6 +36,9 @@ from pixelmill.pipelines.outcome import Outcome
 from pixelmill.triggers.event import ObjectEvent
 from pixelmill.triggers.naming import DATA, data_destination, destination, facts_of
 from pixelmill.triggers.rule import Rule, RuleLimits
+
+if TYPE_CHECKING:
+    from pixelmill.models.model import ModelSource
 
 MAX_ROUNDS = 4
 """Runs for one event of an object that keeps changing; then the event is to come again."""
@@ -180,10 +184,11 @@ def limited(limits: Limits, rule: RuleLimits) -> Limits:
     )
 
 
-def run_here(memory: int | None) -> Run:
+def run_here(memory: int | None, models: str = "") -> Run:
     """Runs in this process. What would not fit into ``memory`` (bytes of the function) is refused before it starts.
 
-    For a function that runs out of memory is killed, and tried again, and killed.
+    For a function that runs out of memory is killed, and tried again, and killed. ``models``: the folder of weights,
+    which pipelines name by their names alone.
     """
 
     def run(pipeline: str, source: bytes, limits: Limits) -> Outcome:
@@ -202,9 +207,21 @@ def run_here(memory: int | None) -> Run:
                     value=needed,
                     maximum=max(0, memory - RESERVE),
                 )
-        return guarded(lambda: parsed.run(source, limits=limits))
+        known = named_models(models) if parsed.wanted_models else None
+        return guarded(lambda: parsed.run(source, limits=limits, models=known))
 
     return run
+
+
+@functools.lru_cache(maxsize=2)
+def named_models(folder: str) -> ModelSource:
+    """The models in the folder; a path that a request names is refused."""
+    from pathlib import Path
+
+    from pixelmill.models.folder import ModelFolder
+    from pixelmill.models.sessions import Sessions
+
+    return Sessions(ModelFolder(Path(folder) if folder else None, paths=False))
 
 
 def guarded(run: Callable[[], Outcome]) -> Outcome:
