@@ -70,7 +70,7 @@ class Watched:
         self.page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
-        # Other tests, which run beside, make network interfaces; Chromium then ends what is under way, also on loopback.
+        # Tests that run beside make network interfaces; Chromium then ends what is under way, also on loopback.
         if "net::ERR_NETWORK_CHANGED" in message.text:
             return
         if message.type != "error" or (self.may_fail_to_load and "Failed to load resource" in message.text):
