@@ -68,6 +68,7 @@ def test_an_evaluation_measures_every_batch_and_leaves_nothing_running(cli: Cli,
     assert not psutil.pid_exists(int(match[1]))
 
 
+@pytest.mark.slow
 def test_two_configurations_take_turns_and_are_compared(cli: Cli, photos: Path, tmp_path: Path) -> None:
     report, data = tmp_path / "report.html", tmp_path / "other.json"
     common = ("--sizes", "4", "--resolutions", "96x64", "--images", photos, "--rounds", "3", "--trigger", "high-rate")

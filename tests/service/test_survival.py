@@ -39,6 +39,7 @@ def assert_ended_exactly_once(url: str, job: str, count: int) -> None:
     assert set(finals.values()) == {1}, "a task ended twice"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_kill_9_ten_times_in_the_middle_of_500_tasks(service_process: Start, pictures: list[bytes]) -> None:
     service = service_process()
