@@ -143,6 +143,13 @@ class NotApplicable(PipelineError):
     title = "The operation does not apply to this image"
 
 
+class NotTileable(PipelineError):
+    """The image is too large to be held whole, and a step of the pipeline needs it whole."""
+
+    type = "not-tileable"
+    title = "The operation needs the whole image"
+
+
 class RunError(PixelmillError):
     """The attempt failed for a reason that is not the image's and not the pipeline's."""
 

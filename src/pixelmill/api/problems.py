@@ -40,6 +40,10 @@ KINDS: Mapping[str, Kind] = {
     "unknown-operation": Kind(422, "See /v1/operations for all names; `context.nearest` has the nearest ones."),
     "invalid-parameter": Kind(422, "See /v1/operations/NAME for parameters and ranges."),
     "not-applicable": Kind(422, "The operation is valid, but not for this image."),
+    "not-tileable": Kind(
+        422,
+        "The image is too large to be held whole, and a step needs it whole. Shrink it, or leave the step out.",
+    ),
     "run-failed": Kind(500, "The attempt failed for a reason of the machine. Try again; then look at the log."),
     "task-timeout": Kind(422, "The work takes longer than allowed, and will again. Use a smaller image or less work."),
     "out-of-memory": Kind(422, "The work needs more memory than a process may have. Use a smaller image."),

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from pixelmill.errors import NotTileable
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.models.model import Model, Wanted
 from pixelmill.operations.curves import map_samples
 from pixelmill.operations.parameters import Font
+from pixelmill.operations.passes import Array, Form, Map, Pass, Place
 
 Kind = Literal[
     "pointwise",  # one pixel in, one pixel out
@@ -180,6 +182,35 @@ class Operation(BaseModel):
     def lacks(self) -> tuple[Lack, ...]:
         """What it needs and is not on this machine: an extra, a model. Looks, and loads nothing."""
         return ()
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """How it runs over tiles of an image of that form; see :mod:`pixelmill.operations.passes`.
+
+        The default serves operations of kind pointwise and local, whose ``apply`` on a part with a halo is right.
+
+        Raises:
+            NotTileable: it needs the whole image.
+        """
+        facts = self.facts()
+        if facts.kind not in ("pointwise", "local"):
+            raise NotTileable(
+                f"{self.name} needs the whole image at once, and can't run over tiles.", operation=self.name
+            )
+
+        def run(pixels: Array, place: Place) -> Array:
+            del place
+            return self.apply(Image(pixels)).image.pixels
+
+        return (
+            Map(
+                self.name,
+                run,
+                halo=facts.halo,
+                channels=self.channels(form.channels),
+                ns_per_pixel=facts.ns_per_pixel,
+                memory_factor=max(facts.memory_factor, facts.alpha_memory_factor * (form.channels == 4)),
+            ),
+        )
 
     def apply(self, image: Image) -> Step:
         """Do it. ``image`` is not changed."""
