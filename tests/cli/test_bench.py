@@ -19,6 +19,7 @@ from pixelmill.cli.bench import _ended_by, _why
 from pixelmill.cli.bench_images import Pictures, commented
 from pixelmill.cli.bench_output import Files
 from pixelmill.cli.bench_places import Wanted, command_line, second, without_secrets
+from pixelmill.client import Client
 from pixelmill.errors import ConfigError
 from pixelmill.evaluation.document import read
 from pixelmill.evaluation.observation import Resolution
@@ -92,6 +93,11 @@ def test_two_configurations_take_turns_and_are_compared(cli: Cli, photos: Path, 
 
 def test_a_running_service_is_measured_and_left_as_it_was(cli: Cli, service_url: str, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
+    with Client(service_url) as client:
+        job = client.submit([picture(1)], "grayscale")  # somebody else's, which an evaluation leaves alone
+        job.wait(30)
+    before = cli("jobs", "list", "--url", service_url, "--json").stdout
+    assert job.id.encode() in before
     for target in ("service", "process", service_url):
         done = cli("bench", "evaluate", "--sizes", "3", *SMALL, "--url", service_url, "--target", target, "-o", report)
         assert done.returncode == 0, done.stderr
@@ -99,7 +105,7 @@ def test_a_running_service_is_measured_and_left_as_it_was(cli: Cli, service_url:
         made = read(report.with_suffix(".json"))
         assert made.configurations[0].place == service_url
         assert "drawn pictures" in made.images
-    assert cli("jobs", "list", "--url", service_url, "--json").stdout == b""
+    assert cli("jobs", "list", "--url", service_url, "--json").stdout == before
 
 
 def test_failures_are_in_the_report_and_in_the_exit_code(cli: Cli, tmp_path: Path, service_url: str) -> None:

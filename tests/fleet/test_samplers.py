@@ -32,7 +32,8 @@ def test_a_group_is_judged_by_what_it_may_use(tmp_path: Path) -> None:
     sample = sampler.sample()
     assert sample.host_cpu == pytest.approx(40.0)  # 0.4 s in 2 s, of half a core
     assert sample.host_ram == pytest.approx(50.0)
-    assert 0 < sample.own_rss < 1_000_000_000
+    assert sample.own_rss > 0
+    assert sample.own_ram == pytest.approx(min(100.0, sample.own_rss / 1e7))  # of the 1 GB that the group may hold
 
 
 def test_only_a_limit_makes_a_group_matter(tmp_path: Path) -> None:

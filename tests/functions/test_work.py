@@ -17,7 +17,6 @@ from pixelmill.functions.calls import Function
 from pixelmill.functions.objects import Objects
 from pixelmill.functions.settings import FunctionSettings
 from pixelmill.functions.work import Work, run_here
-from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.triggers.event import ObjectEvent
@@ -67,21 +66,25 @@ def test_a_rule_that_is_refused_does_not_keep_the_others_from_their_work(tmp_pat
     assert places.keys("second") == ["a.jpg"]
 
 
-@pytest.mark.parametrize(("raised", "kind"), [(ValueError("odd"), "run-failed"), (MemoryError(), OutOfMemory.type)])
+@pytest.mark.parametrize(
+    ("raised", "kind", "says"),
+    [(ValueError("odd"), "run-failed", "unexpected ValueError: odd"), (MemoryError(), OutOfMemory.type, "more memory")],
+)
 def test_an_error_that_nobody_expected_ends_with_its_event(
-    monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: str
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: str, says: str
 ) -> None:
     places = Places("inbox", "outbox")
     places.put("s3://inbox/a.jpg", jpeg(64, 48), "")
     settings = FunctionSettings(pipeline=SEED_D, output="outbox", dead_letters="s3://outbox/failed/")
 
-    def defect(self: Pipeline, source: bytes, *, limits: Limits) -> Outcome:
+    def defect(*arguments: Any, **options: Any) -> Outcome:
         raise raised
 
     monkeypatch.setattr(Pipeline, "run", defect)
     (done,) = Work(settings, run_here(None), places).do(event("s3://inbox/a.jpg"))
     assert done.error is not None
     assert (done.state, done.error.type) == ("failed", kind)
+    assert says in done.error.detail
     (letter,) = places.keys("outbox")
     assert letter.startswith("failed/")
 

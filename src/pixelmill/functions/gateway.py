@@ -21,9 +21,14 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from pixelmill import __version__, tracing
 from pixelmill.errors import (
+    AccessError,
+    CapacityError,
+    InputError,
     InvalidParameter,
+    JobError,
     LimitExceeded,
     NotFound,
+    PipelineError,
     PixelmillError,
     RequestError,
     Unauthenticated,
@@ -40,20 +45,33 @@ TARGET = "lambda"
 
 _STATUS: Mapping[str, int] = {
     "unsupported-format": 415,
-    "object-not-found": 404,
-    "not-found": 404,
+    "task-timeout": 422,
+    "out-of-memory": 422,
+    "cancelled": 409,
+    "invalid-uri": 422,
     "source-refused": 403,
-    "forbidden": 403,
-    "access-error": 403,
-    "unauthenticated": 401,
-    "storage-unavailable": 503,
-    "storage-denied": 503,
+    "object-not-found": 404,
+    "object-exists": 409,
     "storage-full": 507,
+    "storage-denied": 503,
+    "storage-unavailable": 503,
+    "not-found": 404,
     "busy": 429,
-    "shutting-down": 503,
+    "queue-full": 429,
+    "model-missing": 501,
+    "missing-extra": 501,
+    "unauthenticated": 401,
+    "connection-failed": 502,
 }
 """Statuses that are not their group's; the REST service's own, see docs/errors.md."""
-_GROUPS: Mapping[str, int] = {"InputError": 422, "PipelineError": 422}
+_GROUPS: Mapping[type[PixelmillError], int] = {
+    InputError: 422,
+    PipelineError: 422,
+    JobError: 409,
+    CapacityError: 503,
+    AccessError: 403,
+}
+"""Of the others 500."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +275,7 @@ def status_of(error: PixelmillError) -> int:
         return status if isinstance(status, int) else 400
     if error.type in _STATUS:
         return _STATUS[error.type]
-    groups = {cls.__name__ for cls in type(error).__mro__}
-    if error.type in ("out-of-memory", "task-timeout", "invalid-uri"):
-        return 422
-    return next((status for group, status in _GROUPS.items() if group in groups), 500)
+    return next((status for group, status in _GROUPS.items() if isinstance(error, group)), 500)
 
 
 def _problem(error: PixelmillError, path: str) -> _Answer:
