@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import reruns
 
 from servers import Azurite, Moto, Postgres, RabbitMQ, Redis, Server
 
@@ -32,6 +33,7 @@ LONG = ("service", "pages", "engines", "cli", "targets", "client")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folders = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: folders.get(item.path.parent.name, len(LONG)))
+    reruns.mark(items)
 
 
 @pytest.fixture(autouse=True, scope="session")
