@@ -6,6 +6,9 @@ JOBS ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LINTERS ?= .venv-lint
 
+# Tests start hundreds of processes, and each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install dev servers linters pages demo serve check test test-all screenshots clean
 
 $(VENV)/installed: pyproject.toml
@@ -47,10 +50,10 @@ check: dev ## Lint, format, types, architecture
 
 # Most tests wait for real servers, leases and browsers, so more of them run at once than there are cores.
 test: check servers linters ## Everything that must hold, in a few minutes (JOBS=4 at once)
-	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-all: check servers linters ## The same with long runs
-	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -q -m slow -n 2 --dist load
 
 screenshots: servers ## Pictures of the pages for the README and the documentation, taken in Chromium

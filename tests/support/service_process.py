@@ -90,10 +90,11 @@ class ServiceProcess:
 
 def wait_until(holds: Callable[[], bool], what: str, timeout: float = DEADLINE_S) -> None:
     """Ask again until it holds; fails when `timeout` has passed."""
-    deadline = time.monotonic() + timeout
+    deadline, pause = time.monotonic() + timeout, 0.02
     while not holds():
         assert time.monotonic() < deadline, f"not in {timeout} s: {what}"
-        time.sleep(0.02)  # between two questions; the bound is above
+        time.sleep(pause)  # between two questions; the bound is above
+        pause = min(0.1, pause * 1.2)  # what takes long needs the processor itself
 
 
 @pytest.fixture
