@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -16,6 +17,9 @@ from pixelmill.images.image import Image
 
 Start = Callable[..., LiveService]
 COLORS = {"red": (230, 20, 20), "green": (20, 230, 20), "blue": (20, 20, 230)}
+
+
+PIPELINE = "classify:model=colors/auto_tag:0.5,model=colors"
 
 
 def picture(color: str) -> bytes:
@@ -72,7 +76,7 @@ def test_tasks_are_found_across_jobs_and_within_one(client: httpx.Client) -> Non
 
     assert first["labels"] == {"red thing": 2, "green thing": 1}
     listed = client.get("/v1/jobs").json()["items"]
-    assert [job["labels"] if "labels" in job else None for job in listed] == [None, None]
+    assert [job.get("labels") for job in listed] == [None, None]
 
     client.delete(f"/v1/jobs/{first['id']}")
     assert names(client, label="scarlet", min_score="0.5") == ["0-red.png"]
@@ -116,16 +120,19 @@ def test_states_without_data_can_not_be_searched(client: httpx.Client) -> None:
 
 
 def test_owners_find_what_is_theirs(start: Start) -> None:
-    service = start(tokens={"ann": ["jobs:read", "jobs:write"], "bob": ["jobs:read"], "eve": ["admin"]})
-    with service.client("ann") as ann:
+    scopes = {"ann": ["jobs:read", "jobs:write"], "bob": ["jobs:read"], "eve": ["admin"], "cay": ["process"]}
+    tokens = [{"owner": owner, "scopes": allowed} for owner, allowed in scopes.items()]
+    service = start(api={"require_tokens": True}, tokens=tokens)
+    with ExitStack() as stack:
+        ann, bob, eve, cay = (stack.enter_context(service.client(token)) for token in service.tokens)
         job = tagged(ann, "red", pipeline="faces:detector=haar")
+        inside = f"/v1/jobs/{job['id']}/tasks"
         assert names(ann, faces="0") == ["0-red.png"]
         assert_problem(ann.get("/v1/tasks", params={"faces": "0", "owner": "bob"}), 403, "forbidden")
-    with service.client("bob") as bob:
         assert names(bob, faces="0") == []
         assert_problem(bob.get("/v1/tasks", params={"faces": "0", "job": job["id"]}), 404, "not-found")
-        assert_problem(bob.get(f"/v1/jobs/{job['id']}/tasks", params={"faces": "0"}), 404, "not-found")
-    with service.client("eve") as eve:
+        assert_problem(bob.get(inside, params={"faces": "0"}), 404, "not-found")
         assert names(eve, faces="0") == []
         assert names(eve, faces="0", owner="ann") == ["0-red.png"]
-        assert names(eve, f"/v1/jobs/{job['id']}/tasks", faces="0") == ["0-red.png"]
+        assert names(eve, inside, faces="0") == ["0-red.png"]
+        assert_problem(cay.get("/v1/tasks", params={"faces": "0"}), 403, "forbidden")

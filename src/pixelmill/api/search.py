@@ -20,8 +20,8 @@ routes = Routes("tasks")
 SEARCHED = (
     parameter(
         "label",
-        "Only tasks in which `classify` or `auto_tag` saw this: a whole label or one word of it, in either case; commas "
-        "part several, or they are given one by one",
+        "Only tasks in which `classify` or `auto_tag` saw this: a whole label or one word of it, in either case; "
+        "commas part several, or they are given one by one",
         {"type": "string", "maxLength": MAX_ASKED},
         example="cat",
     ),
