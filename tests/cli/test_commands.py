@@ -264,6 +264,22 @@ def test_jobs_from_submit_to_delete(cli: Cli, pictures: Path, service_url: str, 
     assert job.encode() in gone.stderr
 
 
+def test_tasks_are_searched(cli: Cli, pictures: Path, service_url: str) -> None:
+    at = {"PIXELMILL_URL": service_url}
+    submitted = cli("jobs", "submit", "faces:detector=haar", pictures, "--wait", env=at)
+    job = submitted.stdout.decode().split()[0]
+    found = cli("jobs", "search", "--faces", "0..", "--job", job, "--json", env=at)
+    assert found.returncode == 0, found.stderr
+    assert {json.loads(line)["job"] for line in found.stdout.splitlines()} == {job}
+    assert job.encode() in cli("jobs", "search", "--faces", "0..", "--job", job, env=at).stdout
+    none = cli("jobs", "search", "--label", "cat", "--min-score", "0.5", "--caption", "beach", "--job", job, env=at)
+    assert (none.returncode, none.stdout.count(b"task_")) == (1, 0)
+    assert cli("jobs", "search", "--job", job, env=at).returncode == 2
+    wrong = cli("jobs", "search", "--faces", "5..2", env=at)
+    assert wrong.returncode == 1
+    assert b"2..5" in wrong.stderr
+
+
 def test_a_job_can_be_cancelled(cli: Cli, tmp_path: Path, service_url: str) -> None:
     (tmp_path / "big.jpg").write_bytes(picture(1, 4000, 3000))
     with Client(service_url) as client:

@@ -22,6 +22,7 @@ from pixelmill.errors import (
     InvalidParameter,
     NotFound,
     ObjectNotFound,
+    RequestError,
     UnknownOperation,
     UnsupportedFormat,
 )
@@ -87,6 +88,19 @@ def test_a_job_from_files_to_results(client: Client, images: list[Path], tmp_pat
     job.delete()
     with pytest.raises(NotFound):
         job.refresh()
+
+
+def test_tasks_are_searched_by_what_was_found_in_them(client: Client, images: list[Path]) -> None:
+    job = client.submit(images[:2], "faces:detector=haar", name="searched")
+    assert job.wait(60).state == "succeeded"
+    found = list(job.tasks(faces="0.."))
+    assert {task.name for task in found} == {"0.jpg", "1.jpg"}
+    assert {task.job for task in found} == {job.id}
+    assert [task.id for task in client.tasks(faces=0, job=job.id)] == [task.id for task in job.tasks(faces=0)]
+    assert list(client.tasks(label=["cat", "dog"], min_score=0.5, caption="on a beach", job=job.id)) == []
+    assert job.refresh().labels == {}
+    with pytest.raises(RequestError, match="what to search for"):
+        next(client.tasks(job=job.id))
 
 
 def test_a_contact_sheet_has_the_format_of_its_file_and_says_what_it_shows(
@@ -238,6 +252,8 @@ async def test_the_asynchronous_client_does_the_same(url: str, images: list[Path
         assert (await job.wait(60)).state == "succeeded"
         assert [task.name async for task in job.tasks()] == [path.name for path in images]
         assert [result.bytes async for result in job.results()] == expected
+        assert [task.id async for task in job.tasks(faces=1)] == []
+        assert [task.id async for task in client.tasks(caption="nothing", job=job.id)] == []
         assert len((await job.download(tmp_path / "out")).saved) == 6
         assert zipfile.is_zipfile(await job.archive(tmp_path / "all.zip"))
         assert (await job.montage(tmp_path / "sheet.jpg", cell_width=32)).cells == len(images)

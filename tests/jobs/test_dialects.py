@@ -11,12 +11,24 @@ from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
 from pixelmill.engines import sql_queue, turns
-from pixelmill.jobs import eventlog, intake, recorder, release, rows, schema, store, upkeep, uploads
+from pixelmill.jobs import (
+    eventlog,
+    findings_store,
+    intake,
+    recorder,
+    release,
+    rows,
+    schema,
+    search,
+    store,
+    upkeep,
+    uploads,
+)
 
 # Dialects without their drivers, which need not be installed.
 SQLITE: Dialect = URL.create("sqlite").get_dialect()()
 POSTGRESQL: Dialect = URL.create("postgresql").get_dialect()()
-MODULES = (eventlog, intake, recorder, release, store, upkeep, uploads, sql_queue)
+MODULES = (eventlog, findings_store, intake, recorder, release, search, store, upkeep, uploads, sql_queue)
 
 
 def statements(module: ModuleType) -> list[ClauseElement]:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+_UNDO_0011 = (
+    "DROP TABLE job_labels",
+    "DROP TABLE finding_terms",
+    "DROP TABLE findings",
+    "UPDATE alembic_version SET version_num = '0010'",
+)
 _UNDO_0010 = (
     "ALTER TABLE jobs DROP COLUMN trace",
     "ALTER TABLE queue DROP COLUMN trace",
@@ -43,8 +49,8 @@ _UNDO_0005 = (
 
 
 def back_to(version: str, raw: sqlite3.Connection) -> None:
-    """Undo, the latest first, what came after ``version``: ``0005`` or ``0004``."""
-    later = (_UNDO_0010, _UNDO_0009, _UNDO_0008, _UNDO_0007, _UNDO_0006)
-    steps = {"0005": later, "0004": (*later, _UNDO_0005)}[version]
+    """Undo, the latest first, what came after ``version``: ``0010``, ``0005`` or ``0004``."""
+    later = (_UNDO_0011, _UNDO_0010, _UNDO_0009, _UNDO_0008, _UNDO_0007, _UNDO_0006)
+    steps = {"0010": (_UNDO_0011,), "0005": later, "0004": (*later, _UNDO_0005)}[version]
     for statement in (statement for step in steps for statement in step):
         raw.execute(statement)

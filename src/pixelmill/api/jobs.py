@@ -22,6 +22,7 @@ from pixelmill.api.schemas import (
     MoreTasks,
     TaskList,
 )
+from pixelmill.api.search import SEARCHED, check_state, wanted_search
 from pixelmill.errors import RequestError
 from pixelmill.jobs.listing import MAX_SEARCH
 from pixelmill.jobs.model import State
@@ -192,8 +193,9 @@ def _search(call: Call) -> str:
     parameters=(_ID,),
 )
 async def get_job(call: Call) -> Response:
-    """State, counts, pipeline, times."""
-    return json_response(job_body(await call.service.job(await call.owner_of_job(), call.path("job_id"))))
+    """State, counts, pipeline, times, and what its tasks were tagged with."""
+    job = await call.service.job(await call.owner_of_job(), call.path("job_id"))
+    return json_response({**job_body(job), "labels": await call.service.found.labels(job.owner, job.id)})
 
 
 @routes.add(
@@ -218,17 +220,18 @@ async def delete_job(call: Call) -> Response:
     summary="List the tasks of a job",
     problems=(400, 404),
     model=TaskList,
-    parameters=(_ID, LIMIT, CURSOR, STATE),
+    parameters=(_ID, LIMIT, CURSOR, STATE, *SEARCHED),
 )
 async def list_tasks(call: Call) -> Response:
-    """In the order they were submitted."""
-    page = await call.service.tasks(
-        await call.owner_of_job(),
-        call.path("job_id"),
-        limit=call.number("limit", 100, 1, MAX_PAGE),
-        cursor=call.query("cursor") or None,
-        state=call.choice("state", State),
-    )
+    """In the order they were submitted; those that a search finds, the last that ended first."""
+    search, state = wanted_search(call), call.choice("state", State)
+    owner, job = await call.owner_of_job(), call.path("job_id")
+    limit, cursor = call.number("limit", 100, 1, MAX_PAGE), call.query("cursor") or None
+    if search is None:
+        page = await call.service.tasks(owner, job, limit=limit, cursor=cursor, state=state)
+    else:
+        check_state(state)
+        page = await call.service.found.tasks(owner, search, job=job, limit=limit, cursor=cursor)
     return json_response(page_body(page, task_body))
 
 

@@ -108,6 +108,14 @@ class JobBody(Answer):
     expires: Moment | None
     trace_id: TraceId
     links: dict[str, str]
+    labels: Annotated[
+        dict[str, int] | None,
+        Field(
+            description="What `auto_tag` said of most tasks, with their number, the most frequent first (20 at most); "
+            "only where one job is asked for",
+            examples=[{"tabby": 12, "beagle": 3}],
+        ),
+    ] = None
     webhook: Annotated[
         NewWebhookBody | None, Field(description="Only in the answer to a submission that named one")
     ] = None
@@ -187,6 +195,13 @@ class JobList(Answer):
 
 class TaskList(Answer):
     """A page of tasks, in the order they were submitted."""
+
+    items: list[TaskBody]
+    next: Annotated[str | None, Field(description="Cursor of the next page")]
+
+
+class FoundTasks(Answer):
+    """A page of tasks that were found, the last that ended first."""
 
     items: list[TaskBody]
     next: Annotated[str | None, Field(description="Cursor of the next page")]

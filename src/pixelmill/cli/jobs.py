@@ -121,6 +121,45 @@ def show(
 
 
 @app.command()
+def search(
+    context: typer.Context,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Seen by classify or auto_tag: a label or one word of it; may be repeated.")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="How sure of each label, 0 to 1.", min=0, max=1)] = None,
+    caption: Annotated[str | None, typer.Option(metavar="WORDS", help="All of these are in the caption.")] = None,
+    faces: Annotated[str | None, typer.Option(metavar="N|A..B", help="So many faces: 2, 1.., 2..5.")] = None,
+    job: Annotated[str | None, typer.Option(metavar="JOB", help="Only tasks of this job.")] = None,
+    limit: Annotated[int, typer.Option(help="Most tasks to list.", min=1)] = LONGEST_LIST,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+    token: TokenOption = None,
+) -> None:
+    """Search tasks by what was found in them, the last that ended first. Exit code 1 where none was found."""
+    from itertools import islice
+
+    if not label and caption is None and faces is None:
+        raise ConfigError("Say what to search for: --label, --caption or --faces.")
+    with connected(context, url, token) as client:
+        tasks = client.tasks(label=label, min_score=min_score, caption=caption, faces=faces, job=job)
+        found = list(islice(tasks, limit))
+    _show_found(found, as_json=as_json)
+    if not found:
+        raise typer.Exit(1)
+
+
+def _show_found(tasks: list[TaskStatus], *, as_json: bool) -> None:
+    from pixelmill.cli.tables import print_table
+
+    if as_json:
+        for task in tasks:
+            print(json.dumps(asdict(task)))
+        return
+    rows = ((task.id, task.job, task.name, task.ended or "", ", ".join(task.data)) for task in tasks)
+    print_table(("task", "job", "source", "ended", "data of"), rows)
+
+
+@app.command()
 def watch(
     context: typer.Context,
     job_id: IdArgument,
@@ -338,6 +377,8 @@ def _show(status: JobStatus, *, as_json: bool, brief: bool = False) -> None:
         for label in ("name", "created", "started", "ended"):
             if getattr(status, label):
                 print(f"  {label:8}  {getattr(status, label)}")
+        if status.labels:
+            print(f"  labels    {', '.join(f'{label} {number:,}' for label, number in status.labels.items())}")
 
 
 def _show_tasks(tasks: Iterator[TaskStatus], *, as_json: bool) -> None:

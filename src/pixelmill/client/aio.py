@@ -320,9 +320,19 @@ class AsyncJob:
         """Remove the job with its results."""
         await self._drive(flows.delete(self.id, self._policy))
 
-    async def tasks(self, *, state: str | None = None) -> AsyncIterator[TaskStatus]:
-        """Tasks in the order they were submitted."""
-        async for record in self._client._list(f"/v1/jobs/{segment(self.id)}/tasks", state=state):  # noqa: SLF001 -- see __init__
+    async def tasks(
+        self,
+        *,
+        state: str | None = None,
+        label: str | Sequence[str] | None = None,
+        min_score: float | None = None,
+        caption: str | None = None,
+        faces: str | int | None = None,
+    ) -> AsyncIterator[TaskStatus]:
+        """Tasks in the order they were submitted; those that a search finds (see the client's), the last first."""
+        asked = flows.search_params(label, min_score, caption, faces)
+        path = f"/v1/jobs/{segment(self.id)}/tasks"
+        async for record in self._client._list(path, state=state, **asked):  # noqa: SLF001 -- see __init__
             yield TaskStatus.read(record)
 
     async def results(self) -> AsyncIterator[Result]:

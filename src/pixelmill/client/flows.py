@@ -189,6 +189,18 @@ def list_page(
     return list(record["items"]), record.get("next")
 
 
+def search_params(
+    label: str | Sequence[str] | None, min_score: float | None, caption: str | None, faces: str | int | None
+) -> dict[str, str | None]:
+    """The query of a search over what was found in tasks."""
+    return {
+        "label": label if label is None or isinstance(label, str) else ",".join(label),
+        "min_score": None if min_score is None else str(min_score),
+        "caption": caption,
+        "faces": None if faces is None else str(faces),
+    }
+
+
 def result(task: TaskStatus, policy: RetryPolicy) -> Flow[Result]:
     """The image of a task that succeeded."""
     if not task.has_image:

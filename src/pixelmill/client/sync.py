@@ -307,9 +307,19 @@ class Job:
         """Remove the job with its results."""
         self._drive(flows.delete(self.id, self._policy))
 
-    def tasks(self, *, state: str | None = None) -> Iterator[TaskStatus]:
-        """Tasks in the order they were submitted."""
-        return map(TaskStatus.read, self._client._list(f"/v1/jobs/{segment(self.id)}/tasks", state=state))  # noqa: SLF001 -- see __init__
+    def tasks(
+        self,
+        *,
+        state: str | None = None,
+        label: str | Sequence[str] | None = None,
+        min_score: float | None = None,
+        caption: str | None = None,
+        faces: str | int | None = None,
+    ) -> Iterator[TaskStatus]:
+        """Tasks in the order they were submitted; those that a search finds (see the client's), the last first."""
+        asked = flows.search_params(label, min_score, caption, faces)
+        path = f"/v1/jobs/{segment(self.id)}/tasks"
+        return map(TaskStatus.read, self._client._list(path, state=state, **asked))  # noqa: SLF001 -- see __init__
 
     def results(self) -> Iterator[Result]:
         """Tasks that succeeded, each with its image, one by one."""

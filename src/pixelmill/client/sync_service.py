@@ -101,6 +101,23 @@ class ServiceVerbs(ABC):
         """A task by its id; raises :class:`NotFound`."""
         return self._drive(service_flows.task(task_id, self._policy))
 
+    def tasks(
+        self,
+        *,
+        label: str | Sequence[str] | None = None,
+        min_score: float | None = None,
+        caption: str | None = None,
+        faces: str | int | None = None,
+        job: str | None = None,
+    ) -> Iterator[TaskStatus]:
+        """Tasks of all jobs (or one) in which all of this was found, the last that ended first.
+
+        ``label``: seen by ``classify`` or ``auto_tag``, a whole label or one of its words, each with at least
+        ``min_score``; ``caption``: words of a caption; ``faces``: how many, as a number or a range such as ``"1.."``.
+        """
+        asked = flows.search_params(label, min_score, caption, faces)
+        return map(TaskStatus.read, self._list("/v1/tasks", job=job, **asked))
+
     def input(self, task_id: str) -> bytes:
         """The bytes that a task was given."""
         return self._drive(service_flows.task_input(task_id, self._policy))

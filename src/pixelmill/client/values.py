@@ -45,6 +45,7 @@ class JobStatus:
     """A job as it was when it was asked for. Times are ISO 8601 text in UTC, or None.
 
     ``webhook``: the one that was made with the job, with its secret; only in the answer to its submission.
+    ``labels``: what ``auto_tag`` said of most tasks, with their number; only where one job was asked for.
     """
 
     id: str
@@ -59,6 +60,7 @@ class JobStatus:
     tags: Mapping[str, str] = field(default_factory=dict)
     webhook: Webhook | None = None
     owner: str = ""
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def is_final(self) -> bool:
@@ -81,6 +83,7 @@ class JobStatus:
             tags=record.get("tags") or {},
             webhook=Webhook.read(record["webhook"]) if record.get("webhook") else None,
             owner=str(record.get("owner") or ""),
+            labels=record.get("labels") or {},
         )
 
 
@@ -106,6 +109,7 @@ class TaskStatus:
     ended: str | None = None
     outcome: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    job: str = ""
 
     @property
     def has_image(self) -> bool:

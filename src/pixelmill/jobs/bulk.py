@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 
 from pixelmill.errors import Cancelled, IllegalTransition, error_to_dict
+from pixelmill.jobs import findings_store
 from pixelmill.jobs.eventlog import job_event, log
 from pixelmill.jobs.intake import enqueue
 from pixelmill.jobs.messages import RunBounds, split_message_id
@@ -164,6 +165,7 @@ def remove(connection: Connection, owner: str, job_id: str, at: float) -> list[s
     connection.execute(_without_messages(job_id, tuple(State)))
     _discard_results(connection, owner, job_id)
     _discard_inputs(connection, owner, job_id)
+    findings_store.remove(connection, job_id)
     for table in (tasks, attempts, images, idempotency, events):
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))

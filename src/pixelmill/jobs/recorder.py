@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Boolean, Connection, Double, Integer, RowMapping, Text, insert, select, update
 
+from pixelmill.jobs import findings_store
 from pixelmill.jobs.eventlog import EventRow, job_event, log
+from pixelmill.jobs.findings import NOTHING, findings_of
 from pixelmill.jobs.model import Counts, State, TaskEvent, job_state
 from pixelmill.jobs.notices import announce
 from pixelmill.jobs.records import counts_from
@@ -169,7 +171,7 @@ class _Entry:
 
 
 def record(connection: Connection, events: Sequence[TaskEvent], retention_s: float | None) -> Recorded:
-    """Apply the events in order: tasks, lost attempts, counts and states of their jobs, the event log."""
+    """Apply the events in order: tasks, what was found, lost attempts, counts and states of jobs, the event log."""
     entries = _fetch(connection, events)
     lost: list[tuple[RowMapping, LostAttempt]] = []
     for event in events:
@@ -189,6 +191,7 @@ def record(connection: Connection, events: Sequence[TaskEvent], retention_s: flo
     connection.execute(_UPDATE, {"rows": encode(map(_task_row, changed))})
     if lost:
         connection.execute(_INSERT_LOST, {"rows": encode(_lost_row(row, attempt) for row, attempt in lost)})
+    findings_store.write(connection, map(_found, changed))
     at = max(event.at for event in events)
     job_changes, job_entries = _record_jobs(connection, changed, retention_s)
     log(connection, [*map(_event_row, changed), *job_entries])
@@ -274,6 +277,12 @@ def _task_row(entry: _Entry) -> tuple[Any, ...]:
         is_dead(now),
         now.state.is_final,
     )
+
+
+def _found(entry: _Entry) -> findings_store.Found:
+    row, now = entry.row, entry.now
+    found = findings_of(now.outcome) if now.state is State.SUCCEEDED else NOTHING
+    return (row["owner"], row["job"], row["id"], found)
 
 
 def _lost_row(row: RowMapping, attempt: LostAttempt) -> tuple[Any, ...]:

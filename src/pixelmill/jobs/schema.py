@@ -7,25 +7,10 @@ of a job stand on its row, so no list or status ever counts tasks. Changing anyt
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Double,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-    false,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Table, Text, UniqueConstraint, false, text
 
-metadata = MetaData()
-
-# SQLite numbers rows itself only where the column is INTEGER.
-SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+from pixelmill.jobs.finding_tables import finding_terms, findings, job_labels
+from pixelmill.jobs.metadata import SERIAL, metadata
 
 jobs = Table(
     "jobs",
@@ -397,3 +382,17 @@ trigger_counters = Table(
     Column("owner", Text, nullable=False),
     Column("value", BigInteger, nullable=False),
 )
+
+__all__ = ["attempts", "dead_letters", "deliveries", "events", "finding_terms", "findings", "garbage", "idempotency"]
+__all__ += [
+    "images",
+    "job_labels",
+    "jobs",
+    "meta",
+    "metadata",
+    "overflow_calls",
+    "overflow_spend",
+    "pipelines",
+    "queue",
+]
+__all__ += ["sessions", "tasks", "tokens", "trigger_counters", "trigger_events", "trigger_rules", "uploads", "webhooks"]

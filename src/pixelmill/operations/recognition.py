@@ -107,7 +107,7 @@ class Classify(_Recognition):
 class AutoTag(_Recognition):
     """Tag a picture with what a classifier is sure to see in it: words to search by.
 
-    The data list the tags, the surest first; none where it is sure of nothing. classify tells scores too.
+    The data list the tags, the surest first, and the score of each; none where it is sure of nothing.
     """
 
     name: ClassVar[str] = "auto_tag"
@@ -119,7 +119,7 @@ class AutoTag(_Recognition):
     model: ModelParameter = Field(default=DEFAULT_MODEL, description="The model")
 
     def apply(self, image: Image) -> Step:
-        """Look; ``tags`` is the data."""
+        """Look; ``tags`` and how sure it is of each, ``scores``, are the data."""
         said = self._said(image, self.most, self.score)
-        tags = [word.strip() for item in said for word in item["label"].split(",")[:1]]
-        return Step(image, {"tags": tags, "model": self._model_name()})
+        tags = [item["label"].split(",")[0].strip() for item in said]
+        return Step(image, {"tags": tags, "scores": [item["score"] for item in said], "model": self._model_name()})

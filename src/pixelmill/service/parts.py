@@ -24,6 +24,7 @@ from pixelmill.jobs.eventlog import EventLog
 from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
 from pixelmill.jobs.saved import SavedPipelines
+from pixelmill.jobs.search import TaskSearch
 from pixelmill.jobs.sessions import Sessions
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.tokens import Tokens
@@ -81,6 +82,7 @@ class Parts:
         self.tokens = Tokens(self.database)
         self.sessions = Sessions(self.database)
         self.saved = SavedPipelines(self.database)
+        self.found = TaskSearch(self.database)
         self.event_log = EventLog(self.database)
         self.webhooks = Webhooks(self.database)
         self.history = History()

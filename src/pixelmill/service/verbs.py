@@ -100,6 +100,7 @@ class Service:
         self.webhooks = WebhookVerbs(self._parts, new_id)
         self.sessions = SessionVerbs(self._parts)
         self.saved = self._parts.saved
+        self.found = self._parts.found
         self.dead_letters = DeadLetterVerbs(self._parts, self._take_work)
         self.triggering = Triggering(self._parts, new_id)
 
