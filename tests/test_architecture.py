@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "src" / "pixelmill"
 
 # The table of DESIGN, from the ground up. Rooms in one set don't import each other.
 LAYERS: list[set[str]] = [
-    {"errors", "logs", "metrics", "tracing"},
+    {"cores", "errors", "logs", "metrics", "tracing"},
     {"images", "storage", "models"},
     {"operations"},
     {"tiling"},

@@ -90,10 +90,12 @@ async def test_work_that_was_fetched_for_a_batch_holds_up_no_urgent_task() -> No
     queue, script = MemoryLeaseQueue(), Script({"b0": forever})
 
     class Full(Slots):
-        async def acquire(self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None) -> BareSlot:
+        async def acquire(
+            self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None, *, models: bool = False
+        ) -> BareSlot:
             if priority == Priority.BATCH:
                 await asyncio.Event().wait()
-            return await super().acquire(priority, wait_s)
+            return await super().acquire(priority, wait_s, models=models)
 
     rig = LeasedRig(queue, script, Full(2), prefetch=3)
     async with ending(rig):
@@ -215,11 +217,11 @@ async def test_a_queue_that_fails_for_a_while_is_tried_again(monkeypatch: pytest
     class Away(MemoryLeaseQueue):
         failures = 2
 
-        async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+        async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
             if self.failures:
                 self.failures -= 1
                 raise StorageUnavailable("away")
-            return await super().receive(limit, visibility_s)
+            return await super().receive(limit, visibility_s, models=models)
 
     slots = Slots(1)
     rig = LeasedRig(Away(), Script(), slots)
@@ -307,8 +309,8 @@ class Held(MemoryLeaseQueue):
         super().__init__()
         self.leased, self.go = asyncio.Event(), asyncio.Event()
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
-        leases = await super().receive(limit, visibility_s)
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
+        leases = await super().receive(limit, visibility_s, models=models)
         if leases:
             self.leased.set()
             await self.go.wait()
@@ -351,11 +353,11 @@ async def test_a_defect_of_the_queue_does_not_end_the_engine(monkeypatch: pytest
     class Defective(MemoryLeaseQueue):
         defects = 1
 
-        async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+        async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
             if self.defects:
                 self.defects -= 1
                 raise RuntimeError("a defect")
-            return await super().receive(limit, visibility_s)
+            return await super().receive(limit, visibility_s, models=models)
 
     monkeypatch.setattr("pixelmill.engines.leased.PAUSE_S", 0.01)
     rig = LeasedRig(Defective(), Script(), Slots(1))

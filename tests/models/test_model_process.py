@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pixelmill.models import server as server_module
 from pixelmill.models.channel import MAX_RECORD, Malformed, receive, send
 from pixelmill.models.client import ModelClient
 from pixelmill.models.folder import ModelFolder
+from pixelmill.models.meeting import connected, hello, listening, private_address
 from pixelmill.models.model import Model, Wanted
 from pixelmill.models.server import Item, ModelServer, Runner
 from pixelmill.models.sessions import Sessions
@@ -31,22 +31,31 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.folder = ModelFolder(folder, registry=fill(folder))
-        self.address = f"\0pixelmill-test-{secrets.token_hex(8)}"
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listener.bind(self.address)
-        self.listener.listen()
-        self.server = ModelServer(self.listener, Sessions(self.folder, threads=1))
+        self.address = private_address()
+        listener = listening(self.address)
+        assert listener is not None
+        self.listener = listener
+        sessions = Sessions(self.folder, threads=1)
+        self.ended: list[str] = []
+        self.over = threading.Event()
+        self.server = ModelServer(self.listener, sessions, over=lambda *_: sessions, ended=self._end)
         self.clients: list[ModelClient] = []
         threading.Thread(target=self.server.serve, daemon=True).start()
+
+    def _end(self, why: str) -> None:
+        self.ended.append(why)
+        self.over.set()
 
     def client(self) -> ModelClient:
         self.clients.append(ModelClient(self.address, Sessions(self.folder, threads=1)))
         return self.clients[-1]
 
-    def raw(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.settimeout(20)
-        connection.connect(self.address)
+    def raw(self, role: str = "work") -> socket.socket:
+        connection = connected(self.address, 20)
+        send(connection, hello(role, self.folder.path))
+        welcome = receive(connection)
+        assert welcome is not None
+        assert welcome[0] == {"welcome": os.getpid()}
         return connection
 
 
@@ -242,12 +251,92 @@ def test_a_client_finds_the_server_that_came_in_place_of_a_dead_one(place: Place
     connection = client._connection
     assert connection is not None
     connection.shutdown(socket.SHUT_RDWR)
-    with pytest.raises(WorkerCrashed, match="started again"):
-        model.run(np.zeros((3, 32, 32), np.float32))
     assert model.run(np.zeros((3, 32, 32), np.float32))[0].shape == (1, 32, 32)
 
 
+def test_a_process_that_ends_under_an_item_is_told_and_may_be_retried(tmp_path: Path) -> None:
+    address = private_address()
+    listener = listening(address)
+    assert listener is not None
+    folder = ModelFolder(tmp_path, registry=fill(tmp_path))
+
+    def ends_at_the_second_request() -> None:
+        with listener.accept()[0] as connection:
+            receive(connection)
+            send(connection, {"welcome": 1})
+            receive(connection)
+            told = {"family": "u2net", "shape": [3, 32, 32], "dtype": "float32", "scale": 0.0, "labels": 0}
+            send(connection, told)
+            receive(connection)
+
+    thread = threading.Thread(target=ends_at_the_second_request)
+    thread.start()
+    with listener:
+        model = loaded(ModelClient(address, Sessions(folder, threads=1)))
+        with pytest.raises(WorkerCrashed, match="started again") as caught:
+            model.run(np.zeros((3, 32, 32), np.float32))
+        assert caught.value.retryable
+        thread.join()
+
+
+def test_a_server_ends_with_the_last_pool_and_not_with_others(place: Place) -> None:
+    with place.raw("pool") as first, place.raw("pool") as second:
+        loaded(place.client())
+        first.close()
+        assert loaded(place.client()).run(np.zeros((3, 32, 32), np.float32))
+        assert place.ended == []
+        second.shutdown(socket.SHUT_RDWR)
+        assert second.recv(1) == b""
+        assert place.over.wait(20)
+    assert place.ended == ["the last pool has left"]
+
+
+@pytest.mark.parametrize("change", [{"version": "0.0.0"}, {"protocol": 0}, {"hello": "guest"}, {"folder": 5}])
+def test_a_process_of_another_version_is_not_welcome(place: Place, change: dict[str, Any]) -> None:
+    with connected(place.address, 20) as connection:
+        send(connection, hello("work", place.folder.path) | change)
+        message = receive(connection)
+        assert message is None or receive(connection) is None
+
+
+def test_each_connection_sees_the_folder_that_it_names(tmp_path: Path) -> None:
+    folders = [ModelFolder(tmp_path / name) for name in ("a", "b")]
+    for folder, side in zip(folders, (32, 64), strict=True):
+        folder.path.mkdir()
+        (folder.path / "mine.onnx").write_bytes(salient(side))
+    listener = listening(address := private_address())
+    assert listener is not None
+    server = ModelServer(listener, Sessions(ModelFolder(tmp_path / "none"), threads=1))
+    threading.Thread(target=server.serve, daemon=True).start()
+    with listener:
+        clients = [ModelClient(address, Sessions(folder, threads=1)) for folder in folders]
+        assert [loaded(client, "mine").nature.shape for client in clients] == [(3, 32, 32), (3, 64, 64)]
+        for client in clients:
+            client.close()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_nobody_asks_ends_unless_a_pool_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FIRST_S", 0.0)
+    for keep in (False, True):
+        listener = listening(address := private_address())
+        assert listener is not None
+        ended: list[str] = []
+        server = ModelServer(listener, Sessions(ModelFolder(tmp_path), threads=1), ended=ended.append, idle_s=0.5)
+        with listener, connected(address, 1.5) as pool:
+            send(pool, hello("pool", tmp_path, keep=keep))
+            threading.Thread(target=server.serve, daemon=True).start()
+            assert receive(pool) is not None
+            if keep:
+                with pytest.raises(TimeoutError):
+                    receive(pool)
+                assert "idle" not in ended
+            else:
+                assert receive(pool) == ({"bye": "idle"}, [])
+            listener.shutdown(socket.SHUT_RDWR)
+
+
 def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:
-    client = ModelClient("\0pixelmill-nobody", Sessions(ModelFolder(tmp_path)))
+    client = ModelClient(private_address(), Sessions(ModelFolder(tmp_path)), connect_s=0.2)
     with pytest.raises(WorkerCrashed):
         client.load(Wanted("u2netp", "segmentation"))

@@ -10,9 +10,10 @@ from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 
 
 class StubTarget:
-    def __init__(self, name: str = "stub", capacity: int = 2) -> None:
+    def __init__(self, name: str = "stub", capacity: int = 2, model_slots: int = 0) -> None:
         self.name = name
         self.capacity = capacity
+        self.model_slots = model_slots
         self.healthy = True
         self.ids: list[str] = []
         self.go = asyncio.Event()
@@ -23,7 +24,8 @@ class StubTarget:
     async def stop(self) -> None: ...
 
     def load(self) -> TargetLoad:
-        return TargetLoad(len(self.ids), self.capacity, healthy=self.healthy, reason="" if self.healthy else "ill")
+        reason = "" if self.healthy else "ill"
+        return TargetLoad(len(self.ids), self.capacity, 0, self.healthy, reason, self.model_slots)
 
     async def run(self, request: RunRequest) -> RunResult:
         self.ids.append(request.id)

@@ -12,28 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pool_requests import picture, picture_request
 from tiny_models import fill, sessions
 
 from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused, WorkerCrashed
-from pixelmill.images.encode import encode
-from pixelmill.images.image import Image
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.needs import lacking, needs
-from pixelmill.targets.target import RunRequest
 
 pytestmark = pytest.mark.anyio
-
-
-def picture() -> bytes:
-    pixels = np.zeros((64, 96, 3), np.uint8)
-    pixels[16:48, 24:72] = (250, 240, 230)
-    return encode(Image(pixels), "png")
-
-
-def request(text: str) -> RunRequest:
-    return RunRequest("1", Pipeline.parse(text).to_json(), picture(), {}, timeout_s=60.0)
 
 
 async def test_a_pool_process_runs_the_models_of_its_folder_and_says_what_is_missing(tmp_path: Path) -> None:
@@ -41,18 +29,20 @@ async def test_a_pool_process_runs_the_models_of_its_folder_and_says_what_is_mis
     pool = LocalPool(workers=1, models=PoolModels(tmp_path))
     await pool.start()
     try:
-        done = (await pool.run(request("remove_background:threshold=0.5,model=bright/format:png"))).outcome
+        done = (await pool.run(picture_request("remove_background:threshold=0.5,model=bright/format:png"))).outcome
         here = Pipeline.parse("remove_background:threshold=0.5/format:png").run(picture(), models=sessions())
         assert np.array_equal(done.image.pixels, here.image.pixels)
         assert done.data["remove_background"]["model"] == "bright"
-        tags = (await pool.run(request("auto_tag:0,model=colors"))).outcome.data["auto_tag"]["tags"]
+        tags = (await pool.run(picture_request("auto_tag:0,model=colors"))).outcome.data["auto_tag"]["tags"]
         assert tags == Pipeline.parse("auto_tag:0").run(picture(), models=sessions()).data["auto_tag"]["tags"]
         with pytest.raises(ModelMissing, match="pixelmill models pull silueta"):
-            await pool.run(request("remove_background:model=silueta"))
+            await pool.run(picture_request("remove_background:model=silueta"))
         with pytest.raises(ModelRefused, match="their sum is another"):
-            await pool.run(request("remove_background"))
+            await pool.run(picture_request("remove_background"))
         with pytest.raises(InvalidParameter, match="by name only"):
-            await pool.run(request(f"remove_background:model={str(tmp_path / 'bright.onnx').replace('/', '~2F')}"))
+            await pool.run(
+                picture_request(f"remove_background:model={str(tmp_path / 'bright.onnx').replace('/', '~2F')}")
+            )
         assert pool.load().restarts == 0
     finally:
         await pool.stop()
@@ -64,17 +54,17 @@ async def test_a_pool_of_the_command_line_takes_paths(tmp_path: Path) -> None:
     await pool.start()
     try:
         path = str(tmp_path / "weights" / "bright.onnx").replace("/", "~2F")
-        done = (await pool.run(request(f"remove_background:model={path}/format:png"))).outcome
+        done = (await pool.run(picture_request(f"remove_background:model={path}/format:png"))).outcome
         assert done.image.channels == 4
     finally:
         await pool.stop()
 
 
 def test_what_a_task_needs_names_its_models_and_what_runs_them() -> None:
-    assert needs(request("remove_background")) == {"ml", "model:u2netp"}
-    assert needs(request("faces:detector=yunet")) == {"model:yunet"}
-    assert needs(request("faces/smart_crop:9,9,faces/remove_background:method=grabcut")) == set()
-    assert needs(request("auto_tag:model=mine")) == {"ml"}
+    assert needs(picture_request("remove_background")) == {"ml", "model:u2netp"}
+    assert needs(picture_request("faces:detector=yunet")) == {"model:yunet"}
+    assert needs(picture_request("faces/smart_crop:9,9,faces/remove_background:method=grabcut")) == set()
+    assert needs(picture_request("auto_tag:model=mine")) == {"ml"}
     assert lacking(ModelMissing("not here", model="u2netp")) == "model:u2netp"
     assert lacking(ModelMissing("not here", model="mine")) is None
 
@@ -108,10 +98,10 @@ async def test_one_process_holds_the_models_for_all_and_only_once_it_is_needed(t
     pool = LocalPool(workers=2, models=PoolModels(tmp_path))
     await pool.start()
     try:
-        await pool.run(request("grayscale/faces"))
+        await pool.run(picture_request("grayscale/faces"))
         started_early = pool.models.pid is not None
         text = "remove_background:model=bright/format:png"
-        await asyncio.gather(*(pool.run(request(text)) for _ in range(6)))
+        await asyncio.gather(*(pool.run(picture_request(text)) for _ in range(6)))
         pid = pool.models.pid or 0
         assert pid
         assert not started_early
@@ -131,11 +121,11 @@ async def test_a_model_process_that_dies_is_started_again_and_its_task_may_be_re
     await pool.start()
     try:
         text = "remove_background:model=bright/format:png"
-        await pool.run(request(text))
+        await pool.run(picture_request(text))
         before = pool.models.pid
         assert before is not None
         os.kill(before, signal.SIGSTOP)
-        running = asyncio.ensure_future(pool.run(request(text)))
+        running = asyncio.ensure_future(pool.run(picture_request(text)))
         await asyncio.wait(
             {running}, timeout=0.5
         )  # it has asked by then, or asks a dead process: both end the same way
@@ -143,7 +133,7 @@ async def test_a_model_process_that_dies_is_started_again_and_its_task_may_be_re
         with pytest.raises(WorkerCrashed) as caught:
             await running
         assert caught.value.retryable
-        done = await pool.run(request(text))
+        done = await pool.run(picture_request(text))
         assert done.outcome.image.channels == 4
         assert pool.models.pid not in {None, before}
         assert pool.models.restarts == 1
@@ -156,10 +146,13 @@ def test_the_model_process_ends_with_who_started_it(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"
-        "from pixelmill.targets.modelling import ModelProcess, PoolModels\n"
+        "from pixelmill.targets.model_keeper import ModelProcess\n"
+        "from pixelmill.targets.modelling import PoolModels\n"
         "async def main():\n"
         "    held = ModelProcess(PoolModels(Path(sys.argv[1])))\n"
+        "    held.prepare()\n"
         "    async with held.used():\n"
+        "        while held.pid is None: await asyncio.sleep(0.01)\n"
         "        print(held.pid, flush=True)\n"
         "        await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"

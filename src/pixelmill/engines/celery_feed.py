@@ -128,9 +128,9 @@ class CeleryFeed:
 
     # -- the lease queue ---------------------------------------------------------------------------
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
         """What has come, the most urgent first; nothing before we know what was cancelled."""
-        del visibility_s
+        del visibility_s, models
         leases: list[Lease] = []
         while self._current and not self._closed and len(leases) < limit:
             held = next((waiting.popleft() for waiting in self._waiting if waiting), None)

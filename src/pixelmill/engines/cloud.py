@@ -184,7 +184,7 @@ class CloudLeaseQueue:
     def _queue_of(self, message: Message) -> str:
         return self._queues[min(max(message.priority, 0), len(self._queues) - 1)]
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
         """Up to ``limit`` visible messages, the most urgent queue first."""
         leases: list[Lease] = []
         for queue in self._queues:

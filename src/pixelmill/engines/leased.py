@@ -1,8 +1,9 @@
 """The leased engine: one consumer loop between a lease queue and the dispatcher's slots.
 
 A slot comes first, then a message: work is bound to a place at the last moment. To save transactions a few messages are
-fetched ahead; the leases held are never more than the slots of this engine, plus ``prefetch``, plus
-``reporter.MAX_UNRECORDED`` and ``executor.MAX_STORING`` tasks that have run. A heartbeat extends them at a third of
+fetched ahead; the leases held are never more than the slots of this engine, plus ``prefetch``, plus ``lane.PARKED``, plus
+``reporter.MAX_UNRECORDED`` and ``executor.MAX_STORING`` tasks that have run. A task that wants learned models waits in
+its lane (``lane.py``), and its slot goes to the next message; one for which there is no room there stays in the queue. A heartbeat extends them at a third of
 the visibility time. A lease is settled only after the end of its task is durable: a crash at any
 moment leads to a second delivery at worst, never to a lost task.
 """
@@ -19,6 +20,7 @@ from typing import Protocol
 
 from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.executor import Execution, ReasonedSlot, Slot, cost_of
+from pixelmill.engines.lane import Dispatcher, Lane
 from pixelmill.engines.queue import Lease, LeaseQueue, QueueDepth
 from pixelmill.engines.reporter import LINGER_S, Emit, Reporter
 from pixelmill.errors import (
@@ -31,8 +33,9 @@ from pixelmill.errors import (
     WorkerCrashed,
     error_to_dict,
 )
-from pixelmill.jobs.messages import PRIORITY_NUMBERS, TaskMessage
+from pixelmill.jobs.messages import PRIORITY_NUMBERS, TaskMessage, urgency
 from pixelmill.jobs.model import Priority, TaskEvent
+from pixelmill.pipelines.learned import wants_models
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,10 @@ VISIBILITY_S = 60.0
 PREFETCH = 8
 POLL_S = 1.0
 """How often an idle engine looks by itself: for delayed messages, and for what other processes queued."""
+ASIDE = 15
+"""Messages that are fetched ahead while what comes is put back, to get past it quickly."""
+ASIDE_S = 0.05
+"""Until the queue is asked again when all that it gave were tasks with models, for which there is no room."""
 PAUSE_S = 1.0
 """After an error of the queue or the dispatcher."""
 STOP_FLUSH_S = 5.0
@@ -48,14 +55,6 @@ CANCEL_S = 10.0
 _CLASSES = {PRIORITY_NUMBERS[Priority.INTERACTIVE]: Priority.NORMAL, PRIORITY_NUMBERS[Priority.NORMAL]: Priority.NORMAL}
 """Classes of slots by priority of messages; all others are batch. An urgent job comes first in the queue, but the slot
 that is kept free for people who wait stays free."""
-
-
-class Dispatcher(Protocol):
-    """What gives slots (see ``fleet/dispatcher.py``)."""
-
-    async def acquire(self, priority: Priority | str = ..., wait_s: float | None = ...) -> Slot:
-        """A slot, in turn."""
-        ...
 
 
 class Door(Protocol):
@@ -122,6 +121,8 @@ class LeasedEngine:
         self._reporter = Reporter(queue, emit, self._settled, linger_s=linger_s)
         self._wake = asyncio.Event()
         self._fetched: deque[_Held] = deque()
+        self._lane: Lane[_Held] = Lane(dispatcher, self._begin_parked, self._unparked)
+        self._put_aside = False
         self._held: dict[str, _Held] = {}  # by receipt
         self._running: set[asyncio.Task[None]] = set()
         self._receiving: asyncio.Task[None] | None = None
@@ -166,8 +167,11 @@ class LeasedEngine:
             if held.running is not None:
                 held.running.cancel()
                 ending.append(held.running)
-            elif held in self._fetched:
-                self._fetched.remove(held)
+            elif held in self._fetched or held in self._lane:
+                if held in self._lane:
+                    self._lane.leave(held)
+                else:
+                    self._fetched.remove(held)
                 self._reporter.end(held.lease, None)
         if ending:
             await asyncio.wait(ending, timeout=CANCEL_S)
@@ -230,7 +234,7 @@ class LeasedEngine:
     def _priority(self) -> Priority:
         if not self._fetched:
             return Priority.NORMAL
-        return _CLASSES.get(self._fetched[0].lease.message.priority, Priority.BATCH)
+        return _class(self._fetched[0].lease.message.priority)
 
     async def _slot(self) -> Slot:
         """A slot for the next message. What is fetched ahead for a batch does not hold up what is more urgent."""
@@ -262,7 +266,7 @@ class LeasedEngine:
         """Fetch one more message: the queue gives the most urgent one. Of a batch no more are held for that."""
         try:
             await self._fetch(1)
-            self._fetched = deque(sorted(self._fetched, key=lambda held: held.lease.message.priority))
+            self._fetched = deque(sorted(self._fetched, key=lambda held: urgency(held.lease.message.priority)))
             if len(self._fetched) > max(1, self._prefetch):
                 last = self._fetched.pop().lease
                 self._settled(last)
@@ -274,6 +278,9 @@ class LeasedEngine:
         """Wait until somebody says that there may be work, or it is time to look."""
         if not self._running:
             self._reporter.hurry()
+        if self._put_aside:
+            await asyncio.sleep(ASIDE_S)  # what was put back wakes us, and there may be others behind
+            return
         try:
             async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()
@@ -282,9 +289,12 @@ class LeasedEngine:
 
     async def _take(self) -> _Held | None:
         """The next message, fetched ahead or now; None if the queue has none."""
-        if not self._fetched:
-            await self._fetch(1 + self._prefetch)
-        return self._fetched.popleft() if self._fetched else None
+        while not self._fetched:
+            parked = len(self._lane)
+            await self._fetch(1 + (max(self._prefetch, ASIDE) if self._put_aside and self._door is None else self._prefetch))
+            if not self._fetched and len(self._lane) <= parked:
+                return None
+        return self._fetched.popleft()
 
     async def _fetch(self, limit: int) -> None:
         self._wake.clear()  # before looking: what is queued meanwhile sets it again
@@ -301,9 +311,11 @@ class LeasedEngine:
         """Fetch and keep what is there; what can't be read is set aside."""
         if self._door is not None and self._door.most < 0:
             return
-        unreadable = []
-        for lease in await self._queue.receive(limit, self._visibility_s):
-            reason = "" if self._door is None else self._door.why(lease.message.priority)
+        unreadable, aside = [], []
+        room = self._lane.room
+        lanes = {"models": room} if self._queue.traits.lanes else {}
+        for lease in await self._queue.receive(limit, self._visibility_s, **lanes):
+            reason = "" if self._door is None else self._door.why(urgency(lease.message.priority))
             if self._door is not None and not reason:
                 await self._queue.release([lease], begun=False)
                 continue
@@ -313,11 +325,30 @@ class LeasedEngine:
             except JobError as error:
                 unreadable.append((lease, str(error)))
                 continue
+            learned = wants_models(held.message.pipeline)
+            if learned and room <= 0:
+                aside.append(lease)
+                continue
             self._held[lease.receipt] = held
-            self._fetched.append(held)
+            if learned:
+                room -= 1
+                self._lane.park(held, _class(lease.message.priority))
+            else:
+                self._fetched.append(held)
+        self._put_aside = bool(aside)
+        if aside:
+            await self._queue.release(aside, after_s=self._queue.traits.aside_s, begun=False)
         for lease, reason in unreadable:
             log.error("message %s was set aside: %s", lease.message.id, reason)
             await self._queue.dead_letter(lease, reason)
+
+    def _begin_parked(self, held: _Held, slot: Slot) -> None:
+        self._begin(held, slot)
+        self._wake.set()  # there is room for the next one
+
+    def _unparked(self, held: _Held, error: PixelmillError) -> None:
+        """It gets no slot: nothing ran, and the attempt does not count."""
+        self._returned(held, TargetUnavailable(error.detail, fault=False, billed="none"))
 
     def _begin(self, held: _Held, slot: Slot) -> None:
         if held.reason:
@@ -344,7 +375,7 @@ class LeasedEngine:
             await asyncio.wait([self._receiving])
             if (error := self._receiving.exception()) is not None:
                 log.warning("the last messages could not be received: %s", error)
-        ahead = [held.lease for held in self._fetched]
+        ahead = [held.lease for held in (*self._fetched, *self._lane.clear())]
         self._fetched.clear()
         try:
             await self._queue.release(ahead, begun=False)
@@ -457,6 +488,11 @@ class LeasedEngine:
             why=None if slot is None else slot.reason,
             cost=cost_of(error),
         )
+
+
+def _class(number: int) -> Priority:
+    """The class of slots for a message of that number."""
+    return _CLASSES.get(urgency(number), Priority.BATCH)
 
 
 def _pause(error: PixelmillError, attempt: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, QueueTraits
+from pixelmill.jobs.messages import CLASSES, urgency
 
 
 @dataclass(slots=True)
@@ -22,15 +23,16 @@ class _Entry:
     deliveries: int = 0
     receipt: str | None = field(default=None)
 
-    def order(self) -> tuple[int, int, int]:
-        """What a receiver takes first."""
-        return (self.message.priority, self.message.rank, self.seq)
+    def order(self) -> tuple[int, int, int, int]:
+        """What a receiver takes first; of a priority what wants models."""
+        number = self.message.priority
+        return (urgency(number), -number, self.message.rank, self.seq)
 
 
 class MemoryLeaseQueue:
     """See :class:`pixelmill.engines.queue.LeaseQueue`. Not durable; belongs to one event loop."""
 
-    traits = QueueTraits()
+    traits = QueueTraits(lanes=True)
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -45,12 +47,14 @@ class MemoryLeaseQueue:
             if message.id not in self._entries:
                 self._entries[message.id] = _Entry(message, next(self._seq), now, now)
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
-        """Up to ``limit`` visible messages."""
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
+        """Up to ``limit`` visible messages, of tasks that want learned models at most ``models``."""
         now = self._now()
         visible = sorted((entry for entry in self._entries.values() if entry.visible <= now), key=_Entry.order)
+        room = limit if models is None else models
+        learned = [entry for entry in visible if entry.message.priority >= CLASSES][room:]
         leases = []
-        for entry in visible[:limit]:
+        for entry in [entry for entry in visible if entry not in learned][:limit]:
             entry.receipt = secrets.token_hex(8)
             entry.visible = now + visibility_s
             entry.deliveries += 1

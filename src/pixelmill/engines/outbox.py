@@ -60,9 +60,9 @@ class CheckedQueue:
         self._queue = queue
         self._releases = releases
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
         """Messages whose tasks are still wanted. Where the job store can't tell, they go back and lose no attempt."""
-        leases = await self._queue.receive(limit, visibility_s)
+        leases = await self._queue.receive(limit, visibility_s, models=models)
         try:
             wanted = await self._releases.wanted([lease.message.id for lease in leases])
         except BaseException:

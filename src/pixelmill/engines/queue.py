@@ -46,13 +46,17 @@ class QueueTraits:
 
     ``atomic``: ``send`` queues all or none (else a failure may leave some queued). ``deduplicates``: an id that is
     queued already is not queued twice. ``ranks``: messages come by rank, then by order of sending. ``exact``:
-    ``depth`` tells all its figures, as of now (else they are approximate, and some are 0).
+    ``depth`` tells all its figures, as of now (else they are approximate, and some are 0). ``lanes``: ``receive`` can
+    be told how many messages of tasks with learned models to give; else those for which there is no room are put back
+    for ``aside_s`` seconds (0: to the end of the queue).
     """
 
     atomic: bool = True
     deduplicates: bool = True
     ranks: bool = True
     exact: bool = True
+    lanes: bool = False
+    aside_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,12 @@ class LeaseQueue(Protocol):
         """Queue messages; returns when they are durable."""
         ...
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
-        """Up to ``limit`` visible messages by priority, rank, order of sending; empty at once if there are none."""
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
+        """Up to ``limit`` visible messages by priority, rank, order of sending; empty at once if there are none.
+
+        ``models``: with the trait ``lanes``, at most so many of the classes of tasks with models
+        (``jobs.messages.queue_number``), which come first within their priority.
+        """
         ...
 
     async def extend(self, leases: Sequence[Lease], visibility_s: float) -> None:

@@ -126,7 +126,7 @@ class RabbitQueue:
     Raises :class:`ConfigError` for a wrong address and :class:`MissingExtra` without Celery's AMQP client.
     """
 
-    traits = QueueTraits(atomic=False, deduplicates=False, ranks=False, exact=False)
+    traits = QueueTraits(atomic=False, deduplicates=False, ranks=False, exact=False, aside_s=0.0)
 
     def __init__(
         self, address: Address, *, queues: Sequence[str] = TASK_QUEUES, now: Callable[[], float] = time.time
@@ -331,9 +331,9 @@ class RabbitQueue:
 
     # -- receiving ---------------------------------------------------------------------------------
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
         """Up to ``limit`` messages, the most urgent queue first; ours until we settle them or our connection ends."""
-        del visibility_s
+        del visibility_s, models
 
         def work(channel: Any) -> list[Lease]:
             leases: list[Lease] = []

@@ -34,6 +34,7 @@ from pixelmill.engines.queue import DeadLetter, Lease, Message, QueueDepth, Queu
 from pixelmill.jobs.connections import time_of
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.intake import INSERT_MESSAGES, chunks
+from pixelmill.jobs.messages import CLASSES, urgency
 from pixelmill.jobs.rows import encode, table_of
 from pixelmill.jobs.schema import dead_letters, queue
 
@@ -75,7 +76,7 @@ class SqlLeaseQueue:
     Times (seconds since the epoch) are the database's (see ``time_of``), or those of ``now``.
     """
 
-    traits = QueueTraits()
+    traits = QueueTraits(lanes=True)
 
     def __init__(self, db: Database, *, holder: str = "", now: Callable[[], float] | None = None) -> None:
         self._db = db
@@ -95,14 +96,14 @@ class SqlLeaseQueue:
         if messages:
             await self._db.write(run)
 
-    async def receive(self, limit: int, visibility_s: float) -> list[Lease]:
-        """Up to ``limit`` visible messages."""
+    async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
+        """Up to ``limit`` visible messages, of tasks that want learned models at most ``models``."""
         token = secrets.token_hex(8)
 
         def run(connection: Connection) -> tuple[list[Row[Any]], dict[int, str]]:
             now = time_of(connection, self._now)
             lease = {"now": now, "until": now + visibility_s, "new_receipt": token, "new_holder": self._holder}
-            return self._take(connection, limit, lease)
+            return self._take(connection, limit, limit if models is None else models, lease)
 
         rows, last = await self._db.write(run, alone=False)
         self._last |= last
@@ -115,18 +116,25 @@ class SqlLeaseQueue:
             for row in rows
         ]
 
-    def _take(self, connection: Connection, limit: int, lease: dict[str, Any]) -> tuple[list[Row[Any]], dict[int, str]]:
-        """Lease messages, the most urgent class first, owners in turn; and who was served last in each class."""
+    def _take(
+        self, connection: Connection, limit: int, models: int, lease: dict[str, Any]
+    ) -> tuple[list[Row[Any]], dict[int, str]]:
+        """Lease messages, the most urgent class first, owners in turn; and who was served last in each class.
+
+        Of a priority those with models come first: they are few, and take no slots from the others.
+        """
         lasts = {f"last{one}": owner for one, owner in self._last.items()}
         found = connection.execute(turns.OWNERS, {"now": lease["now"], "most": limit, **lasts}).all()
         rows: list[Row[Any]] = []
         last: dict[int, str] = {}
-        for priority in turns.CLASSES:
+        for priority in sorted(turns.CLASSES, key=lambda one: (urgency(one), -one)):
+            of_models = priority >= CLASSES
             owners = [row.owner for row in found if row.priority == priority]
-            while owners and len(rows) < limit:
-                parts, last[priority] = turns.turns(owners, limit - len(rows))
+            while owners and (room := min(limit - len(rows), models if of_models else limit)) > 0:
+                parts, last[priority] = turns.turns(owners, room)
                 more = turns.lease(connection, priority, parts, lease)
                 rows += more
+                models -= len(more) if of_models else 0
                 # What some left of their parts goes to those who took all of theirs.
                 count = Counter(row.owner for row in more)
                 owners = [part.owner for part in parts if count[part.owner] == part.count] if more else []

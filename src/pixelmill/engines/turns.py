@@ -10,6 +10,7 @@ owners to serve, however much waits, and steps over the messages that are leased
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +34,10 @@ from sqlalchemy import (
     update,
 )
 
-from pixelmill.jobs.messages import PRIORITY_NUMBERS
+from pixelmill.jobs.messages import PRIORITY_NUMBERS, queue_number, urgency
 from pixelmill.jobs.schema import queue
 
-CLASSES = tuple(sorted(PRIORITY_NUMBERS.values()))
+CLASSES = tuple(queue_number(priority, models=models) for models in (False, True) for priority in PRIORITY_NUMBERS)
 HEADS = 1_000
 """Owners of a class whose oldest messages are looked at for :data:`HEADS_OF`."""
 
@@ -102,7 +103,11 @@ def turns(owners: Iterable[str], room: int) -> tuple[list[Turn], str]:
 def heads(connection: Connection, now: float) -> Mapping[int, float]:
     """By priority, when the oldest of the messages was sent that come next for their owners."""
     parameters = {"now": now, "most": HEADS, **{f"last{one}": "" for one in CLASSES}}
-    return {int(row.priority): float(row.sent) for row in connection.execute(HEADS_OF, parameters)}
+    found: dict[int, float] = {}
+    for row in connection.execute(HEADS_OF, parameters):
+        number = urgency(int(row.priority))
+        found[number] = min(found.get(number, math.inf), float(row.sent))
+    return found
 
 
 def lease(connection: Connection, priority: int, parts: Sequence[Turn], values: Mapping[str, Any]) -> list[Row[Any]]:

@@ -2,6 +2,7 @@
 
 It knows targets, gates and priorities; it knows no jobs, queues or pixels. A slot is given at the last moment: to the
 first waiter of the highest class, on the place that ``fleet/places.py`` chooses. Places come and go while it runs.
+Tasks that want learned models wait in lines of their own, for slots of their own: they hold up nobody else.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
-from pixelmill import tracing
-from pixelmill.errors import Busy, MissingExtra, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
+from pixelmill.errors import Busy, QueueFull, ShuttingDown
 from pixelmill.fleet.gates import AutoGate, GatePolicy
 from pixelmill.fleet.places import Choice, Place, choose, overflow_reason
+from pixelmill.fleet.slot import Asked, Slot
 from pixelmill.jobs.model import Priority
-from pixelmill.targets.needs import lacking, needs
+from pixelmill.pipelines.learned import wants_models
 from pixelmill.targets.target import RunRequest, RunResult, Target
 
 ORDER = (Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH)
@@ -25,84 +26,6 @@ ORDER = (Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH)
 _RECHECK_S = 0.25  # while work waits and a gate is closed: gates open without telling anybody
 _MAX_RETRY_AFTER_S = 60.0
 _SMOOTHING = 0.1  # weight of the newest duration in the running mean
-
-
-class Slot:
-    """Room for one running task. Release it when done (``async with`` does); releasing again changes nothing."""
-
-    __slots__ = ("_dispatcher", "_own", "_place", "_released", "priority", "reason")
-
-    def __init__(self, dispatcher: Dispatcher, choice: Choice, priority: Priority, *, own: bool) -> None:
-        self._dispatcher = dispatcher
-        self._place, self.reason = choice
-        self._own = own
-        self._released = False
-        self.priority = priority
-
-    @property
-    def target(self) -> str:
-        """The name of the target it is on."""
-        return self._place.target.name
-
-    async def run(self, request: RunRequest) -> RunResult:
-        """Run a task here; raises what the target raises. The slot stays held.
-
-        It moves to another place where this one lacks an extra that the task needs and another one may have it; raises
-        :class:`TargetUnavailable` where none of those has room now.
-        """
-        needed: frozenset[str] = frozenset()
-        while True:
-            if self._place.lacks and len(self._dispatcher.names()) > 1:
-                needed |= await asyncio.to_thread(needs, request)
-                if self._place.lacks & needed:
-                    self._move(needed)
-            started = time.monotonic()
-            try:
-                name = "overflow.call" if self._place.overflow else "target.run"
-                with tracing.part(name, "client", {"pixelmill.target": self.target}):
-                    result = await self._place.target.run(request)
-            except (UnsupportedFormat, MissingExtra) as error:
-                extra = lacking(error)
-                if extra is None or extra in self._place.lacks:
-                    raise
-                self._place.lacks |= {extra}
-                needed |= {extra}
-                if not self._move(needed):
-                    raise
-            else:
-                self._dispatcher.note_duration(time.monotonic() - started)
-                return result
-
-    def _move(self, needed: frozenset[str]) -> bool:
-        """Take a slot of a place that may have these extras; False where there is none: then it fails here, rightly."""
-        if self._released or not self._dispatcher.has_any(needed, own=self._own):
-            return False
-        choice = self._dispatcher.find_with(needed, self.priority, own=self._own)
-        missing = ", ".join(sorted(self._place.lacks & needed))
-        if choice is None:
-            raise TargetUnavailable(
-                f"{self.target} lacks the extra {missing}, and no machine that has it has room now. "
-                "The task waits for one.",
-                fault=False,
-                billed="none",
-            )
-        before = self._place
-        choice.place.out += 1
-        self._place, self.reason = choice.place, f"{choice.reason}; {before.target.name} lacks the extra {missing}"
-        self._dispatcher.give_back(before)
-        return True
-
-    def release(self) -> None:
-        """Give the room to whoever is next."""
-        if not self._released:
-            self._released = True
-            self._dispatcher.give_back(self._place)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.release()
 
 
 class Dispatcher:
@@ -129,7 +52,9 @@ class Dispatcher:
         self._latency_s = latency_s or {}
         self._queued: Mapping[Priority, float] = {}  # since when the oldest task in a queue waits, by class
         # Dictionaries as ordered sets: first in, first out, and a waiter that gives up leaves at once.
-        self._waiting: dict[Priority, dict[asyncio.Future[Slot], float]] = {priority: {} for priority in ORDER}
+        self._waiting: Mapping[bool, dict[Priority, dict[asyncio.Future[Slot], float]]] = {
+            models: {priority: {} for priority in ORDER} for models in (False, True)
+        }
         self._stay: set[asyncio.Future[Slot]] = set()  # of them, those that overflow does not take
         self._draining = False
         self._empty = asyncio.Event()
@@ -160,7 +85,7 @@ class Dispatcher:
     def remove(self, name: str) -> None:
         """Give no more slots there; those that are out stay valid. An unknown name is no error."""
         place = self._places.pop(name, None)
-        if place is not None and place.out:
+        if place is not None and place.held:
             self._leaving.append(place)
         self._grant()  # with that place gone overflow may take what waits
 
@@ -176,20 +101,26 @@ class Dispatcher:
     # -- taking slots ----------------------------------------------------------------------------
 
     async def acquire(
-        self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None, *, own: bool = False
+        self,
+        priority: Priority | str = Priority.NORMAL,
+        wait_s: float | None = None,
+        *,
+        own: bool = False,
+        models: bool = False,
     ) -> Slot:
         """A slot, in turn. Raises :class:`Busy` after ``wait_s`` (None: wait as long as it takes).
 
-        ``own``: on a machine of our own, for work that overflow does not take.
+        ``own``: on a machine of our own, for work that overflow does not take. ``models``: for a task that wants
+        learned models.
         Raises :class:`QueueFull` where too many wait already, and :class:`ShuttingDown` while draining.
         """
-        priority = Priority(priority)
+        asked = Asked(Priority(priority), own, models)
         if self._draining:
             raise _shutting_down()
-        if not self._is_anybody_ahead(priority):
-            choice = self._find(priority, own=own)
+        if not self._is_anybody_ahead(asked):
+            choice = self.find(asked)
             if choice is not None:
-                return self._give(choice, priority, own=own)
+                return self._give(choice, asked)
         if wait_s is not None and wait_s <= 0:
             raise self._busy(0)
         if self.waiting >= self._max_waiting:
@@ -197,21 +128,21 @@ class Dispatcher:
                 f"{self.waiting:,} tasks wait already, which is the limit. Try again in a while.",
                 retry_after=self.retry_after(),
             )
-        return await self._wait(priority, wait_s, own=own)
+        return await self._wait(asked, wait_s)
 
     async def run(
         self, request: RunRequest, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None
     ) -> RunResult:
         """Acquire a slot, run a task on it, and give it back."""
-        async with await self.acquire(priority, wait_s) as slot:
+        async with await self.acquire(priority, wait_s, models=wants_models(request.pipeline)) as slot:
             return await slot.run(request)
 
-    async def _wait(self, priority: Priority, wait_s: float | None, *, own: bool) -> Slot:
+    async def _wait(self, asked: Asked, wait_s: float | None) -> Slot:
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Slot] = loop.create_future()
-        queue = self._waiting[priority]
+        queue = self._waiting[asked.models][asked.priority]
         queue[waiter] = time.monotonic()
-        if own:
+        if asked.own:
             self._stay.add(waiter)
         timer = loop.call_later(wait_s, self._expire, waiter, wait_s) if wait_s is not None else None
         self._grant()
@@ -232,42 +163,43 @@ class Dispatcher:
         if not waiter.done():
             waiter.set_exception(self._busy(wait_s))
 
-    def _is_anybody_ahead(self, priority: Priority) -> bool:
-        return any(self._waiting[other] for other in ORDER[: ORDER.index(priority) + 1])
+    def _is_anybody_ahead(self, asked: Asked) -> bool:
+        line = self._waiting[asked.models]
+        return any(line[other] for other in ORDER[: ORDER.index(asked.priority) + 1])
 
-    def _find(self, priority: Priority, *, own: bool, needed: frozenset[str] = frozenset()) -> Choice | None:
-        latency = self._latency_s.get(priority)
-        waited = 0.0 if latency is None else self._waited(priority)
-        return choose(self._with(needed, own=own), priority, waited_s=waited, latency_s=latency)
+    def find(self, asked: Asked) -> Choice | None:
+        """The place with room now, None where there is none."""
+        latency = self._latency_s.get(asked.priority)
+        waited = 0.0 if latency is None else self._waited(asked.priority, models=asked.models)
+        places = self._fitting(asked)
+        return choose(places, asked.priority, waited_s=waited, latency_s=latency, models=asked.models)
 
-    def _with(self, needed: frozenset[str], *, own: bool) -> list[Place]:
-        return [place for place in self._places.values() if not (own and place.overflow) and not place.lacks & needed]
+    def _fitting(self, asked: Asked) -> list[Place]:
+        places = self._places.values()
+        return [place for place in places if not (asked.own and place.overflow) and not place.lacks & asked.needed]
 
-    def has_any(self, needed: frozenset[str], *, own: bool) -> bool:
-        """Whether there is a place that may have these extras, with room or not."""
-        return bool(self._with(needed, own=own))
+    def has_any(self, asked: Asked) -> bool:
+        """Whether there is a place that may have the extras, with room or not."""
+        return bool(self._fitting(asked))
 
-    def find_with(self, needed: frozenset[str], priority: Priority, *, own: bool) -> Choice | None:
-        """Such a place with room now, for a slot that moves there (only :class:`Slot` calls this)."""
-        return self._find(priority, own=own, needed=needed)
-
-    def _waited(self, priority: Priority) -> float:
+    def _waited(self, priority: Priority, *, models: bool = False) -> float:
         """Seconds that the oldest work of the class has waited, here or in a queue outside."""
         now = time.monotonic()
-        return now - min(next(iter(self._waiting[priority].values()), now), self._queued.get(priority, now))
+        line = self._waiting[models][priority]
+        return now - min(next(iter(line.values()), now), self._queued.get(priority, now))
 
-    def _give(self, choice: Choice, priority: Priority, *, own: bool) -> Slot:
-        choice.place.out += 1
+    def _give(self, choice: Choice, asked: Asked) -> Slot:
+        slot = Slot(self, choice, asked)
         self._peak = max(self._peak, self.running)
         self._empty.clear()
-        return Slot(self, choice, priority, own=own)
+        return slot
 
     # -- giving slots ----------------------------------------------------------------------------
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: Place, *, lane: bool) -> None:
         """A slot was released (only :class:`Slot` calls this, once)."""
-        place.out -= 1
-        if not place.out and place in self._leaving:
+        place.give_back(lane=lane)
+        if not place.held and place in self._leaving:
             self._leaving.remove(place)
         if not self.running:
             self._empty.set()
@@ -285,24 +217,25 @@ class Dispatcher:
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
-        for priority in ORDER:  # a less urgent class may overflow, for it has waited too long by its own measure
-            self._grant_class(priority)
+        for models in (False, True):
+            for priority in ORDER:  # a less urgent class may overflow, for it has waited too long by its own measure
+                self._grant_class(priority, models=models)
         if self.waiting:
             self._check_again_later()
 
-    def _grant_class(self, priority: Priority) -> None:
-        queue = self._waiting[priority]
+    def _grant_class(self, priority: Priority, *, models: bool) -> None:
+        queue = self._waiting[models][priority]
         full = False  # our own machines are: who must stay there waits, and does not hold up those who need not
         while (waiter := next((one for one in queue if not (full and one in self._stay)), None)) is not None:
             if waiter.done():  # cancelled or expired, and about to leave
                 del queue[waiter]
                 continue
-            own = waiter in self._stay
-            choice = self._find(priority, own=own)
+            asked = Asked(priority, waiter in self._stay, models)
+            choice = self.find(asked)
             if choice is not None:
                 del queue[waiter]
-                waiter.set_result(self._give(choice, priority, own=own))
-            elif own:
+                waiter.set_result(self._give(choice, asked))
+            elif asked.own:
                 full = True
             else:
                 break
@@ -321,7 +254,7 @@ class Dispatcher:
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
-        for queue in self._waiting.values():
+        for queue in self._queues():
             for waiter in queue:
                 if not waiter.done():
                     waiter.set_exception(_shutting_down())
@@ -338,7 +271,7 @@ class Dispatcher:
     @property
     def running(self) -> int:
         """Slots that are out."""
-        return sum(place.out for place in (*self._places.values(), *self._leaving))
+        return sum(place.held for place in (*self._places.values(), *self._leaving))
 
     def take_peak(self) -> int:
         """The most slots that were out at once since this was asked last."""
@@ -368,7 +301,20 @@ class Dispatcher:
     @property
     def waiting(self) -> int:
         """Tasks that wait for a slot, of all classes."""
-        return sum(len(queue) for queue in self._waiting.values())
+        return sum(map(len, self._queues()))
+
+    @property
+    def waiting_for_models(self) -> int:
+        """Of them, those that want learned models."""
+        return sum(map(len, self._waiting[True].values()))
+
+    @property
+    def model_room(self) -> int:
+        """Tasks with learned models that could begin now, beside those that wait."""
+        return max(0, sum(place.model_room() for place in self._places.values()) - self.waiting_for_models)
+
+    def _queues(self) -> list[dict[asyncio.Future[Slot], float]]:
+        return [queue for line in self._waiting.values() for queue in line.values()]
 
     @property
     def capacity(self) -> int:
@@ -383,10 +329,11 @@ class Dispatcher:
     def snapshot(self) -> dict[str, Any]:
         """Targets with their slots and gates, and what waits, as plain values."""
         now = time.monotonic()
-        oldest = [next(iter(queue.values())) for queue in self._waiting.values() if queue]
+        oldest = [next(iter(queue.values())) for queue in self._queues() if queue]
         return {
             "draining": self._draining,
-            "waiting": {priority.value: len(queue) for priority, queue in self._waiting.items()},
+            "waiting": {one.value: sum(len(line[one]) for line in self._waiting.values()) for one in ORDER},
+            "waiting_for_models": self.waiting_for_models,
             "oldest_wait_s": round(now - min(oldest), 3) if oldest else 0.0,
             "targets": [self._describe(place) for place in self._places.values()],
         }
@@ -399,6 +346,7 @@ class Dispatcher:
             "running": place.out,
             "capacity": load.capacity,
             "reserved": place.reserved,
+            "models": {"running": place.models_out, "capacity": load.model_slots},
             "restarts": load.restarts,
             "healthy": load.healthy,
             "overflow": place.overflow,

@@ -19,6 +19,9 @@ class Place:
 
     The last ``reserved`` slots are only given to interactive work. ``overflow``: it costs money, and takes work only
     while the others don't. ``lacks``: extras that it does not have, as far as is known.
+
+    Tasks that want learned models have a lane of their own where the target has ``model_slots``: they neither take
+    slots from others nor get theirs. Elsewhere they are tasks like all others.
     """
 
     def __init__(
@@ -36,22 +39,55 @@ class Place:
         self.overflow = overflow
         self.lacks = lacks
         self.out = 0
+        self.models_out = 0
+
+    @property
+    def held(self) -> int:
+        """Slots that are out, of both kinds."""
+        return self.out + self.models_out
+
+    def take(self, *, models: bool) -> bool:
+        """Give one out; whether it is of the lane of models (``give_back`` must be told)."""
+        lane = models and self.target.load().model_slots > 0
+        if lane:
+            self.models_out += 1
+        else:
+            self.out += 1
+        return lane
+
+    def give_back(self, *, lane: bool) -> None:
+        """One has come back."""
+        if lane:
+            self.models_out -= 1
+        else:
+            self.out -= 1
 
     def verdict(self, load: TargetLoad | None = None) -> Gate:
         """The gate's, unless the target itself can't run anything."""
         load = load or self.target.load()
         return self.gate.verdict() if load.healthy else Gate(open=False, reason=load.reason or "unhealthy")
 
-    def has_room(self, priority: Priority) -> bool:
+    def has_room(self, priority: Priority, *, models: bool = False) -> bool:
         """True where a slot is free that is not kept for more urgent work, whatever the gate says."""
         load = self.target.load()
+        if models and load.model_slots:
+            return load.healthy and self.models_out < load.model_slots
         # A pool of one slot has none to spare: it serves all classes.
         kept = 0 if priority is Priority.INTERACTIVE else max(0, min(self.reserved, load.capacity - 1))
         return load.healthy and self.out < load.capacity - kept
 
-    def busy(self) -> float:
+    def model_room(self) -> int:
+        """Tasks that want models which could begin now."""
+        load = self.target.load()
+        free = load.model_slots - self.models_out if load.model_slots else load.capacity - self.out
+        return max(0, free) if load.healthy else 0
+
+    def busy(self, *, models: bool = False) -> float:
         """Share of its slots that are out."""
-        return self.out / max(1, self.target.load().capacity)
+        load = self.target.load()
+        if models and load.model_slots:
+            return self.models_out / load.model_slots
+        return self.out / max(1, load.capacity)
 
 
 class Choice(NamedTuple):
@@ -66,29 +102,39 @@ AS_AUTO = "no gate is open and overflow takes nothing, so gates count as open"
 
 
 def choose(
-    places: Iterable[Place], priority: Priority, *, waited_s: float = 0.0, latency_s: float | None = None
+    places: Iterable[Place],
+    priority: Priority,
+    *,
+    waited_s: float = 0.0,
+    latency_s: float | None = None,
+    models: bool = False,
 ) -> Choice | None:
     """The place for the next task of that class, None where it must wait.
 
     ``waited_s``: how long the oldest task has waited; beyond ``latency_s`` (None: however long) overflow helps.
+    ``models``: it wants learned models.
     """
     every = list(places)
     own = [place for place in every if not place.overflow]
     opened = [place for place in own if place.verdict().open]
-    room = [place for place in opened if place.has_room(priority)]
+    def order(place: Place) -> tuple[float, float]:
+        """By the gate's rank, then the least busy; of equals the first."""
+        return place.gate.rank(), place.busy(models=models)
+
+    room = [place for place in opened if place.has_room(priority, models=models)]
     if room:
-        return Choice(min(room, key=_order), OWN)
+        return Choice(min(room, key=order), OWN)
     why = _why_overflow(own, opened, waited_s, latency_s)
     if why is None:
         return None
     spill = [place for place in every if place.overflow and place.verdict().open]
-    free = [place for place in spill if place.has_room(priority)]
+    free = [place for place in spill if place.has_room(priority, models=models)]
     if free:
-        return Choice(min(free, key=_order), why)
+        return Choice(min(free, key=order), why)
     if opened or spill:
         return None
-    room = [place for place in own if place.has_room(priority)]
-    return Choice(min(room, key=_order), AS_AUTO) if room else None
+    room = [place for place in own if place.has_room(priority, models=models)]
+    return Choice(min(room, key=order), AS_AUTO) if room else None
 
 
 def overflow_reason(places: Iterable[Place], *, waited_s: float = 0.0, latency_s: float | None = None) -> str | None:
@@ -98,11 +144,6 @@ def overflow_reason(places: Iterable[Place], *, waited_s: float = 0.0, latency_s
     if not any(place.overflow and place.verdict().open for place in every):
         return None
     return _why_overflow(own, [place for place in own if place.verdict().open], waited_s, latency_s)
-
-
-def _order(place: Place) -> tuple[float, float]:
-    """By the gate's rank, then the least busy; of equals the first."""
-    return place.gate.rank(), place.busy()
 
 
 def _why_overflow(

@@ -28,12 +28,13 @@ from sqlalchemy import (
 )
 
 from pixelmill.errors import IdempotencyConflict
-from pixelmill.jobs.messages import PRIORITY_NUMBERS, RunBounds, bodies, message_id
-from pixelmill.jobs.model import Job, NewTask, Priority, State
+from pixelmill.jobs.messages import RunBounds, bodies, message_id, queue_number
+from pixelmill.jobs.model import Job, NewTask, State
 from pixelmill.jobs.outbox import first_rank
 from pixelmill.jobs.records import bounds_column, counts_columns
 from pixelmill.jobs.rows import clean, dumps, encode, table_of
 from pixelmill.jobs.schema import idempotency, images, jobs, queue, tasks
+from pixelmill.pipelines.learned import wants_models
 
 CHUNK = 2000
 """Rows a statement: bounds the size of its parameter (about 1 MB)."""
@@ -145,10 +146,10 @@ def enqueue(
     at: float,
 ) -> int:
     """Queue rows for tasks (each with its run); returns the rank that follows the last one."""
-    priority = PRIORITY_NUMBERS[job.priority]
-    rank = first_rank(head_rank(connection, job.owner, job.priority), next_rank)
+    number = queue_number(job.priority, models=wants_models(job.pipeline))
+    rank = first_rank(head_rank(connection, job.owner, number), next_rank)
     numbered = (
-        (message_id(task.id, run), job.owner, body, priority, rank + i, at, job.trace or None)
+        (message_id(task.id, run), job.owner, body, number, rank + i, at, job.trace or None)
         for i, ((task, run), body) in enumerate(zip(waiting, bodies(job, bounds, waiting), strict=True))
     )
     for chunk in chunks(numbered):
@@ -156,10 +157,10 @@ def enqueue(
     return rank + len(waiting)
 
 
-def head_rank(connection: Connection, owner: str, priority: Priority) -> int | None:
-    """The smallest rank that an owner has queued in a priority, or None where nothing is."""
+def head_rank(connection: Connection, owner: str, number: int) -> int | None:
+    """The smallest rank that an owner has queued in a class, or None where nothing is."""
     found = connection.execute(
-        select(func.min(queue.c.rank)).where(queue.c.priority == PRIORITY_NUMBERS[priority], queue.c.owner == owner)
+        select(func.min(queue.c.rank)).where(queue.c.priority == number, queue.c.owner == owner)
     )
     rank = found.scalar()
     return None if rank is None else int(rank)

@@ -13,6 +13,20 @@ from pixelmill.jobs.model import UNBOUND, Job, JobBounds, NewTask, Priority
 
 PRIORITY_NUMBERS: Mapping[Priority, int] = {Priority.INTERACTIVE: 0, Priority.NORMAL: 1, Priority.BATCH: 2}
 """A queue takes smaller numbers first."""
+CLASSES = len(PRIORITY_NUMBERS)
+
+
+def queue_number(priority: Priority, *, models: bool = False) -> int:
+    """The class of a message in the database's queue: tasks that want learned models have classes of their own.
+
+    So that they can be left where they are while there is no room for them, however many stand before others.
+    """
+    return PRIORITY_NUMBERS[priority] + (CLASSES if models else 0)
+
+
+def urgency(number: int) -> int:
+    """The number of the priority, of a class of either kind."""
+    return number % CLASSES
 
 
 @dataclass(frozen=True, slots=True)

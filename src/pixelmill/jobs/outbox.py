@@ -25,13 +25,20 @@ def first_rank(head: int | None, next_rank: int) -> int:
     return next_rank if head is None else max(head, next_rank)
 
 
+MODELS_SHARE = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Tasks of a job that were not released yet; ``priority`` as in messages (smaller first)."""
+    """Tasks of a job that were not released yet; ``priority`` as in messages (smaller first).
+
+    ``models``: they want learned models.
+    """
 
     tasks: int
     priority: int = 1
     owner: str = ""
+    models: bool = False
 
 
 def plan_release(waiting: Mapping[str, Waiting], in_flight: Mapping[str, int], window: int) -> dict[str, int]:
@@ -40,8 +47,20 @@ def plan_release(waiting: Mapping[str, Waiting], in_flight: Mapping[str, int], w
     Max-min fair within a priority, among owners and then among the jobs of each: room goes, task by task, to the owner
     with the fewest in flight of that priority, and to its job with the fewest (the order of ``waiting`` decides ties);
     no room is left while a task waits. More urgent jobs are served first.
+
+    Tasks that want learned models get a quarter of the window at most: few of them run at once, and what stands before
+    others in a queue that can't tell them apart is put back one by one (see ``engines/leased.py``).
     """
+    learned = {name: job for name, job in waiting.items() if job.models}
+    flying = sum(in_flight.get(name, 0) for name in learned)
     room = window - sum(in_flight.values())
+    plan = _planned(learned, in_flight, min(room, max(1, window // MODELS_SHARE) - flying))
+    others = {name: job for name, job in waiting.items() if not job.models}
+    return plan | _planned(others, in_flight, room - sum(plan.values()))
+
+
+def _planned(waiting: Mapping[str, Waiting], in_flight: Mapping[str, int], room: int) -> dict[str, int]:
+    """The plan for so much room."""
     plan: dict[str, int] = {}
     for priority in sorted({job.priority for job in waiting.values()}):
         shares = _among_owners(

@@ -16,6 +16,7 @@ from pixelmill.jobs.records import bounds_from
 from pixelmill.jobs.rows import encode, table_of
 from pixelmill.jobs.schema import jobs, tasks
 from pixelmill.jobs.store import JobStore
+from pixelmill.pipelines.learned import wants_models
 
 MAX_JOBS = 1000
 """Jobs that share a window: the most urgent ones; of these each owner's first, each owner's second, and so on, by age.
@@ -55,7 +56,7 @@ class Releases:
         unreleased = jobs.c.queued + jobs.c.running
         place = func.row_number().over(partition_by=(jobs.c.owner, _URGENCY), order_by=(jobs.c.created, jobs.c.id))
         opened = (
-            select(jobs.c.id, jobs.c.priority, jobs.c.owner, unreleased.label("open"))
+            select(jobs.c.id, jobs.c.priority, jobs.c.owner, jobs.c.pipeline, unreleased.label("open"))
             .where(jobs.c.state.in_(OPEN), unreleased > 0)
             .order_by(_URGENCY, place, jobs.c.created, jobs.c.id)
             .limit(MAX_JOBS)
@@ -65,7 +66,10 @@ class Releases:
             in_flight = {job: int(count) for job, count in connection.execute(released).all()}
             waiting = {
                 row.id: Waiting(
-                    row.open - in_flight.get(row.id, 0), PRIORITY_NUMBERS[Priority(row.priority)], row.owner
+                    row.open - in_flight.get(row.id, 0),
+                    PRIORITY_NUMBERS[Priority(row.priority)],
+                    row.owner,
+                    wants_models(row.pipeline),
                 )
                 for row in connection.execute(opened).all()
             }

@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -115,11 +114,3 @@ def _read(file: int, into: memoryview, offset: int) -> int:
             raise Malformed("memory that ends too early")
         done += count
     return done
-
-
-def peer_is_us(connection: socket.socket) -> bool:
-    """Whether the other end is a process of the same user (abstract sockets have no permissions of their own)."""
-    with suppress(OSError):
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return int.from_bytes(credentials[4:8], sys.byteorder) == os.getuid()
-    return False

@@ -1,29 +1,41 @@
 """A pool process's way to the model process: a :class:`ModelSource` whose models run there.
 
-One connection, made when the first model is asked for, and anew after the model process was restarted. What needs no
-sessions of its own to be shared (face detection, 300 kB) runs here.
+One connection, made when the first model is asked for, and anew where the model process has ended meanwhile. What needs
+no sessions of its own to be shared (face detection, 300 kB) runs here.
 """
 
 from __future__ import annotations
 
+import random
 import socket
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 from pixelmill.errors import ModelMissing, WorkerCrashed, error_from_dict
 from pixelmill.models.channel import Malformed, receive, send
+from pixelmill.models.folder import is_path
+from pixelmill.models.meeting import Taken, connected, hello, is_closed
 from pixelmill.models.model import Array, Missing, Model, Nature, Wanted
+from pixelmill.models.registry import Task
 from pixelmill.models.sessions import Sessions
 
 ANSWER_S = 600.0
 """Longest wait for an answer; the time limit of the task ends it much earlier."""
+CONNECT_S = 10.0
+"""How long to look for a process that has just ended: a pool starts it again at once."""
+_PAUSE_S = 0.05
 
 
 class ModelClient:
-    """``address`` is that of the model process's socket; ``here`` are the sessions of this process."""
+    """``address`` is that of the model process's socket; ``here`` are the sessions of this process, and their folder.
 
-    def __init__(self, address: str, here: Sessions) -> None:
-        self._address, self._here = address, here
+    ``connect_s``: how long to look for a process that is not there.
+    """
+
+    def __init__(self, address: str, here: Sessions, *, connect_s: float = CONNECT_S) -> None:
+        self._address, self._here, self._connect_s = address, here, connect_s
         self._lock = threading.Lock()
         self._connection: socket.socket | None = None
 
@@ -32,7 +44,7 @@ class ModelClient:
         if wanted.task == "faces":
             return self._here.load(wanted)
         try:
-            told, _ = self._ask({"name": wanted.name, "task": wanted.task}, ())
+            told, _ = self._ask(_named(wanted.name, wanted.task), ())
         except ModelMissing:
             if wanted.optional:
                 return None
@@ -59,7 +71,7 @@ class ModelClient:
 
     def run(self, nature: Nature, item: Array) -> tuple[Array, ...]:
         """All outputs for one item."""
-        return tuple(self._ask({"name": nature.name, "task": nature.task}, (item,))[1])
+        return tuple(self._ask(_named(nature.name, nature.task), (item,))[1])
 
     def _ask(self, record: dict[str, Any], arrays: tuple[Array, ...]) -> tuple[dict[str, Any], list[Array]]:
         with self._lock:
@@ -82,16 +94,33 @@ class ModelClient:
         return told, outputs
 
     def _connected(self) -> socket.socket:
+        if self._connection is not None and is_closed(self._connection):
+            self._drop()  # it has ended since we asked last
         if self._connection is None:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            try:
-                connection.settimeout(ANSWER_S)
-                connection.connect(self._address)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
+            self._connection = self._found()
         return self._connection
+
+    def _found(self) -> socket.socket:
+        """A new connection that was welcomed; raises :class:`OSError`, :class:`Malformed`."""
+        until = time.monotonic() + self._connect_s
+        folder = self._here.folder
+        while True:
+            try:
+                connection = connected(self._address, ANSWER_S)
+                try:
+                    send(connection, hello("work", folder.path, paths=folder.paths))
+                    _received(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            except Taken:
+                raise
+            except ConnectionError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(random.uniform(0.5, 1.5) * _PAUSE_S)  # noqa: S311 -- no secret
+            else:
+                return connection
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -108,6 +137,11 @@ class _Remote:
     def run(self, item: Array) -> tuple[Array, ...]:
         """All outputs for one item."""
         return self._client.run(self.nature, item)
+
+
+def _named(name: str, task: Task) -> dict[str, Any]:
+    """A model in a request: a path is one of this process's folder, not of the other's."""
+    return {"name": str(Path(name).expanduser().absolute()) if is_path(name) else name, "task": task}
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[Array]]:

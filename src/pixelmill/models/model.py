@@ -63,6 +63,17 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Batching(Protocol):
+    """A :class:`Model` that runs several items in one call, ``at_once`` at most."""
+
+    at_once: int
+
+    def run_batch(self, items: list[Array]) -> list[tuple[Array, ...]]:
+        """What ``run`` gives for each item."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """What is not here, as a phrase, and the command that brings it (None: there is none)."""

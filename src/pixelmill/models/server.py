@@ -1,22 +1,30 @@
 """The model process's work: holds sessions for all processes of the machine, and runs what they send, in batches.
 
 One thread a connection takes requests; one thread runs them, so that never more threads compute than a session has been
-given. Items of one model that wait together run together, where its weights allow it and memory does.
+given. Items of one model that wait together run together, where its weights allow it and memory does. Each connection
+says first who it is and of which models folder it speaks. The server ends when the last pool has left, or when it was
+idle for long.
 """
 
 from __future__ import annotations
 
-import select
+import os
 import socket
 import threading
-from collections import deque
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pixelmill import __version__
 from pixelmill.errors import Busy, ModelError, PixelmillError, RunError, error_to_dict
-from pixelmill.models.channel import Malformed, peer_is_us, receive, send
-from pixelmill.models.model import Array, Model, Wanted
-from pixelmill.models.onnx import OnnxModel
+from pixelmill.models.channel import Malformed, receive, send
+from pixelmill.models.folder import ModelFolder
+from pixelmill.models.meeting import PROTOCOL, is_closed, peer_is_us
+from pixelmill.models.model import Array, Batching, Model, Wanted
 from pixelmill.models.registry import TASKS, Task
 from pixelmill.models.sessions import Sessions
 
@@ -25,6 +33,11 @@ MAX_WAITING = 256
 LINGER_S = 0.02
 """How long an item waits for others of its model at most."""
 MAX_CONNECTIONS = 1_024
+MAX_FOLDERS = 64
+"""Models folders that are spoken of; the one that was asked for longest ago is forgotten, and made anew if need be."""
+_LOOK_S = 5.0
+FIRST_S = 30.0
+"""How long the first pool may take to connect."""
 
 
 @dataclass(slots=True, eq=False)
@@ -41,9 +54,7 @@ class Item:
     @property
     def is_wanted(self) -> bool:
         """Whether who asked is still there."""
-        poll = select.poll()
-        poll.register(self.connection, select.POLLRDHUP)
-        return not poll.poll(0)
+        return not is_closed(self.connection)
 
 
 class Runner:
@@ -55,6 +66,13 @@ class Runner:
         self._clients = 0  # nobody lingers for items that can't come
         self.batches: deque[int] = deque(maxlen=1_000)
         """Sizes of the last batches."""
+        self.last = time.monotonic()
+        """When an item came or was run last."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits."""
+        return not self._waiting
 
     def joined(self, change: int) -> None:
         """So many more connections are there."""
@@ -67,6 +85,7 @@ class Runner:
             if len(self._waiting) >= MAX_WAITING:
                 raise Busy(f"{MAX_WAITING} items wait for the model process already. Try again later.")
             self._waiting.append(item)
+            self.last = time.monotonic()
             self._changed.notify()
 
     def run_forever(self) -> None:
@@ -79,7 +98,7 @@ class Runner:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
             first = self._waiting[0]
-            most = first.model.at_once if isinstance(first.model, OnnxModel) else 1
+            most = first.model.at_once if isinstance(first.model, Batching) else 1
             full = min(most, self._clients)
             if full > 1:
                 self._changed.wait_for(lambda: len(self._alike(first)) >= full, LINGER_S)
@@ -98,7 +117,7 @@ class Runner:
         self.batches.append(len(wanted))
         try:
             model = wanted[0].model
-            if isinstance(model, OnnxModel):
+            if isinstance(model, Batching):
                 for item, outputs in zip(wanted, model.run_batch([item.data for item in wanted]), strict=True):
                     item.outputs = outputs
             else:
@@ -110,21 +129,41 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - the seam: whatever a library raises becomes an answer
             for item in wanted:
                 item.error = RunError(f"The model failed with an unexpected {type(error).__name__}: {error}.")
+        self.last = time.monotonic()
         for item in batch:
             item.done.set()
 
 
 class ModelServer:
-    """Serves connections of pool processes on a listening packet socket."""
+    """Serves connections of pools and their processes on a listening packet socket.
 
-    def __init__(self, listener: socket.socket, sessions: Sessions) -> None:
-        self._listener, self._sessions = listener, sessions
+    ``sessions`` are of one folder; for those that connections name, ``over`` makes others. ``ended`` is called once,
+    with the reason, when the last pool has left or nothing was asked for ``idle_s`` seconds; it ends the process.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        sessions: Sessions,
+        *,
+        over: Callable[[Path, bool], Sessions] | None = None,
+        ended: Callable[[str], None] = lambda _: None,
+        idle_s: float | None = None,
+    ) -> None:
+        self._listener = listener
+        self._over = over or (lambda folder, paths: sessions.over(ModelFolder(folder, paths=paths)))
+        self._ended, self._idle_s = ended, idle_s
         self.runner = Runner()
         self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._lock = threading.Lock()
+        self._folders: OrderedDict[tuple[Path, bool], Sessions] = OrderedDict()
+        self._pools: dict[socket.socket, bool] = {}  # and whether each keeps us from ending for being idle
+        self._met = False
 
     def serve(self) -> None:
         """Accept until the listener is closed."""
         threading.Thread(target=self.runner.run_forever, name="runner", daemon=True).start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
         while True:
             try:
                 connection, _ = self._listener.accept()
@@ -135,21 +174,83 @@ class ModelServer:
                 continue
             threading.Thread(target=self._attend, args=(connection,), name="connection", daemon=True).start()
 
+    # -- who is here -----------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """End where nobody ever comes, or nothing is asked for long."""
+        time.sleep(FIRST_S)
+        with self._lock:
+            if not self._met:
+                self._ended("no pool has come")
+        while self._idle_s is not None:
+            time.sleep(max(min(self._idle_s, _LOOK_S), self.runner.last + self._idle_s - time.monotonic()))
+            with self._lock:
+                spent = time.monotonic() - self.runner.last >= self._idle_s and self.runner.is_idle
+                if spent and not any(self._pools.values()):
+                    for pool in self._pools:
+                        with suppress(OSError):
+                            send(pool, {"bye": "idle"})
+                    self._ended("idle")
+                    return
+
     def _attend(self, connection: socket.socket) -> None:
-        self.runner.joined(1)
         try:
             with connection:
-                while (message := receive(connection)) is not None:
-                    self._answer(connection, *message)
+                message = receive(connection)
+                if message is None:
+                    return
+                record = message[0]
+                send(connection, _welcome(record))
+                if record["hello"] == "pool":
+                    self._hold(connection, keep=record["keep"] is True)
+                else:
+                    self._serve(connection, self._sessions_of(record))
         except (OSError, Malformed):
             pass  # gone, or talking nonsense: a process that runs hostile images may do either
         finally:
-            self.runner.joined(-1)
             self._connections.release()
 
-    def _answer(self, connection: socket.socket, record: dict[str, Any], arrays: list[Array]) -> None:
+    def _hold(self, connection: socket.socket, *, keep: bool) -> None:
+        """A pool is here for as long as its connection is."""
+        with self._lock:
+            self._pools[connection] = keep
+            self._met = True
         try:
-            model = self._model(record)
+            receive(connection)  # it says nothing more
+        finally:
+            with self._lock:
+                del self._pools[connection]
+                if not self._pools:
+                    self._ended("the last pool has left")
+
+    def _sessions_of(self, record: dict[str, Any]) -> Sessions:
+        folder, paths = record["folder"], record["paths"]
+        if not isinstance(folder, str) or not isinstance(paths, bool):
+            raise Malformed("a hello of no known form")
+        key = (Path(folder), paths)
+        with self._lock:
+            found = self._folders.get(key) or self._over(*key)
+            self._folders[key] = found
+            self._folders.move_to_end(key)
+            while len(self._folders) > MAX_FOLDERS:
+                self._folders.popitem(last=False)
+        return found
+
+    # -- what they ask ---------------------------------------------------------------------------
+
+    def _serve(self, connection: socket.socket, sessions: Sessions) -> None:
+        self.runner.joined(1)
+        try:
+            while (message := receive(connection)) is not None:
+                self._answer(connection, sessions, *message)
+        finally:
+            self.runner.joined(-1)
+
+    def _answer(
+        self, connection: socket.socket, sessions: Sessions, record: dict[str, Any], arrays: list[Array]
+    ) -> None:
+        try:
+            model = _model(sessions, record)
             if not arrays:
                 nature = model.nature
                 told = {
@@ -176,14 +277,24 @@ class ModelServer:
         except PixelmillError as error:
             send(connection, {"error": error_to_dict(error)})
 
-    def _model(self, record: dict[str, Any]) -> Model:
-        name = record.get("name")
-        task: Task | None = next((known for known in TASKS if known == record.get("task")), None)
-        if not isinstance(name, str) or task is None:
-            raise Malformed("a request without a model")
-        model = self._sessions.load(Wanted(name, task))
-        assert model is not None, "only an optional one may be missing"
-        return model
+
+def _model(sessions: Sessions, record: dict[str, Any]) -> Model:
+    name = record.get("name")
+    task: Task | None = next((known for known in TASKS if known == record.get("task")), None)
+    if not isinstance(name, str) or task is None:
+        raise Malformed("a request without a model")
+    model = sessions.load(Wanted(name, task))
+    assert model is not None, "only an optional one may be missing"
+    return model
+
+
+def _welcome(record: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a hello; raises :class:`Malformed` for none, or one of another version."""
+    if record.get("hello") not in {"pool", "work"} or not {"folder", "paths", "keep"} <= record.keys():
+        raise Malformed("a connection that says no hello")
+    if (record.get("protocol"), record.get("version")) != (PROTOCOL, __version__):
+        raise Malformed("a process of another version")
+    return {"welcome": os.getpid()}
 
 
 _LABELS = 100

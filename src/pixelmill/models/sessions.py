@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from pixelmill.cores import usable_cores
 from pixelmill.errors import ModelMissing
 from pixelmill.models.folder import Found, ModelFolder
 from pixelmill.models.model import Missing, Model, Wanted
@@ -30,20 +31,72 @@ class _Key:
     family: str
 
 
-class Sessions:
-    """A :class:`ModelSource` over a folder. Thread-safe; a model is loaded once however many ask for it.
+class Held:
+    """Loaded models within ``budget`` bytes (one alone may take more), the least recently used first. Thread-safe."""
 
-    ``threads`` bounds what one call of a model may use, ``budget`` the bytes that models may take together: one alone
-    may take more.
-    """
-
-    def __init__(self, folder: ModelFolder, *, threads: int | None = None, budget: int = DEFAULT_BUDGET) -> None:
-        self.folder = folder
-        self._threads = threads or len(os.sched_getaffinity(0))
+    def __init__(self, budget: int) -> None:
         self._budget = budget
         self._lock = threading.Lock()
         self._loading: dict[_Key, threading.Lock] = {}
-        self._held: OrderedDict[_Key, tuple[Model, int]] = OrderedDict()
+        self._models: OrderedDict[_Key, tuple[Model, int]] = OrderedDict()
+
+    def get(self, key: _Key, opened: Callable[[], Model], memory: int) -> Model:
+        """The model; ``opened`` loads it, once however many ask."""
+        with self._lock:
+            held = self._used(key)
+            turn = self._loading.setdefault(key, threading.Lock())
+        if held is not None:
+            return held
+        try:
+            with turn:
+                with self._lock:
+                    held = self._used(key)
+                return held if held is not None else self._keep(key, opened(), memory)
+        finally:
+            with self._lock:
+                self._loading.pop(key, None)
+
+    def names(self) -> list[str]:
+        """Names, the model that would go first at the start."""
+        with self._lock:
+            return [model.nature.name for model, _ in self._models.values()]
+
+    def _used(self, key: _Key) -> Model | None:
+        if key not in self._models:
+            return None
+        self._models.move_to_end(key)
+        return self._models[key][0]
+
+    def _keep(self, key: _Key, model: Model, memory: int) -> Model:
+        with self._lock:
+            self._models[key] = (model, memory)
+            while len(self._models) > 1 and sum(size for _, size in self._models.values()) > self._budget:
+                self._models.popitem(last=False)
+        return model
+
+
+class Sessions:
+    """A :class:`ModelSource` over a folder. Thread-safe.
+
+    ``threads`` bounds what one call of a model may use (None: the cores that this process may use), ``budget`` the
+    bytes that models may take together.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        *,
+        threads: int | None = None,
+        budget: int = DEFAULT_BUDGET,
+        held: Held | None = None,
+    ) -> None:
+        self.folder = folder
+        self._threads = threads or usable_cores()
+        self._held = held or Held(budget)
+
+    def over(self, folder: ModelFolder) -> Sessions:
+        """Sessions over another folder that share memory and threads with these."""
+        return Sessions(folder, threads=self._threads, held=self._held)
 
     def load(self, wanted: Wanted) -> Model | None:
         """The model, from memory or from the disk."""
@@ -56,19 +109,7 @@ class Sessions:
         status = found.path.stat()
         family = found.family.name if found.family else ""
         key = _Key(str(found.path), status.st_mtime_ns, status.st_size, f"{wanted.task}:{family}")
-        with self._lock:
-            held = self._get(key)
-            turn = self._loading.setdefault(key, threading.Lock())
-        if held is not None:
-            return held
-        try:
-            with turn:
-                with self._lock:
-                    held = self._get(key)
-                return held if held is not None else self._keep(key, self._opened(found, wanted), found.memory)
-        finally:
-            with self._lock:
-                self._loading.pop(key, None)
+        return self._held.get(key, lambda: self._opened(found, wanted), found.memory)
 
     def missing(self, wanted: Wanted) -> Missing | None:
         """The extra, or the weights."""
@@ -79,8 +120,7 @@ class Sessions:
 
     def held(self) -> list[str]:
         """Names of the models in memory, the one that would go first at the start."""
-        with self._lock:
-            return [model.nature.name for model, _ in self._held.values()]
+        return self._held.names()
 
     def _opened(self, found: Found, wanted: Wanted) -> Model:
         if wanted.task == "faces":
@@ -95,16 +135,3 @@ class Sessions:
             threads=self._threads,
             at_once=max(1, min(_MAX_BATCH, _BATCH_BYTES // found.memory)),
         )
-
-    def _get(self, key: _Key) -> Model | None:
-        if key not in self._held:
-            return None
-        self._held.move_to_end(key)
-        return self._held[key][0]
-
-    def _keep(self, key: _Key, model: Model, memory: int) -> Model:
-        with self._lock:
-            self._held[key] = (model, memory)
-            while len(self._held) > 1 and sum(size for _, size in self._held.values()) > self._budget:
-                self._held.popitem(last=False)
-        return model

@@ -17,6 +17,7 @@ from pixelmill.engines.celery_engine import CeleryEngine
 from pixelmill.engines.cloud import CloudLeaseQueue, Transport
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.executor import Executor
+from pixelmill.engines.lane import PARKED
 from pixelmill.engines.leased import PREFETCH, Door, LeasedEngine
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.rabbit import Address, RabbitQueue
@@ -83,6 +84,7 @@ def make_engine(
     emit: Emit,
     *,
     slots: int,
+    model_slots: int = 0,
     prefetch: int = PREFETCH,
     gate: GatePolicy | None = None,
     spill: Spill | None = None,
@@ -91,11 +93,13 @@ def make_engine(
 ) -> Engine:
     """Celery's for RabbitMQ; for every other queue the leased one. ``spill``: of an overflow worker.
 
+    ``model_slots``: tasks that run beside those of ``slots``, with learned models.
+
     A gate pauses Celery's by itself (``gate``), and the leased one through its ``door``.
     """
     if queues is not None and isinstance(queues.tasks, RabbitQueue):
         # Overflow fetches nothing ahead: a worker of our own may come free first.
-        held = slots + max(slots, 4) if spill is None else slots
+        held = slots + max(slots, 4) + model_slots + PARKED if spill is None else slots
         return CeleryEngine(
             queues.tasks, dispatcher, executor, emit, prefetch=held, gate=gate, spill=spill, cancels=cancels
         )

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from pixelmill import tracing
 from pixelmill.errors import NodeLost, PixelmillError, TargetUnavailable
-from pixelmill.fleet.dispatcher import Dispatcher, Slot
+from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.slot import Slot
 from pixelmill.jobs.model import Priority, State
 from pixelmill.metrics import Metrics, Run
+from pixelmill.pipelines.learned import wants_models
 from pixelmill.targets.target import RunRequest, RunResult, measured
 
 AGAIN_S = 0.05
@@ -37,7 +39,9 @@ class Interactive:
         for number in itertools.count(1):
             left_s = max(0.0, self._wait_s - (time.perf_counter() - asked))
             with tracing.part("slot.wait"):
-                slot = await self._dispatcher.acquire(Priority.INTERACTIVE, left_s, own=request.kind != "image")
+                slot = await self._dispatcher.acquire(
+                    Priority.INTERACTIVE, left_s, own=request.kind != "image", models=wants_models(request.pipeline)
+                )
             try:
                 # An id of its own each time: a place remembers those whose calls failed there.
                 attempt = request if number == 1 else replace(request, id=f"{request.id}-{number}")

@@ -179,6 +179,7 @@ class NodeAgent:
             gate=config.gate,
             extras=config.extras,
             libraries=dict(config.libraries),
+            model_slots=self._pool.load().model_slots,
         )
         await pipe.send(encode_control({"hello": hello.to_dict()}))
         try:

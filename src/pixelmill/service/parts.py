@@ -141,6 +141,7 @@ class Parts:
             make_executor(config, self.store, self.sources),
             self.recorder.emit,
             slots=workers - INTERACTIVE_SLOTS,
+            model_slots=self.pool.load().model_slots,
             cancels=cancelled,
         )
         # Workers of the other queues have the database, or hear of it through the broker.

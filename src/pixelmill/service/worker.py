@@ -138,6 +138,7 @@ class LocalPlace:
             post.executor(),
             post.emit,
             slots=pool.load().capacity,
+            model_slots=pool.load().model_slots,
             prefetch=PREFETCH_ELSEWHERE if config.queue_url != "sql:" else 0,
             gate=gate,
             door=resting if shuts else None,

@@ -46,7 +46,8 @@ class Crew:
         self.baseline = 0  # resident bytes of the zygote: what a worker has from the start
         self._recycle_after = recycle_after
         self._max_reply = max_reply
-        self._boot = dict(boot)
+        self.boot = dict(boot)
+        """What the zygote is told when it starts."""
         self._prefork = zygote
         self._spawner: Spawner | None = None
         self._workers: dict[int, WorkerHandle] = {}  # that count: neither ended nor retired
@@ -116,6 +117,11 @@ class Crew:
             if worker.is_usable:
                 return worker
 
+    def grow(self, more: int) -> None:
+        """Have so many more processes from now on."""
+        self.size += more
+        self._fill()
+
     def kill(self, worker: WorkerHandle, error: PixelmillError) -> None:
         """End a worker and whatever it runs, for the reason given; another takes its place when it is gone."""
         if worker.error is not None or worker.number not in self._workers:
@@ -144,7 +150,7 @@ class Crew:
 
     async def _start_zygote(self) -> None:
         zygote, self._prefork = self._prefork, None
-        self._spawner = Spawner(self, self._boot, zygote)
+        self._spawner = Spawner(self, self.boot, zygote)
         await self._spawner.start(_ZYGOTE_START_S)
         assert self._spawner.pid is not None
         size = ResidentSize(self._spawner.pid)

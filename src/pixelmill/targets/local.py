@@ -13,9 +13,11 @@ from typing import Literal
 
 from pixelmill import tracing
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
+from pixelmill.pipelines.learned import wants_models
 from pixelmill.pipelines.outcome import Timings
 from pixelmill.targets.crew import Crew
-from pixelmill.targets.modelling import ModelProcess, PoolModels, wants_models
+from pixelmill.targets.model_keeper import ModelProcess
+from pixelmill.targets.modelling import PoolModels, model_slots
 from pixelmill.targets.spawner import ZygoteProcess
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
 from pixelmill.targets.wire import encode_request
@@ -36,7 +38,8 @@ class LocalPool:
     A process is replaced after at most ``recycle_after`` tasks, or when it keeps ``retire_rss`` bytes more than it had
     at its start. ``entry`` names the function (``module:function``) that runs a request: it comes from configuration
     only, never from a request; ``preload`` names modules that are imported once for all workers.
-    ``models``: where the weights of learned operations lie.
+    ``models``: where the weights of learned operations lie, and how many tasks may want them at once: such tasks have
+    processes of their own, which are started with the first of them, so that they hold up no others.
     ``zygote`` is one that was forked early (``spawner.prefork``); without it, a fresh interpreter is started.
 
     ``start`` must be called from a thread that lives as long as the pool (the main thread, in a service): the kernel
@@ -66,8 +69,10 @@ class LocalPool:
             "preload": list(preload),
             "memory_bytes": memory_bytes,
             "retire_rss": retire_rss,
-            "models": models.to_boot(self.models.address),
         }
+        self._workers = workers
+        self._model_slots = model_slots(models)
+        self._has_grown = False
         self._crew = Crew(workers, recycle_after, max_reply=memory_bytes, boot=boot, zygote=zygote)
         self._running = 0
         self._state: Literal["new", "on", "off"] = "new"
@@ -81,6 +86,7 @@ class LocalPool:
     async def start(self) -> None:
         """Start the processes; raises :class:`WorkerCrashed` with the reason where they can't be started."""
         self._loop = asyncio.get_running_loop()
+        self._crew.boot["models"] = self.models.prepare()
         try:
             await self._crew.start()
         except BaseException:
@@ -101,7 +107,14 @@ class LocalPool:
     def load(self) -> TargetLoad:
         """The load now; unhealthy while no process can be started."""
         crew = self._crew
-        return TargetLoad(self._running, crew.size, crew.restarts, healthy=crew.is_healthy, reason=crew.reason)
+        return TargetLoad(
+            self._running,
+            self._workers,
+            crew.restarts,
+            healthy=crew.is_healthy,
+            reason=crew.reason,
+            model_slots=self._model_slots,
+        )
 
     def processes(self) -> list[int]:
         """Ids of all processes of the pool, the zygote first, the model process last; for load samples."""
@@ -116,6 +129,9 @@ class LocalPool:
         if self._state != "on":
             raise ShuttingDown("The pool is not running; start it, or send the work to another process.")
         if wants_models(request.pipeline):
+            if not self._has_grown:
+                self._has_grown = True
+                self._crew.grow(self._model_slots)
             async with self.models.used():
                 return await self._run(request)
         return await self._run(request)

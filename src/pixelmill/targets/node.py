@@ -48,7 +48,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 class Hello:
     """What a node says of itself when it joins. ``instance`` is new with every process; no ``gate``: the hub's rule.
 
-    ``max_body``: bytes of one task (source and images) that it takes.
+    ``max_body``: bytes of one task (source and images) that it takes. ``model_slots``: tasks with learned models that
+    it runs at once, beside ``capacity`` others.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Hello:
     extras: tuple[str, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
     protocol: int = PROTOCOL
+    model_slots: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -76,6 +78,8 @@ class Hello:
         numbers = (hello.cores, hello.capacity, hello.max_body)
         if any(type(number) is not int or number < 1 for number in numbers) or hello.capacity > MAX_CAPACITY:
             raise ValueError(f"cores, capacity and max_body must be from 1 up, and capacity at most {MAX_CAPACITY:,}")
+        if type(hello.model_slots) is not int or not 0 <= hello.model_slots <= MAX_CAPACITY:
+            raise ValueError(f"model_slots must be from 0 to {MAX_CAPACITY:,}")
         if hello.cores > MAX_CORES or hello.max_body > MAX_BODY:
             raise ValueError(f"cores are at most {MAX_CORES:,}, and max_body {MAX_BODY:,}")
         texts = (hello.name, hello.instance, hello.version, hello.gate, *hello.extras)
@@ -113,7 +117,7 @@ class JoinedNode:
         self._running: dict[int, asyncio.Future[tuple[Any, bytes]]] = {}
         self._line: deque[asyncio.Future[None]] = deque()
         self._last = 0
-        self._load = TargetLoad(0, hello.capacity)
+        self._load = TargetLoad(0, hello.capacity, model_slots=hello.model_slots)
         self._ended: PixelmillError | None = None
 
     # -- the contract of a target ----------------------------------------------------------------
@@ -175,9 +179,14 @@ class JoinedNode:
         if self.draining:
             raise TargetUnavailable(f"The node {self.name} is leaving, and takes no new tasks.", node=self.name)
 
+    @property
+    def _room_for(self) -> int:
+        """Tasks of both kinds that run there at once; how many of each is seen to by who gives slots."""
+        return self._load.capacity + self._load.model_slots
+
     async def _room(self) -> None:
         """Wait until fewer tasks run there than it can run; raises what ``give_up`` says."""
-        while len(self._running) >= self._load.capacity:
+        while len(self._running) >= self._room_for:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._line.append(turn)
             try:
@@ -261,8 +270,8 @@ class JoinedNode:
             healthy, reason = bool(record["healthy"]), plain(record["reason"], 500)
             capacity = min(MAX_CAPACITY, max(1, int(record["capacity"])))
             restarts = min(MAX_RESTARTS, max(0, int(record["restarts"])))
-            self._load = TargetLoad(0, capacity, restarts, healthy, reason)
-            for _ in range(capacity - len(self._running)):
+            self._load = TargetLoad(0, capacity, restarts, healthy, reason, self.hello.model_slots)
+            for _ in range(self._room_for - len(self._running)):
                 self._next_in_line()
             self._on_load(record)
         elif "drain" in record:

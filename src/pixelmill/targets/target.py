@@ -72,7 +72,8 @@ def measured(request: RunRequest, result: RunResult) -> dict[str, Any]:
 class TargetLoad:
     """What a target is doing: tasks running now, tasks it can run at once, processes restarted so far.
 
-    A target that is not ``healthy`` refuses every task at once, and gives its ``reason``.
+    A target that is not ``healthy`` refuses every task at once, and gives its ``reason``. ``model_slots``: tasks that
+    want learned models, beside ``capacity`` others, that it can run at once; 0: they take room like all others.
     """
 
     running: int
@@ -80,6 +81,7 @@ class TargetLoad:
     restarts: int = 0
     healthy: bool = True
     reason: str = ""
+    model_slots: int = 0
 
 
 class Target(Protocol):

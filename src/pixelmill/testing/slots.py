@@ -45,9 +45,16 @@ class Slots:
         self.most = 0
         self._free = asyncio.Semaphore(count)
 
-    async def acquire(self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None) -> BareSlot:
+    @property
+    def model_room(self) -> int:
+        """Slots that are free: there are none for models alone."""
+        return self._free._value  # noqa: SLF001 -- what it has no other name for
+
+    async def acquire(
+        self, priority: Priority | str = Priority.NORMAL, wait_s: float | None = None, *, models: bool = False
+    ) -> BareSlot:
         """The next free slot; raises :class:`TimeoutError` after ``wait_s``."""
-        del priority
+        del priority, models
         async with asyncio.timeout(wait_s):
             await self._free.acquire()
         self.out += 1
