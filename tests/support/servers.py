@@ -249,10 +249,10 @@ class Postgres(Server):
         return accepts(self.port) and "ready to accept connections" in self.log().rpartition("starting PostgreSQL")[2]
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """An empty database."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """An empty database, or a copy of another one that nobody uses now."""
         name = f"test_{secrets.token_hex(4)}"
-        self._execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url(name)
         finally:
