@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,12 +109,43 @@ def postgres_url(postgres_server: Postgres) -> Iterator[str]:
         yield url
 
 
+def _with_schema(url: str) -> str:
+    from pixelmill.jobs.database import Database
+
+    async def opened() -> None:
+        async with Database(url):
+            pass
+
+    asyncio.run(opened())
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the state's schema, to be copied: migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("schema") / "state.sqlite"
+    _with_schema(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_with_schema(postgres_server: Postgres) -> Iterator[str]:
+    """The same in PostgreSQL: the name of a database."""
+    with postgres_server.database() as url:
+        yield _with_schema(url).rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database: the tests that ask for it run on each kind."""
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without rows: the tests that ask for it run on each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state.sqlite"
-    return str(request.getfixturevalue("postgres_url"))
+        shutil.copy(request.getfixturevalue("sqlite_with_schema"), tmp_path / "state.sqlite")
+        yield f"sqlite:///{tmp_path}/state.sqlite"
+    else:
+        template = request.getfixturevalue("postgres_with_schema")
+        server: Postgres = request.getfixturevalue("postgres_server")
+        with server.database(template) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,13 @@ import httpx
 import pytest
 from live_service import LiveService
 from node_tools import Hub, made_agent, until
-from service_process import free_port, wait_until
+from service_process import wait_until
 from websockets.asyncio.server import ServerConnection, serve
 
 import pixelmill
 from pixelmill.errors import ConfigError
 from pixelmill.service.joining import HubConnection
+from servers import free_port
 
 WORK = {"pipeline": "grayscale/resize:64,64,fit=fill/format:png"}
 

@@ -152,14 +152,13 @@ async def test_cancel_names_what_was_received_but_has_not_begun(store: JobStore,
 
 
 @pytest.mark.anyio
-async def test_a_job_of_100_000_tasks_is_quick_to_make_list_and_cancel(store: JobStore, db: Database) -> None:
-    async with asyncio.timeout(60):  # a bound, not a measure
-        await store.create_job(job_of(), tasks_of("job", 100_000))
-        page = await store.list_tasks("ann", "job", limit=2)
-        assert [task.seq for task in page.items] == [0, 1]
-        async with asyncio.timeout(5):
-            job, _ = await store.cancel("ann", "job")
-    assert job.counts == Counts(cancelled=100_000)
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+async def test_a_large_job_is_made_listed_and_cancelled(store: JobStore, count: int) -> None:
+    await store.create_job(job_of(), tasks_of("job", count))
+    page = await store.list_tasks("ann", "job", limit=2)
+    assert [task.seq for task in page.items] == [0, 1]
+    job, _ = await store.cancel("ann", "job")
+    assert job.counts == Counts(cancelled=count)
 
 
 @pytest.mark.anyio

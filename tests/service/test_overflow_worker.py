@@ -15,7 +15,7 @@ import odd_server
 import pytest
 from node_tools import NodeProcess
 from odd_server import answer
-from service_process import free_port, wait_until
+from service_process import wait_until
 from worker_hub import BOUND_S, Hub, queue_settings, submit
 
 from pixelmill.errors import ConfigError
@@ -26,6 +26,7 @@ from pixelmill.jobs.ledger import UNIT, Ledger, Spend
 from pixelmill.jobs.model import Counts, Job, State, Task
 from pixelmill.service.overflow_worker import OverflowPlace
 from pixelmill.service.settings import ServiceConfig
+from servers import free_port
 
 pytestmark = pytest.mark.anyio
 

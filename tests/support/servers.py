@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -32,10 +32,14 @@ _libc = ctypes.CDLL(None)
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and that no connection is given by chance until somebody does."""
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    for _ in range(100):
+        port = secrets.choice(range(10_000, max(first, 11_000)))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no port from 10,000 to {first:,} is free")
 
 
 def accepts(port: int) -> bool:
@@ -47,11 +51,12 @@ def accepts(port: int) -> bool:
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = START_S) -> None:
     """Poll until it holds; raises :class:`TimeoutError` that says what was waited for."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.02
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} within {seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(0.1, pause * 1.2)
 
 
 def _die_with_parent() -> None:
@@ -244,10 +249,10 @@ class Postgres(Server):
         return accepts(self.port) and "ready to accept connections" in self.log().rpartition("starting PostgreSQL")[2]
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """An empty database."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """An empty database, or a copy of another one that nobody uses now."""
         name = f"test_{secrets.token_hex(4)}"
-        self._execute(f"CREATE DATABASE {name}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
             yield self.url(name)
         finally:

@@ -18,14 +18,10 @@ import numpy as np
 import psutil
 import pytest
 
+from servers import free_port
+
 DEADLINE_S = 60.0
 PIXELMILL = ("-m", "pixelmill")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ServiceProcess:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -29,7 +28,7 @@ from pixelmill.triggers.event import ObjectEvent, Unread
 from pixelmill.triggers.matching import matches
 from pixelmill.triggers.rule import Rule, RuleSet
 from pixelmill.triggers.verbs import Taken
-from servers import Moto
+from servers import Moto, free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -46,9 +45,7 @@ class Gate:
     def __init__(self, port: int) -> None:
         self._behind = port
         self._server: asyncio.Server | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._pass, "127.0.0.1", self.port)
