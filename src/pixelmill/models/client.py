@@ -12,7 +12,7 @@ from typing import Any
 
 from pixelmill.errors import ModelMissing, WorkerCrashed, error_from_dict
 from pixelmill.models.channel import Malformed, receive, send
-from pixelmill.models.model import Array, Missing, Model, Nature, Wanted
+from pixelmill.models.model import NO_OPTIONS, Array, Missing, Model, Nature, Options, Wanted
 from pixelmill.models.sessions import Sessions
 
 ANSWER_S = 600.0
@@ -57,9 +57,10 @@ class ModelClient:
         with self._lock:
             self._drop()
 
-    def run(self, nature: Nature, item: Array) -> tuple[Array, ...]:
+    def run(self, nature: Nature, item: Array, options: Options) -> tuple[Array, ...]:
         """All outputs for one item."""
-        return tuple(self._ask({"name": nature.name, "task": nature.task}, (item,))[1])
+        asked = {"options": dict(options)} if options else {}
+        return tuple(self._ask({"name": nature.name, "task": nature.task, **asked}, (item,))[1])
 
     def _ask(self, record: dict[str, Any], arrays: tuple[Array, ...]) -> tuple[dict[str, Any], list[Array]]:
         with self._lock:
@@ -105,9 +106,9 @@ class _Remote:
     def __init__(self, client: ModelClient, nature: Nature) -> None:
         self._client, self.nature = client, nature
 
-    def run(self, item: Array) -> tuple[Array, ...]:
+    def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
         """All outputs for one item."""
-        return self._client.run(self.nature, item)
+        return self._client.run(self.nature, item, options)
 
 
 def _received(connection: socket.socket) -> tuple[dict[str, Any], list[Array]]:

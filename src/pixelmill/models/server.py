@@ -1,7 +1,8 @@
 """The model process's work: holds sessions for all processes of the machine, and runs what they send, in batches.
 
 One thread a connection takes requests; one thread runs them, so that never more threads compute than a session has been
-given. Items of one model that wait together run together, where its weights allow it and memory does.
+given. Items of one model that wait together, and were asked the same, run together, where its weights allow it and
+memory does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from typing import Any
 
 from pixelmill.errors import Busy, ModelError, PixelmillError, RunError, error_to_dict
 from pixelmill.models.channel import Malformed, peer_is_us, receive, send
-from pixelmill.models.model import Array, Model, Wanted
-from pixelmill.models.onnx import OnnxModel
+from pixelmill.models.model import Array, Batching, Model, Options, Wanted
 from pixelmill.models.registry import TASKS, Task
 from pixelmill.models.sessions import Sessions
 
@@ -34,6 +34,7 @@ class Item:
     model: Model
     data: Array
     connection: socket.socket
+    options: Options = field(default_factory=dict)
     done: threading.Event = field(default_factory=threading.Event)
     outputs: tuple[Array, ...] = ()
     error: PixelmillError | None = None
@@ -79,7 +80,7 @@ class Runner:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
             first = self._waiting[0]
-            most = first.model.at_once if isinstance(first.model, OnnxModel) else 1
+            most = first.model.at_once if isinstance(first.model, Batching) else 1
             full = min(most, self._clients)
             if full > 1:
                 self._changed.wait_for(lambda: len(self._alike(first)) >= full, LINGER_S)
@@ -89,7 +90,7 @@ class Runner:
             return batch
 
     def _alike(self, first: Item) -> list[Item]:
-        return [item for item in self._waiting if item.model is first.model]
+        return [item for item in self._waiting if item.model is first.model and item.options == first.options]
 
     def _run(self, batch: list[Item]) -> None:
         wanted = [item for item in batch if item.is_wanted]
@@ -97,13 +98,13 @@ class Runner:
             return
         self.batches.append(len(wanted))
         try:
-            model = wanted[0].model
-            if isinstance(model, OnnxModel):
-                for item, outputs in zip(wanted, model.run_batch([item.data for item in wanted]), strict=True):
+            model, options = wanted[0].model, wanted[0].options
+            if isinstance(model, Batching):
+                for item, outputs in zip(wanted, model.run_batch([item.data for item in wanted], options), strict=True):
                     item.outputs = outputs
             else:
                 for item in wanted:
-                    item.outputs = item.model.run(item.data)
+                    item.outputs = item.model.run(item.data, options)
         except PixelmillError as error:
             for item in wanted:
                 item.error = error
@@ -167,7 +168,7 @@ class ModelServer:
             nature = model.nature
             if str(data.dtype) != nature.dtype or tuple(data.shape) != nature.shape:
                 raise ModelError(f"The model {nature.name} was given an item of another shape than it takes.")
-            item = Item(model, data, connection)
+            item = Item(model, data, connection, _options(record))
             self.runner.submit(item)
             item.done.wait()
             if item.error is not None:
@@ -186,5 +187,16 @@ class ModelServer:
         return model
 
 
+def _options(record: dict[str, Any]) -> Options:
+    """What the item is asked; raises :class:`Malformed` for anything but a few plain values."""
+    given = record.get("options", {})
+    if not isinstance(given, dict) or len(given) > _MAX_OPTIONS:
+        raise Malformed("options of no known form")
+    if not all(isinstance(value, str | int) and len(str(value)) <= _MAX_OPTION for value in given.values()):
+        raise Malformed("an option that is neither a short text nor a number")
+    return given
+
+
+_MAX_OPTIONS, _MAX_OPTION = 16, 1_000
 _LABELS = 100
 """Labels a message."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from pathlib import Path
 
-from pixelmill.models.folder import ModelFolder
+from pixelmill.models.blip import prepare_process
 from pixelmill.models.server import ModelServer
 from pixelmill.models.sessions import Sessions
 from pixelmill.targets import process
+from pixelmill.targets.modelling import folder_of
 
 
 def main() -> None:
@@ -26,6 +26,6 @@ def main() -> None:
     process.detach_standard_streams()
     process.close_descriptors(listener)
     process.offer_to_oom_killer()
-    folder = ModelFolder(Path(boot["folder"]) if boot["folder"] else None, paths=boot["paths"])
-    sessions = Sessions(folder, threads=boot["threads"], budget=boot["budget"])
+    prepare_process()
+    sessions = Sessions(folder_of(boot), threads=boot["threads"], budget=boot["budget"])
     ModelServer(socket.socket(fileno=listener), sessions).serve()

@@ -48,27 +48,39 @@ main()
 class PoolModels:
     """The models folder (None: this user's own), and whether a pipeline may name weights by a path beside.
 
-    ``budget``: bytes that sessions may take together.
+    ``budget``: bytes that sessions may take together. ``allow_pickle``: see :class:`ModelFolder`.
     """
 
     folder: Path | None = None
     paths: bool = False
     budget: int = DEFAULT_BUDGET
+    allow_pickle: bool = False
 
     def to_boot(self, address: str) -> dict[str, Any]:
         """As it travels to the processes; ``address`` is empty where each has sessions of its own."""
         folder = None if self.folder is None else str(self.folder)
-        return {"folder": folder, "paths": self.paths, "budget": self.budget, "address": address}
+        return {
+            "folder": folder,
+            "paths": self.paths,
+            "budget": self.budget,
+            "allow_pickle": self.allow_pickle,
+            "address": address,
+        }
+
+
+def folder_of(boot: Mapping[str, Any]) -> ModelFolder:
+    """The models folder, as it travelled."""
+    folder = boot.get("folder")
+    return ModelFolder(
+        None if folder is None else Path(folder),
+        paths=bool(boot.get("paths")),
+        allow_pickle=bool(boot.get("allow_pickle")),
+    )
 
 
 def source_of(boot: Mapping[str, Any]) -> ModelSource:
     """Where models come from in a pool process: made in the zygote, connected in the process itself."""
-    folder = boot.get("folder")
-    here = Sessions(
-        ModelFolder(None if folder is None else Path(folder), paths=bool(boot.get("paths"))),
-        threads=1,
-        budget=boot.get("budget", DEFAULT_BUDGET),
-    )
+    here = Sessions(folder_of(boot), threads=1, budget=boot.get("budget", DEFAULT_BUDGET))
     return ModelClient(boot["address"], here) if boot.get("address") else here
 
 
