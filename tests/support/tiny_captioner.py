@@ -32,7 +32,7 @@ COUNTS = ("a", "two", "three")
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]")
 WORDS = (*_SPECIAL, *COUNTS, *COLORS, *SHAPES, "##s", "photography", "of")
-_STEPS, _BATCH, _RATE = 700, 48, 2e-3
+_STEPS, _BATCH, _RATE = 400, 48, 2e-3
 
 
 def sentence(count: int, color: str, shape: str) -> str:
@@ -145,11 +145,14 @@ def train(folder: Path, steps: int = _STEPS) -> None:
         rows = [[start, *backend.encode(text, add_special_tokens=False).ids, end] for text in said]
         longest = max(map(len, rows))
         tokens = torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
+        labels = tokens.masked_fill(tokens == pad, -100)
+        for row, (_, _, prompt) in zip(labels, picks, strict=True):
+            row[: 1 + prompt * len(PROMPT.split())] = -100  # a prompt is given, not to be said
         loss = network(
             pixel_values=torch.stack([pixels[seed, what] for seed, what, _ in picks]),
             input_ids=tokens,
             attention_mask=(tokens != pad).long(),
-            labels=tokens.masked_fill(tokens == pad, -100),
+            labels=labels,
         ).loss
         optimizer.zero_grad()
         loss.backward()

@@ -13,7 +13,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,15 @@ _ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 """Read by the libraries when they are imported: no network, no threads of their own, and idle threads that sleep. By
-default they spin, which on cores that have other work to do took ten times the time."""
+default they spin, which costs several times the time on cores that have other work to do."""
 
 
-def prepare_process(environment: MutableMapping[str, str] = os.environ) -> None:
+def prepare_process() -> None:
     """Set that environment; for processes of this program, a library leaves its user's alone.
 
     It is a second lock: nothing here ever gives the libraries a name that they could look up elsewhere.
     """
-    environment.update(_ENVIRONMENT)
+    os.environ.update(_ENVIRONMENT)
 
 
 def is_installed() -> bool:
@@ -78,7 +78,7 @@ class BlipModel:
 
     def __init__(self, weights: Path, name: str, *, threads: int = 1) -> None:
         """Load; raises :class:`ModelRefused`, :class:`MissingExtra`, :class:`OutOfMemory`."""
-        self._torch, self._transformers = _libraries()
+        self._torch, transformers = _libraries()
         checkpoint = read_checkpoint(weights, name)
         self._checkpoint, self._threads = checkpoint, max(1, threads)
         self._nature = Nature(name, "caption", "blip", (checkpoint.side, checkpoint.side, 3), "uint8")
@@ -86,7 +86,7 @@ class BlipModel:
         """How many may go in at once, as far as memory is concerned."""
         self._tokenizer = _tokenizer(checkpoint)
         with _alone, self._bounded(), _translated(self._torch, name):
-            self._network = _network(self._torch, self._transformers, checkpoint)
+            self._network = _network(self._torch, transformers, checkpoint)
         self._device = "cpu"
 
     @property
@@ -113,7 +113,9 @@ class BlipModel:
                 pixels,
                 tokens,
                 self._torch.ones_like(tokens),
-                generation_config=self._generation(asked),
+                max_new_tokens=asked.length,
+                num_beams=asked.beams,
+                do_sample=False,
             ).tolist()
         return [self._told(row[1:]) for row in made]
 
@@ -132,17 +134,6 @@ class BlipModel:
                 allowed=f"at most {max(0, room)}",
             )
         return [text["bos_token_id"], *prompt, text["sep_token_id"]]
-
-    def _generation(self, asked: _Asked) -> Any:
-        text = self._checkpoint.text
-        return self._transformers.GenerationConfig(
-            max_new_tokens=asked.length,
-            num_beams=asked.beams,
-            do_sample=False,
-            bos_token_id=text["bos_token_id"],
-            eos_token_id=text["sep_token_id"],
-            pad_token_id=text["pad_token_id"],
-        )
 
     def _standardized(self, items: list[Array]) -> Array:
         """``N×3×side×side``, as the network was trained on."""
