@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 import reruns
+import tiny_captioner
 
 from servers import Azurite, Moto, Postgres, RabbitMQ, Redis, Server
 
@@ -70,6 +72,15 @@ def photo_path() -> Path:
 @pytest.fixture(scope="session")
 def photo(photo_path: Path) -> bytes:
     return photo_path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def captioner() -> Path:
+    """The checkpoint folder of a tiny BLIP that captions drawn shapes (``tiny_captioner``): trained once a machine."""
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say("the extra caption is not installed; `make dev` brings it")
+    return tiny_captioner.checkpoint()
 
 
 # -- real servers --------------------------------------------------------------------------------------------------

@@ -329,6 +329,12 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "models", "path", None, "Folder of the weights of learned operations (default: `models` in the data folder)."
     ),
+    Setting(
+        "allow_pickle",
+        "boolean",
+        False,
+        "Take checkpoints of captioners that are pickles (`pytorch_model.bin`). Only weights are read from them.",
+    ),
     Setting("offline", "boolean", False, "Never fetch weights over the network: `pixelmill models pull` is refused."),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),

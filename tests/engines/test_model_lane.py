@@ -162,7 +162,9 @@ async def test_a_model_task_that_waits_is_stopped_when_it_is_cancelled(queue: Le
 
 @given(st.lists(st.sampled_from("mc"), min_size=1, max_size=40), st.integers(0, 6), st.booleans(), st.data())
 @settings(max_examples=25, deadline=None)
-def test_bounds_hold_and_all_end_in_any_order(kinds: list[str], prefetch: int, blind: bool, data: st.DataObject) -> None:  # noqa: FBT001 -- hypothesis gives it
+def test_bounds_hold_and_all_end_in_any_order(
+    kinds: list[str], prefetch: int, blind: bool, data: st.DataObject
+) -> None:
     naps = data.draw(st.lists(st.integers(0, 3), min_size=len(kinds), max_size=len(kinds)))
 
     async def check() -> None:

@@ -27,6 +27,10 @@ def test_every_row_of_the_registry_is_of_a_known_family_and_names_its_sum() -> N
         assert entry.seconds > 0
         assert entry.licence
         for item in entry.files:
+            if entry.task == "caption":
+                assert (item.url, item.digest) == ("", "")
+                assert item.file.startswith(f"{name}/")
+                continue
             algorithm, _, hexed = item.digest.partition(":")
             assert len(hexed) == 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
             assert item.url.startswith("https://github.com/") or item.url.startswith("https://raw.githubusercontent")

@@ -126,7 +126,7 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match=r"pip install 'pixelmill\[ml\]'"):
         OnnxModel(written(tmp_path, salient()), "mine", "segmentation")
-    monkeypatch.setattr("pixelmill.models.sessions.is_installed", lambda: False)
+    monkeypatch.setattr("pixelmill.models.onnx.is_installed", lambda: False)
     missing = Sessions(tiny).missing(Wanted("u2netp", "segmentation"))
     assert missing is not None
     assert missing.command == onnx_module.COMMAND

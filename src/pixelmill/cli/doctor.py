@@ -47,6 +47,7 @@ EXTRAS = {
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
     "ml": ("onnxruntime", "pymatting"),
+    "caption": ("torch", "transformers"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
     "aws": ("awslambdaric",),
     "azure-functions": ("azure-functions",),

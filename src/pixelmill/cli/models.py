@@ -22,6 +22,12 @@ Assignments = Annotated[
 ]
 Folder = Annotated[Path | None, typer.Option("--models", help="The models folder, instead of the configured one.")]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Models, as `pixelmill models list` has them.")]
+_WORDS = {"here": "the sum is right", "missing": "not here", "wrong": "THE SUM IS WRONG: pull it with --force"}
+_WORDS_WITHOUT_SUMS = {
+    "here": "whole, and as it was at the last look (the registry has no sum of it)",
+    "missing": "not here",
+    "wrong": "DAMAGED, OR CHANGED SINCE THE LAST LOOK: pull it with --force",
+}
 _SIGNS = {"here": "here", "missing": "", "wrong": "DAMAGED"}
 
 
@@ -64,6 +70,9 @@ def pull(
     names: Names,
     models: Folder = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch them anew, though they are here.")] = False,
+    place: Annotated[
+        str, typer.Option("--from", metavar="PLACE", help="A folder, or its URL, that has the files: a mirror.")
+    ] = "",
     progress: Annotated[bool | None, typer.Option(help="Draw a progress bar, or not (default: on a terminal).")] = None,
     assignments: Assignments = None,
 ) -> None:
@@ -76,7 +85,7 @@ def pull(
     entries = [entry_named(name, folder.registry) for name in names]
     for entry in entries:
         with Transfer(shown=is_shown(progress)) as bar:
-            fetched = fetch(entry, folder, offline=settings["offline"], force=force, progress=bar.update)
+            fetched = fetch(entry, folder, offline=settings["offline"], force=force, place=place, progress=bar.update)
         print(f"{entry.name}: {f'fetched into {folder.path}' if fetched else f'is in {folder.path} already'}")
 
 
@@ -97,8 +106,7 @@ def verify(
     for entry in asked or here:
         state = folder.state(entry, check=True)
         bad += state != "here"
-        words = {"here": "the sum is right", "missing": "not here", "wrong": "THE SUM IS WRONG: pull it with --force"}
-        print(f"{entry.name}: {words[state]}")
+        print(f"{entry.name}: {(_WORDS if entry.files[0].digest else _WORDS_WITHOUT_SUMS)[state]}")
     if not asked and not here:
         print(f"No model of the registry is in {folder.path}.")
     if bad:
@@ -116,7 +124,7 @@ def path(
     from pixelmill.models.registry import entry_named
 
     _, folder = _opened(context, models, assignments)
-    print(folder.path if name is None else folder.path / entry_named(name, folder.registry).files[0].file)
+    print(folder.path if name is None else folder.path / entry_named(name, folder.registry).place)
 
 
 @app.command()
@@ -136,7 +144,7 @@ def _opened(context: typer.Context, models: Path | None, assignments: list[str] 
 
     options: Globals = context.obj
     settings = options.settings(assignments or (), models=None if models is None else str(models))
-    return settings, ModelFolder(models_folder(settings))
+    return settings, ModelFolder(models_folder(settings), allow_pickle=settings["allow_pickle"])
 
 
 def _record(folder: ModelFolder, entry: Entry) -> dict[str, Any]:

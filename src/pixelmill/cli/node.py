@@ -101,7 +101,7 @@ def _work_for_hub(settings: Settings) -> None:
         cores=cores,
         memory_bytes=settings["memory"],
         gate=gate,
-        extras=machine_extras(models_folder(settings)),
+        extras=machine_extras(models_folder(settings), allow_pickle=settings["allow_pickle"]),
         libraries=tuple(library_versions().items()),
         drain_s=settings["drain"],
     )

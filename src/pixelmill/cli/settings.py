@@ -67,6 +67,7 @@ def service_config(settings: Settings, role: str = "service") -> ServiceConfig:
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
         models=settings["models"],
+        allow_pickle=settings["allow_pickle"],
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],
@@ -135,15 +136,17 @@ def pool_models(settings: Settings, *, paths: bool = False) -> PoolModels:
     """The same for the processes of a pool. ``paths``: pipelines come from the user of this command alone."""
     from pixelmill.targets.modelling import PoolModels
 
-    return PoolModels(models_folder(settings), paths)
+    return PoolModels(models_folder(settings), paths, allow_pickle=settings["allow_pickle"])
 
 
 def own_models(settings: Settings) -> Sessions:
     """Models in this process."""
+    from pixelmill.models.blip import prepare_process
     from pixelmill.models.folder import ModelFolder
     from pixelmill.models.sessions import Sessions
 
-    return Sessions(ModelFolder(models_folder(settings)))
+    prepare_process()
+    return Sessions(ModelFolder(models_folder(settings), allow_pickle=settings["allow_pickle"]))
 
 
 def overflow_config(settings: Settings) -> OverflowConfig:

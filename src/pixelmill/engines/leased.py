@@ -291,7 +291,9 @@ class LeasedEngine:
         """The next message, fetched ahead or now; None if the queue has none."""
         while not self._fetched:
             parked = len(self._lane)
-            await self._fetch(1 + (max(self._prefetch, ASIDE) if self._put_aside and self._door is None else self._prefetch))
+            await self._fetch(
+                1 + (max(self._prefetch, ASIDE) if self._put_aside and self._door is None else self._prefetch)
+            )
             if not self._fetched and len(self._lane) <= parked:
                 return None
         return self._fetched.popleft()

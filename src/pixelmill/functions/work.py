@@ -218,9 +218,11 @@ def named_models(folder: str) -> ModelSource:
     """The models in the folder; a path that a request names is refused."""
     from pathlib import Path
 
+    from pixelmill.models.blip import prepare_process
     from pixelmill.models.folder import ModelFolder
     from pixelmill.models.sessions import Sessions
 
+    prepare_process()
     return Sessions(ModelFolder(Path(folder) if folder else None, paths=False))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pixelmill.images import exif_block, iptc, metadata_read, metadata_write, xmp
-from pixelmill.images.exif_block import Directory, Exif
+from pixelmill.images.exif_block import Directory, Exif, Value
 from pixelmill.images.formats import Data
 from pixelmill.images.image import Size
 from pixelmill.images.metadata import MetadataOptions
@@ -22,16 +22,39 @@ _SRGB = 1
 
 
 def carry(
-    body: bytes, target: str, source: Data, fmt: str, options: MetadataOptions, size: Size, *, converted: bool = False
+    body: bytes,
+    target: str,
+    source: Data,
+    fmt: str,
+    options: MetadataOptions,
+    size: Size,
+    *,
+    converted: bool = False,
+    description: str = "",
 ) -> bytes:
     """``body``, a file of format ``target``, with what ``options`` keep of ``source``, a file of format ``fmt``.
 
     ``size`` is that of the result; ``converted``: its colors were brought from the source's profile to sRGB. Never
-    raises for what is in ``source``: broken metadata is dropped.
+    raises for what is in ``source``: broken metadata is dropped. ``description`` stands in place of the source's own.
     """
-    if options.policy == "strip" or target not in HOLDS:
+    strips = options.policy == "strip" or not source
+    if target not in HOLDS or (strips and not description):
         return body
-    return metadata_write.write(body, target, kept(metadata_read.read(source, fmt), target, options, size, converted))
+    what = Kept() if strips else kept(metadata_read.read(source, fmt), target, options, size, converted)
+    return metadata_write.write(body, target, described(what, target, description) if description else what)
+
+
+def described(what: Kept, target: str, description: str) -> Kept:
+    """The same with a description of the picture: EXIF's ImageDescription, and XMP's dc:description."""
+    holds, exif = HOLDS[target], what.exif or Exif("<")
+    text = description.encode("utf-8", "replace") + b"\0"
+    main = {**exif.main, exif_block.DESCRIPTION: Value(exif_block.ASCII, len(text), text)}
+    packet = xmp.rewritten(what.xmp, "keep", gps=True, credits_=xmp.Credits(description=description))
+    return replace(
+        what,
+        exif=replace(exif, main=main) if "exif" in holds else None,
+        xmp=packet if "xmp" in holds else None,
+    )
 
 
 def kept(blocks: Blocks, target: str, options: MetadataOptions, size: Size, converted: bool) -> Kept:

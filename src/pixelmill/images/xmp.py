@@ -60,11 +60,15 @@ Policy = Literal["keep", "copyright"]
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """Author and rights from elsewhere, for a file that can hold them in XMP alone."""
+    """Author and rights from elsewhere, for a file that can hold them in XMP alone.
+
+    ``description``: one of the picture, which takes the place of the packet's own.
+    """
 
     creators: tuple[str, ...] = ()
     rights: str = ""
     credit: str = ""
+    description: str = ""
 
 
 NO_CREDITS = Credits()
@@ -181,6 +185,8 @@ class _Writer:
                 return False
         if (found := _UNTRUE.get(uri)) and found.fullmatch(local):
             return False
+        if self.credits_.description and (uri, local) == (DC, "description"):
+            return False
         if self.policy == "copyright" and level == 2:
             return _is_credit(uri, local)
         if self.policy == "copyright" and self._open and level < 2:
@@ -246,6 +252,9 @@ class _Writer:
             parts.append(f"<dc:rights><rdf:Alt>{text}</rdf:Alt></dc:rights>")
         if given.credit and f"{PHOTOSHOP}Credit" not in self._seen:
             parts.append(f"<photoshop:Credit>{_clean(given.credit)}</photoshop:Credit>")
+        if given.description:
+            text = f'<rdf:li xml:lang="x-default">{_clean(given.description)}</rdf:li>'
+            parts.append(f"<dc:description><rdf:Alt>{text}</rdf:Alt></dc:description>")
         if parts:
             self._properties += len(parts)
             spaces = f'xmlns:rdf="{RDF}" xmlns:dc="{DC}" xmlns:photoshop="{PHOTOSHOP}"'

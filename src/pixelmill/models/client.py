@@ -17,7 +17,7 @@ from pixelmill.errors import ModelMissing, WorkerCrashed, error_from_dict
 from pixelmill.models.channel import Malformed, receive, send
 from pixelmill.models.folder import is_path
 from pixelmill.models.meeting import Taken, connected, hello, is_closed
-from pixelmill.models.model import Array, Missing, Model, Nature, Wanted
+from pixelmill.models.model import NO_OPTIONS, Array, Missing, Model, Nature, Options, Wanted
 from pixelmill.models.registry import Task
 from pixelmill.models.sessions import Sessions
 
@@ -69,9 +69,10 @@ class ModelClient:
         with self._lock:
             self._drop()
 
-    def run(self, nature: Nature, item: Array) -> tuple[Array, ...]:
+    def run(self, nature: Nature, item: Array, options: Options) -> tuple[Array, ...]:
         """All outputs for one item."""
-        return tuple(self._ask(_named(nature.name, nature.task), (item,))[1])
+        asked = {"options": dict(options)} if options else {}
+        return tuple(self._ask({**_named(nature.name, nature.task), **asked}, (item,))[1])
 
     def _ask(self, record: dict[str, Any], arrays: tuple[Array, ...]) -> tuple[dict[str, Any], list[Array]]:
         with self._lock:
@@ -108,7 +109,7 @@ class ModelClient:
             try:
                 connection = connected(self._address, ANSWER_S)
                 try:
-                    send(connection, hello("work", folder.path, paths=folder.paths))
+                    send(connection, hello("work", folder.path, paths=folder.paths, pickles=folder.allow_pickle))
                     _received(connection)
                 except BaseException:
                     connection.close()
@@ -134,9 +135,9 @@ class _Remote:
     def __init__(self, client: ModelClient, nature: Nature) -> None:
         self._client, self.nature = client, nature
 
-    def run(self, item: Array) -> tuple[Array, ...]:
+    def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
         """All outputs for one item."""
-        return self._client.run(self.nature, item)
+        return self._client.run(self.nature, item, options)
 
 
 def _named(name: str, task: Task) -> dict[str, Any]:

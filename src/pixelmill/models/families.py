@@ -20,7 +20,7 @@ from pixelmill.models.registry import Task
 RGB: TypeAlias = NDArray[np.uint8]
 """``H×W×3``."""
 
-Runtime: TypeAlias = Literal["onnxruntime", "opencv"]
+Runtime: TypeAlias = Literal["onnxruntime", "opencv", "torch"]
 """The library that runs a family."""
 
 _ROUNDED = 0.1
@@ -77,6 +77,7 @@ _ROWS = (
         crop=0.875,
     ),
     Family("yunet", "faces", runtime="opencv", side=640),
+    Family("blip", "caption", runtime="torch", side=384),
 )
 FAMILIES: Mapping[str, Family] = {row.name: row for row in _ROWS}
 """Every family by name. bria-rmbg has no row in the registry (its weights forbid commercial use); a checkpoint of the
@@ -92,7 +93,7 @@ def guessed(task: Task, shape: tuple[int, ...]) -> Family | None:
         return FAMILIES["isnet" if max(shape) > 512 else "u2net"]
     if task == "classification":
         return FAMILIES["efficientnet-lite" if shape[-1] == 3 else "imagenet"]
-    return next((row for row in _ROWS if row.task == task), None)
+    return next((row for row in _ROWS if row.task == task and row.runtime != "torch"), None)
 
 
 def salient_input(family: Family, rgb: RGB, side: int) -> NDArray[np.float32]:
@@ -132,6 +133,11 @@ def classifier_input(family: Family, rgb: RGB, shape: tuple[int, ...], dtype: st
     if dtype != "uint8":
         small = _standardized(family, small / 255).astype(dtype)
     return small if channels_last else np.ascontiguousarray(small.transpose(2, 0, 1))
+
+
+def captioner_input(rgb: RGB, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """``side×side×3``: the whole picture, as BLIP's processor squeezes it; the model standardizes it."""
+    return np.array(Pil.fromarray(rgb).resize((shape[1], shape[0]), Pil.Resampling.BICUBIC))
 
 
 def class_scores(output: NDArray[Any], scale: float = 0.0) -> NDArray[np.float64] | None:

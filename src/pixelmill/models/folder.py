@@ -1,9 +1,9 @@
 """The models folder: which weights lie there, whether they are what the registry says, and checkpoints of one's own.
 
 A model of the registry is the file ``NAME.onnx`` (and files beside it) right in the folder. Its digest is computed
-once, and remembered beside it for as long as size and time of the file stay the same. Any other ``NAME.onnx`` there,
-or folder ``NAME`` with one ONNX file in it, is a checkpoint of the owner's. Outside the folder there are paths, where
-they are allowed.
+once, and remembered beside it for as long as size and time of the file stay the same. Captioners are checkpoint
+folders ``NAME`` (see ``checkpoint.py``). Any other ``NAME.onnx`` there, or folder ``NAME`` with one ONNX file or a
+captioner in it, is a checkpoint of the owner's. Outside the folder there are paths, where they are allowed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused
+from pixelmill.models import checkpoint
 from pixelmill.models.families import FAMILIES, Family
 from pixelmill.models.model import Missing, Wanted
 from pixelmill.models.registry import REGISTRY, TASKS, Entry, Weights, entry_named
@@ -51,14 +52,23 @@ class Found:
 
 
 class ModelFolder:
-    """The folder, which need not exist. ``paths``: whether a path may stand in place of a name."""
+    """The folder, which need not exist. ``paths``: whether a path may stand in place of a name.
+
+    ``allow_pickle``: whether checkpoint folders may have their weights in a pickle.
+    """
 
     def __init__(
-        self, path: Path | None = None, *, paths: bool = True, registry: Mapping[str, Entry] = REGISTRY
+        self,
+        path: Path | None = None,
+        *,
+        paths: bool = True,
+        allow_pickle: bool = False,
+        registry: Mapping[str, Entry] = REGISTRY,
     ) -> None:
         self.path = path if path is not None else Path(DEFAULT_FOLDER).expanduser()
         self.registry = registry
         self.paths = paths
+        self.allow_pickle = allow_pickle
         self._checked: dict[str, dict[str, Any]] = {}
         """What was found sound, by path: at most the files of the registry."""
 
@@ -76,12 +86,14 @@ class ModelFolder:
             return self._at_path(wanted)
         own = self._own(wanted.name)
         if own is not None:
-            return _checkpoint(own, wanted)
+            return self._checkpoint(own, wanted)
         entry = self._entry(wanted)
+        if self._is_begun(entry):
+            return replace(self._captioner(self.path / entry.place, wanted), memory=entry.memory)
         for item in entry.files:
             path = self.path / item.file
             if not path.is_file():
-                raise _missing(entry.name)
+                raise _missing(entry)
             if not self._is_sound(path, item):
                 raise ModelRefused(
                     f"The weights of {entry.name} ({path}) are not those that the registry knows: their sum is "
@@ -106,10 +118,14 @@ class ModelFolder:
         entry = self._entry(wanted)
         if all((self.path / item.file).is_file() for item in entry.files):
             return None
-        return Missing(f"the weights of {entry.name}", f"pixelmill models pull {entry.name}")
+        if self._is_begun(entry):
+            return None
+        return Missing(f"the weights of {entry.name}", _command(entry))
 
     def state(self, entry: Entry, *, check: bool = False) -> State:
         """Whether the files of a model are here; ``check`` computes their digests anew."""
+        if entry.task == "caption":
+            return self._captioner_state(entry, check=check)
         paths = [self.path / item.file for item in entry.files]
         if not all(path.is_file() for path in paths):
             return "missing"
@@ -132,17 +148,20 @@ class ModelFolder:
             gone += path.stat().st_size
             for each in (path, path.with_name(f".{path.name}.checked"), path.with_name(f"{path.name}.part")):
                 each.unlink(missing_ok=True)
+            with suppress(OSError):  # a checkpoint folder goes when it is empty
+                if path.parent != self.path:
+                    path.parent.rmdir()
         return gone
 
     def own(self) -> Iterator[Path]:
         """Checkpoints of the owner's that lie in the folder, by name."""
         if not self.path.is_dir():
             return
-        known = {item.file for entry in self.registry.values() for item in entry.files}
+        known = {item.file.partition("/")[0] for entry in self.registry.values() for item in entry.files}
         for path in sorted(self.path.iterdir()):
             if path.name in known or path.name.startswith("."):
                 continue
-            if path.suffix == ".onnx" or (path.is_dir() and any(path.glob("*.onnx"))):
+            if path.suffix == ".onnx" or (path.is_dir() and (any(path.glob("*.onnx")) or _is_captioner(path))):
                 yield path
 
     # -- parts ------------------------------------------------------------------------------------
@@ -169,7 +188,46 @@ class ModelFolder:
         path = Path(wanted.name).expanduser()
         if not path.exists():
             raise ModelMissing(f"There is no model at {str(path)!r}. Check the path, or name one of the registry.")
-        return _checkpoint(path, wanted)
+        return self._checkpoint(path, wanted)
+
+    def _checkpoint(self, path: Path, wanted: Wanted) -> Found:
+        return self._captioner(path, wanted) if wanted.task == "caption" else _checkpoint(path, wanted)
+
+    def _captioner(self, path: Path, wanted: Wanted) -> Found:
+        """A checkpoint folder, or its file of weights; what it says is read when it is loaded."""
+        if path.is_file() and path.suffix in checkpoint.PICKLE_SUFFIXES and not self.allow_pickle:
+            raise checkpoint.refused_pickle(path, wanted.name)
+        folder = path if path.is_dir() else path.parent
+        if not (folder / checkpoint.CONFIG).is_file():
+            raise ModelRefused(
+                f"{str(path)!r} is no checkpoint of a captioner: there must be a folder with {checkpoint.CONFIG}, "
+                f"{checkpoint.TOKENIZER}, {checkpoint.PROCESSORS[0]} and {checkpoint.WEIGHTS} in it.",
+                model=wanted.name,
+            )
+        weights = checkpoint.weights_in(folder, wanted.name, allow_pickle=self.allow_pickle)
+        memory = weights.stat().st_size + 700_000_000  # torch and transformers themselves, and a batch
+        return Found(wanted.name, weights, FAMILIES["blip"], (), memory)
+
+    def _is_begun(self, entry: Entry) -> bool:
+        """Whether there is a checkpoint folder of that name, be it whole or not."""
+        return entry.task == "caption" and (self.path / entry.place / checkpoint.CONFIG).is_file()
+
+    def _captioner_state(self, entry: Entry, *, check: bool) -> State:
+        """Without sums: files that fit each other, and that are what they were at the last look."""
+        try:
+            found = self._captioner(self.path / entry.place, Wanted(entry.name, "caption"))
+        except ModelRefused:
+            return "missing"
+        if not check:
+            return "here"
+        try:
+            checkpoint.read_checkpoint(found.path, entry.name)
+            if found.path.name == checkpoint.WEIGHTS:
+                checkpoint.header_of(found.path, entry.name)
+        except ModelRefused:
+            return "wrong"
+        files = [found.path, *(self.path / item.file for item in entry.files[1:])]
+        return "here" if all(_is_unchanged(path) for path in files if path.is_file()) else "wrong"
 
     def _is_sound(self, path: Path, item: Weights, *, anew: bool = False) -> bool:
         note = path.with_name(f".{path.name}.checked")
@@ -188,6 +246,24 @@ class ModelFolder:
         else:
             self._checked.pop(item.file, None)
         return sound
+
+
+def _is_captioner(path: Path) -> bool:
+    """Whether a folder looks like a checkpoint of one."""
+    weights = (checkpoint.WEIGHTS, *checkpoint.PICKLES)
+    return (path / checkpoint.CONFIG).is_file() and any((path / file).is_file() for file in weights)
+
+
+def _is_unchanged(path: Path) -> bool:
+    """Whether a file that has no known sum has that of the last look, if its size and time say that it should."""
+    note, status = path.with_name(f".{path.name}.checked"), path.stat()
+    stamp = {"digest": digest_of(path, "sha256"), "size": status.st_size, "time": status.st_mtime_ns}
+    before = _read_json(note)
+    if before and (before.get("size"), before.get("time")) == (stamp["size"], stamp["time"]):
+        return before == stamp
+    with suppress(OSError):  # in a folder that can't be written there is nothing to compare with
+        write_whole(note, json.dumps(stamp).encode())
+    return True
 
 
 def is_path(name: str) -> bool:
@@ -288,9 +364,14 @@ def _no_path(name: str) -> InvalidParameter:
     )
 
 
-def _missing(name: str) -> ModelMissing:
+def _command(entry: Entry) -> str:
+    """What brings the weights."""
+    return f"pixelmill models pull {entry.name}" + ("" if all(item.url for item in entry.files) else " --from PLACE")
+
+
+def _missing(entry: Entry) -> ModelMissing:
     return ModelMissing(
-        f"The weights of {name} are not here. Bring them with `pixelmill models pull {name}`.",
-        model=name,
-        command=f"pixelmill models pull {name}",
+        f"The weights of {entry.name} are not here. Bring them with `{_command(entry)}`.",
+        model=entry.name,
+        command=_command(entry),
     )

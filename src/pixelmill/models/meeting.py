@@ -20,7 +20,7 @@ from typing import Any
 
 from pixelmill import __version__
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Number of the protocol that ``channel.py``, ``client.py`` and ``server.py`` speak."""
 BACKLOG = 256
 _ANSWER_S = 1.0
@@ -74,11 +74,11 @@ def connected(address: str, timeout_s: float = _ANSWER_S) -> socket.socket:
     return made
 
 
-def hello(role: str, folder: Path, *, paths: bool = False, keep: bool = False) -> dict[str, Any]:
+def hello(role: str, folder: Path, *, paths: bool = False, pickles: bool = False, keep: bool = False) -> dict[str, Any]:
     """The first record on a connection.
 
-    ``role``: ``pool`` (as long as one is there the process lives) or ``work``. ``folder`` and ``paths``: of whose
-    models it speaks. ``keep``: the process shall not end for being idle.
+    ``role``: ``pool`` (as long as one is there the process lives) or ``work``. ``folder``, ``paths`` and ``pickles``: of whose
+    models it speaks, and whether checkpoints may be pickles. ``keep``: the process shall not end for being idle.
     """
     return {
         "hello": role,
@@ -86,6 +86,7 @@ def hello(role: str, folder: Path, *, paths: bool = False, keep: bool = False) -
         "version": __version__,
         "folder": str(folder.absolute()),
         "paths": paths,
+        "pickles": pickles,
         "keep": keep,
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 from pixelmill.models.registry import Task
 
 Array: TypeAlias = NDArray[Any]
+
+Options: TypeAlias = Mapping[str, str | int]
+"""What a run is asked beside its item, such as the prompt of a caption: plain values, as they travel."""
+NO_OPTIONS: Options = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,11 @@ class Model(Protocol):
         """What it is."""
         ...
 
-    def run(self, item: Array) -> tuple[Array, ...]:
+    def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
         """All outputs for one item of ``nature.shape``, each without the batch.
 
-        Raises :class:`ModelRefused` where the weights turn out to be unfit, :class:`OutOfMemory`.
+        Raises :class:`ModelRefused` where the weights turn out to be unfit, :class:`OutOfMemory`,
+        :class:`InvalidParameter` for options that it can't follow.
         """
         ...
 
@@ -69,8 +75,8 @@ class Batching(Protocol):
 
     at_once: int
 
-    def run_batch(self, items: list[Array]) -> list[tuple[Array, ...]]:
-        """What ``run`` gives for each item."""
+    def run_batch(self, items: list[Array], options: Options = NO_OPTIONS) -> list[tuple[Array, ...]]:
+        """What ``run`` gives for each item; they have the same options."""
         ...
 
 

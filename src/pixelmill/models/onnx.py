@@ -17,7 +17,7 @@ import numpy as np
 
 from pixelmill.errors import MissingExtra, ModelRefused, OutOfMemory
 from pixelmill.models.families import Family, guessed
-from pixelmill.models.model import Array, Nature
+from pixelmill.models.model import NO_OPTIONS, Array, Nature, Options
 from pixelmill.models.registry import TASKS, Task
 
 EXTRA = "ml"
@@ -79,12 +79,14 @@ class OnnxModel:
         """What it is."""
         return self._nature
 
-    def run(self, item: Array) -> tuple[Array, ...]:
-        """All outputs for one item, each without the batch."""
+    def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
+        """All outputs for one item, each without the batch. There are no options."""
+        del options
         return tuple(output[0] for output in self._run(item[np.newaxis]))
 
-    def run_batch(self, items: list[Array]) -> list[tuple[Array, ...]]:
+    def run_batch(self, items: list[Array], options: Options = NO_OPTIONS) -> list[tuple[Array, ...]]:
         """The outputs for each item; in one call where the weights allow it."""
+        del options
         if len(items) == 1 or not self.batches:
             return [self.run(item) for item in items]
         outputs = self._run(np.stack(items))

@@ -1,19 +1,25 @@
 """Fetches the weights of a model into the models folder: resumes, checks the sum, and shows nothing before it is whole.
 
-What has come so far lies in ``FILE.part``; the next attempt, of this run or of a later one, asks for the rest.
+What has come so far lies in ``FILE.part``; the next attempt, of this run or of a later one, asks for the rest. Files
+come from where the registry says, or from a folder or an address that has files of their names. What has no sum in the
+registry must at least be of its kind.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
-from pixelmill.errors import ModelError, StorageDenied, StorageFull
+from pixelmill.errors import ModelError, ModelRefused, StorageDenied, StorageFull
+from pixelmill.models.checkpoint import header_of
 from pixelmill.models.folder import ModelFolder, digest_of
 from pixelmill.models.registry import Entry, Weights
 
@@ -23,6 +29,7 @@ MAX_ATTEMPTS = 100
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
 _MAX_REDIRECTS = 5
 _SLACK = 1_000_000
+_CHUNK = 1 << 20
 _ENOSPC = 28
 
 Progress = Callable[[str, int, int], None]
@@ -35,16 +42,27 @@ def pull(
     *,
     offline: bool = False,
     force: bool = False,
+    place: str = "",
     progress: Progress = lambda _file, _done, _size: None,
     client: httpx.Client | None = None,
 ) -> list[Path]:
     """Bring all files of a model; gives those that were fetched. ``force`` fetches what is here already.
 
+    ``place``: a folder, or the address of one, that has files of the names in the registry, in place of its addresses.
+
     Raises :class:`ModelError`: offline, the server does not answer or has something else; :class:`StorageFull`,
     :class:`StorageDenied`.
     """
-    wanted = [item for item in entry.files if force or not _is_here(folder, item)]
-    if wanted and offline:
+    wanted = [_at(place, item) for item in entry.files if force or not _is_here(folder, item)]
+    nowhere = [item for item in wanted if not item.url]
+    if nowhere:
+        raise ModelError(
+            f"The registry knows no address of {entry.name}, which {entry.origin} publishes as a folder of several "
+            f"files. Say where they are, `pixelmill models pull {entry.name} --from FOLDER-OR-URL`, or copy "
+            f"{', '.join(Path(item.file).name for item in entry.files)} into {folder.path / entry.place}.",
+            model=entry.name,
+        )
+    if offline and any(_is_remote(item.url) for item in wanted):
         raise ModelError(
             f"The weights of {entry.name} are not here, and the network may not be used (setting `offline`). Copy "
             f"{', '.join(item.file for item in wanted)} into {folder.path}, or unset PIXELMILL_OFFLINE.",
@@ -57,13 +75,26 @@ def pull(
                 _bring(http, entry, item, part, progress)
                 target = folder.path / item.file
                 part.replace(target)
+                target.with_name(f".{target.name}.checked").unlink(missing_ok=True)
                 fetched.append(target)
     return fetched
 
 
 def _is_here(folder: ModelFolder, item: Weights) -> bool:
     path = folder.path / item.file
-    return path.is_file() and digest_of(path, item.digest.partition(":")[0]) == item.digest
+    return path.is_file() and (not item.digest or digest_of(path, item.digest.partition(":")[0]) == item.digest)
+
+
+def _at(place: str, item: Weights) -> Weights:
+    """The same file, at that place."""
+    name = item.file.rpartition("/")[2]
+    if not place:
+        return item
+    return replace(item, url=f"{place.rstrip('/')}/{name}" if _is_remote(place) else str(Path(place).absolute() / name))
+
+
+def _is_remote(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -93,6 +124,7 @@ def _writable(path: Path) -> Iterator[None]:
 def _part_of(folder: Path, item: Weights, name: str) -> Iterator[Path]:
     """The file that grows; held against a second pull of the same."""
     part = folder / f"{item.file}.part"
+    part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,6 +135,10 @@ def _part_of(folder: Path, item: Weights, name: str) -> Iterator[Path]:
 
 def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
     """Fill the part, over as many attempts as it takes within the bounds, and check it."""
+    if not _is_remote(item.url):
+        _copy(entry, item, part, progress)
+        _check(entry, item, part)
+        return
     fruitless, resumed = 0, part.stat().st_size > 0
     for _ in range(MAX_ATTEMPTS):
         before = part.stat().st_size
@@ -117,15 +153,49 @@ def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress
                 "network, and run the command again: it goes on where it stopped.",
                 model=entry.name,
             ) from error
+        try:
+            _check(entry, item, part)
+        except ModelError:
+            if not resumed:
+                raise
+            resumed = False  # what was there may have been of another version: once more from the start
+        else:
+            return
+    raise ModelError(f"{item.file} did not come from {item.url} in {MAX_ATTEMPTS} attempts.", model=entry.name)
+
+
+def _copy(entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
+    source = Path(item.url)
+    if not source.is_file():
+        raise ModelError(f"There is no {source.name} in {str(source.parent)!r}.", model=entry.name)
+    size = source.stat().st_size
+    with source.open("rb") as given, part.open("wb") as file:
+        shutil.copyfileobj(given, file, _CHUNK)
+        file.flush()
+        os.fsync(file.fileno())
+    progress(item.file, size, size)
+
+
+def _check(entry: Entry, item: Weights, part: Path) -> None:
+    """Throw away what has another sum, or, where none is known, what is not of its kind; raises :class:`ModelError`."""
+    if item.digest:
         if digest_of(part, item.digest.partition(":")[0]) == item.digest:
             return
-        part.write_bytes(b"")
-        if not resumed:
-            break
-        resumed = False  # what was there may have been of another version: once more from the start
+        what = f"with another sum than the registry knows ({item.digest})"
+    else:
+        try:
+            if item.file.endswith(".safetensors"):
+                header_of(part, entry.name)
+            elif item.file.endswith(".json"):
+                json.loads(part.read_bytes())
+        except (ModelRefused, ValueError, RecursionError) as error:
+            what = f"and is not what it is called ({str(error)[:200]})"
+        else:
+            return
+    part.write_bytes(b"")
     raise ModelError(
-        f"{item.file} came from {item.url} with another sum than the registry knows ({item.digest}). It was thrown "
-        "away. The file was replaced there, or something between changes it.",
+        f"{item.file} came from {item.url} {what}. It was thrown away. The file was replaced there, or something "
+        "between changes it.",
         model=entry.name,
     )
 

@@ -1,7 +1,8 @@
 """The registry: one table of the models that Pixelmill knows by name, and where their weights come from.
 
 Facts only, no I/O. A digest is ``algorithm:hex``: of SHA-256 where it is public or the file was at hand, else what the
-publisher checks by (MD5); sizes are for bounds and for people.
+publisher checks by (MD5), and empty where neither is known; sizes are for bounds and for people. A file ``NAME/FILE``
+belongs to a checkpoint folder. Without a ``url`` the table knows no place: who pulls says where from.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ TASKS: Mapping[Task, str] = {
 }
 """What models are for, and how messages say it."""
 
+EXTRA_OF: Mapping[Task, str] = {"segmentation": "ml", "classification": "ml", "caption": "caption"}
+"""The extra that brings what runs a task's models; OpenCV, which is always there, runs those of others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -40,7 +44,8 @@ class Entry:
 
     ``commercial``: whether that allows commercial use (what it was trained on may have terms of its own).
     ``memory``: bytes that a session takes; ``seconds``: CPU seconds of a run on one current core. Both were measured
-    here for u2netp and yunet, and are reckoned for the others from weights, input size and published operations.
+    here for u2netp and yunet, for the BLIP captioners with weights of their shapes (ten tokens, no beams), and are
+    reckoned for the others from weights, input size and published operations.
     """
 
     name: str
@@ -58,6 +63,11 @@ class Entry:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(item.size for item in self.files)
+
+    @property
+    def place(self) -> str:
+        """What lies in the models folder by its name: the file of weights, or the checkpoint folder."""
+        return self.files[0].file.partition("/")[0]
 
 
 _REMBG = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
@@ -78,6 +88,18 @@ def _salient(
     weights = Weights(f"{name}.onnx", f"{_REMBG}/{file}", digest, size)
     commercial = "NC" not in licence
     return name, Entry(name, "segmentation", family, (weights,), licence, commercial, memory, seconds, origin)
+
+
+def _captioner(name: str, weights: int, memory: int, seconds: float) -> tuple[str, Entry]:
+    """A row of a BLIP captioner: a checkpoint folder. Its publisher states no sums."""
+    sizes = {
+        "model.safetensors": weights,
+        "config.json": 4_600,
+        "preprocessor_config.json": 300,
+        "tokenizer.json": 711_400,
+    }
+    files = tuple(Weights(f"{name}/{file}", "", "", size) for file, size in sizes.items())
+    return name, Entry(name, "caption", "blip", files, "BSD-3-Clause", True, memory, seconds, "salesforce/BLIP")
 
 
 REGISTRY: Mapping[str, Entry] = dict(
@@ -224,6 +246,8 @@ REGISTRY: Mapping[str, Entry] = dict(
                 "ShiqiYu/libfacedetection.train",
             ),
         ),
+        _captioner("blip-base", 895_900_000, 1_700 * _MB, 6.0),
+        _captioner("blip-large", 1_785_000_000, 3_000 * _MB, 14.0),
     )
 )
 """Every known model by name, in the order of lists."""

@@ -1,9 +1,9 @@
 """The model process's work: holds sessions for all processes of the machine, and runs what they send, in batches.
 
 One thread a connection takes requests; one thread runs them, so that never more threads compute than a session has been
-given. Items of one model that wait together run together, where its weights allow it and memory does. Each connection
-says first who it is and of which models folder it speaks. The server ends when the last pool has left, or when it was
-idle for long.
+given. Items of one model that wait together, and were asked the same, run together, where its weights allow it and
+memory does. Each connection says first who it is and of which models folder it speaks. The server ends when the last
+pool has left, or when it was idle for long.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pixelmill.errors import Busy, ModelError, PixelmillError, RunError, error_t
 from pixelmill.models.channel import Malformed, receive, send
 from pixelmill.models.folder import ModelFolder
 from pixelmill.models.meeting import PROTOCOL, is_closed, peer_is_us
-from pixelmill.models.model import Array, Batching, Model, Wanted
+from pixelmill.models.model import Array, Batching, Model, Options, Wanted
 from pixelmill.models.registry import TASKS, Task
 from pixelmill.models.sessions import Sessions
 
@@ -47,6 +47,7 @@ class Item:
     model: Model
     data: Array
     connection: socket.socket
+    options: Options = field(default_factory=dict)
     done: threading.Event = field(default_factory=threading.Event)
     outputs: tuple[Array, ...] = ()
     error: PixelmillError | None = None
@@ -108,7 +109,7 @@ class Runner:
             return batch
 
     def _alike(self, first: Item) -> list[Item]:
-        return [item for item in self._waiting if item.model is first.model]
+        return [item for item in self._waiting if item.model is first.model and item.options == first.options]
 
     def _run(self, batch: list[Item]) -> None:
         wanted = [item for item in batch if item.is_wanted]
@@ -116,13 +117,13 @@ class Runner:
             return
         self.batches.append(len(wanted))
         try:
-            model = wanted[0].model
+            model, options = wanted[0].model, wanted[0].options
             if isinstance(model, Batching):
-                for item, outputs in zip(wanted, model.run_batch([item.data for item in wanted]), strict=True):
+                for item, outputs in zip(wanted, model.run_batch([item.data for item in wanted], options), strict=True):
                     item.outputs = outputs
             else:
                 for item in wanted:
-                    item.outputs = item.model.run(item.data)
+                    item.outputs = item.model.run(item.data, options)
         except PixelmillError as error:
             for item in wanted:
                 item.error = error
@@ -146,17 +147,17 @@ class ModelServer:
         listener: socket.socket,
         sessions: Sessions,
         *,
-        over: Callable[[Path, bool], Sessions] | None = None,
+        over: Callable[[ModelFolder], Sessions] | None = None,
         ended: Callable[[str], None] = lambda _: None,
         idle_s: float | None = None,
     ) -> None:
         self._listener = listener
-        self._over = over or (lambda folder, paths: sessions.over(ModelFolder(folder, paths=paths)))
+        self._over = over or sessions.over
         self._ended, self._idle_s = ended, idle_s
         self.runner = Runner()
         self._connections = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._lock = threading.Lock()
-        self._folders: OrderedDict[tuple[Path, bool], Sessions] = OrderedDict()
+        self._folders: OrderedDict[tuple[Path, bool, bool], Sessions] = OrderedDict()
         self._pools: dict[socket.socket, bool] = {}  # and whether each keeps us from ending for being idle
         self._met = False
 
@@ -224,12 +225,12 @@ class ModelServer:
                     self._ended("the last pool has left")
 
     def _sessions_of(self, record: dict[str, Any]) -> Sessions:
-        folder, paths = record["folder"], record["paths"]
-        if not isinstance(folder, str) or not isinstance(paths, bool):
+        folder, paths, pickles = record["folder"], record["paths"], record["pickles"]
+        if not isinstance(folder, str) or not isinstance(paths, bool) or not isinstance(pickles, bool):
             raise Malformed("a hello of no known form")
-        key = (Path(folder), paths)
+        key = (Path(folder), paths, pickles)
         with self._lock:
-            found = self._folders.get(key) or self._over(*key)
+            found = self._folders.get(key) or self._over(ModelFolder(key[0], paths=paths, allow_pickle=pickles))
             self._folders[key] = found
             self._folders.move_to_end(key)
             while len(self._folders) > MAX_FOLDERS:
@@ -268,7 +269,7 @@ class ModelServer:
             nature = model.nature
             if str(data.dtype) != nature.dtype or tuple(data.shape) != nature.shape:
                 raise ModelError(f"The model {nature.name} was given an item of another shape than it takes.")
-            item = Item(model, data, connection)
+            item = Item(model, data, connection, _options(record))
             self.runner.submit(item)
             item.done.wait()
             if item.error is not None:
@@ -290,12 +291,23 @@ def _model(sessions: Sessions, record: dict[str, Any]) -> Model:
 
 def _welcome(record: dict[str, Any]) -> dict[str, Any]:
     """The answer to a hello; raises :class:`Malformed` for none, or one of another version."""
-    if record.get("hello") not in {"pool", "work"} or not {"folder", "paths", "keep"} <= record.keys():
+    if record.get("hello") not in {"pool", "work"} or not {"folder", "paths", "pickles", "keep"} <= record.keys():
         raise Malformed("a connection that says no hello")
     if (record.get("protocol"), record.get("version")) != (PROTOCOL, __version__):
         raise Malformed("a process of another version")
     return {"welcome": os.getpid()}
 
 
+def _options(record: dict[str, Any]) -> Options:
+    """What the item is asked; raises :class:`Malformed` for anything but a few plain values."""
+    given = record.get("options", {})
+    if not isinstance(given, dict) or len(given) > _MAX_OPTIONS:
+        raise Malformed("options of no known form")
+    if not all(isinstance(value, str | int) and len(str(value)) <= _MAX_OPTION for value in given.values()):
+        raise Malformed("an option that is neither a short text nor a number")
+    return given
+
+
+_MAX_OPTIONS, _MAX_OPTION = 16, 1_000
 _LABELS = 100
 """Labels a message."""

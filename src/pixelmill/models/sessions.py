@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 from pixelmill.cores import usable_cores
 from pixelmill.errors import ModelMissing
+from pixelmill.models import blip, onnx
+from pixelmill.models.blip import BlipModel
 from pixelmill.models.folder import Found, ModelFolder
 from pixelmill.models.model import Missing, Model, Wanted
-from pixelmill.models.onnx import COMMAND, OnnxModel, is_installed
+from pixelmill.models.onnx import OnnxModel
+from pixelmill.models.registry import EXTRA_OF, Task
 from pixelmill.models.yunet import YunetModel
 
 DEFAULT_BUDGET = 2_000_000_000
@@ -19,6 +22,15 @@ _BATCH_BYTES = 512_000_000
 """What a batch may take: each item about as much as a session is reckoned with. A batch is no faster a piece on a CPU
 where an item fills all cores (U-2-Net), so that it is worth no more memory than that; small models gain."""
 _MAX_BATCH = 8
+
+
+def missing_extra(task: Task) -> Missing | None:
+    """The extra that runs models of that task, where it is not installed; looks, and imports nothing."""
+    extra = EXTRA_OF.get(task)
+    runtime = {onnx.EXTRA: onnx, blip.EXTRA: blip}.get(extra or "")
+    if runtime is None or runtime.is_installed():
+        return None
+    return Missing(f"the extra {extra}", runtime.COMMAND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +125,7 @@ class Sessions:
 
     def missing(self, wanted: Wanted) -> Missing | None:
         """The extra, or the weights."""
-        lack = self.folder.missing(wanted)
-        if lack is None and wanted.task != "faces" and not is_installed():
-            return Missing("the extra ml", COMMAND)
-        return lack
+        return self.folder.missing(wanted) or missing_extra(wanted.task)
 
     def held(self) -> list[str]:
         """Names of the models in memory, the one that would go first at the start."""
@@ -125,6 +134,8 @@ class Sessions:
     def _opened(self, found: Found, wanted: Wanted) -> Model:
         if wanted.task == "faces":
             return YunetModel(found.path, found.name)
+        if wanted.task == "caption":
+            return BlipModel(found.path, found.name, threads=self._threads)
         return OnnxModel(
             found.path,
             found.name,

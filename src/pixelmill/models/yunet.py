@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pixelmill.errors import ModelRefused
-from pixelmill.models.model import Array, Nature
+from pixelmill.models.model import NO_OPTIONS, Array, Nature, Options
 from pixelmill.models.onnx import refuse_pickle
 
 LEAST_SCORE = 0.3
@@ -44,8 +44,9 @@ class YunetModel:
         """What it is; sides of 0 are free."""
         return self._nature
 
-    def run(self, item: Array) -> tuple[Array, ...]:
-        """Faces, the surest first."""
+    def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
+        """Faces, the surest first. There are no options."""
+        del options
         try:
             detector = self._detector()
             detector.setInputSize((item.shape[1], item.shape[0]))

@@ -226,7 +226,7 @@ class Subject(Operation):
     family: ClassVar[str] = "learned"
     summary: ClassVar[str] = "Cut to the subject"
     sized_by_pixels: ClassVar[bool] = True
-    frames_agree: ClassVar[Literal["first", "union"] | None] = "union"
+    frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = "union"
 
     margin: int = 0
 

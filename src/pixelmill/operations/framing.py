@@ -52,7 +52,7 @@ class SmartCrop(Operation):
     output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "100,80"
     positional: ClassVar[int] = 2
-    frames_agree: ClassVar[Literal["first", "union"] | None] = "first"
+    frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = "first"
 
     width: Side = Field(description="Width of the rectangle")
     height: Side = Field(description="Height of the rectangle")
@@ -268,7 +268,7 @@ class Trim(Operation):
     output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "0.1"
     sized_by_pixels: ClassVar[bool] = True
-    frames_agree: ClassVar[Literal["first", "union"] | None] = "union"
+    frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = "union"
 
     tolerance: float = Field(
         default=0.04,

@@ -109,10 +109,11 @@ class Operation(BaseModel):
     of_file: ClassVar[bool] = False
     """True: the executor adds to its data what metadata the source's file holds, as ``metadata``."""
 
-    frames_agree: ClassVar[Literal["first", "union"] | None] = None
-    """Where what is cut out depends on pixels: how the frames of an animation come to one rectangle.
+    frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = None
+    """Where what comes out depends on pixels: how the frames of an animation come to one rectangle, or one finding.
 
-    ``first``: it is that of the first frame; ``union``: it holds those of all frames. ``box`` gives it of each.
+    ``first``: the rectangle is that of the first frame; ``union``: it holds those of all frames. ``box`` gives it of
+    each. ``settled``: the first frame decides, and ``settled`` is what is done to all.
     """
 
     def facts(self) -> Facts:
@@ -122,6 +123,14 @@ class Operation(BaseModel):
     def box(self, image: Image) -> tuple[int, int, int, int] | None:
         """x, y, width and height of what is cut out of a frame, None where nothing is found; see ``frames_agree``."""
         raise NotImplementedError
+
+    def settled(self, image: Image) -> Operation:
+        """What is done to all frames of an animation whose first one is ``image``; see ``frames_agree``."""
+        raise NotImplementedError
+
+    def describes(self) -> str | None:
+        """Which of its data, a text, is to stand in the result's metadata as the description of the picture."""
+        return None
 
     def size(self, size: Size) -> Size:
         """The size that comes out when an image of ``size`` goes in; raises :class:`NotApplicable`."""

@@ -93,6 +93,7 @@ EXAMPLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "codes": ("codes:true,color=ff0000", {"draw": True, "color": "ff0000"}),
     "classify": ("classify:3", {"top": 3}),
     "auto_tag": ("auto_tag:0.2", {"score": 0.2}),
+    "caption": ("caption:a~20photography~20of", {"prompt": "a photography of"}),
     "info": ("info", {}),
     "histogram": ("histogram:16", {"bins": 16}),
     "colors": ("colors:3", {"k": 3}),

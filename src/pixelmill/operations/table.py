@@ -72,6 +72,7 @@ TABLE: Mapping[str, tuple[str, str]] = {
     "codes": ("pixelmill.operations.detection", "Codes"),
     "classify": ("pixelmill.operations.recognition", "Classify"),
     "auto_tag": ("pixelmill.operations.recognition", "AutoTag"),
+    "caption": ("pixelmill.operations.captioning", "Caption"),
     "info": ("pixelmill.operations.analysis", "Info"),
     "histogram": ("pixelmill.operations.analysis", "Histogram"),
     "colors": ("pixelmill.operations.analysis", "Colors"),

@@ -56,7 +56,7 @@ class Work:
             start = perf_counter()
 
     def _settled(self) -> Plan:
-        """The plan with one rectangle for all frames in place of every search for one.
+        """The plan with one rectangle, or one finding, for all frames in place of every search for one.
 
         A search over all frames decodes them once more, and runs the steps before it.
         """
@@ -65,11 +65,16 @@ class Work:
             action = step.action
             if isinstance(action, Operation) and action.frames_agree is not None:
                 before = replace(chosen, steps=chosen.steps[:place])
-                action = self.given.to(action)
-                cut = self._first(action, before) if action.frames_agree == "first" else self._union(action, before)
-                steps = (*chosen.steps[:place], replace(step, action=cut), *chosen.steps[place + 1 :])
+                agreed = self._agreed(self.given.to(action), before)
+                steps = (*chosen.steps[:place], replace(step, action=agreed), *chosen.steps[place + 1 :])
                 chosen = replace(chosen, steps=steps)
         return chosen
+
+    def _agreed(self, action: Operation, before: Plan) -> Operation | Cut:
+        if action.frames_agree == "settled":
+            (image,) = self._before(before, islice(self.source, 1))
+            return action.settled(image)
+        return self._first(action, before) if action.frames_agree == "first" else self._union(action, before)
 
     def _first(self, action: Operation, before: Plan) -> Cut:
         """The rectangle of the first frame, with the data that go with it."""

@@ -18,6 +18,7 @@ from pixelmill.images.encoders import AutoOptions, EncodeOptions
 from pixelmill.images.formats import FORMATS, UNDECIDED, Format, is_animation
 from pixelmill.images.image import EVERYTHING, Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
+from pixelmill.images.metadata_write import HOLDS
 from pixelmill.images.scales import pick_eighths, scaled
 from pixelmill.operations.curves import map_samples
 from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
@@ -175,6 +176,7 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
     options: EncodeOptions | Mapping[str, Any] | None = pipeline.output.options
     if target is UNDECIDED and pipeline.source.frame is None and is_animation(info.format, info.frames):
         target, options = _moving(pipeline, info)
+    _check_description(pipeline, target)
     frames = frames_run(pipeline, info, target)
     nominal, resolved = _resolved(pipeline, info.size, limits, frames)
     need = _need(pipeline, nominal, info)
@@ -208,6 +210,21 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
             costs.encode_bytes(target.name, size, channels, sample_bytes) if target else 0,
         ),
     )
+
+
+def _check_description(pipeline: Pipeline, target: Format | None) -> None:
+    """Raise :class:`NotApplicable` where a description is to be written into a format that has no place for it."""
+    if target is None or target is UNDECIDED or "xmp" in HOLDS.get(target.name, ()):
+        return
+    for number, operation in enumerate(pipeline.operations, 1):
+        if operation.describes() is not None:
+            raise NotApplicable(
+                f"Step {number}: {operation.name} is to be embedded, and {target.name} is written without metadata. "
+                f"Write one of {', '.join(HOLDS)}, or leave embed away.",
+                operation=operation.name,
+                parameter="embed",
+                step=number,
+            )
 
 
 def _moving(pipeline: Pipeline, info: ImageInfo) -> tuple[Format, EncodeOptions | Mapping[str, Any] | None]:

@@ -91,6 +91,7 @@ def run(
         info=info,
         size=image.size,
         converted=info.has_icc and image.icc is None,
+        description=_description(chosen, found),
     )
     if target is UNDECIDED:
         from pixelmill.images.auto import encode_auto
@@ -140,8 +141,8 @@ def _animated(
 
     def carried(body: bytes) -> bytes:
         assert work.size is not None  # there was a frame
-        converted = info.has_icc and work.icc is None
-        return _carried(body, target, data, chosen, info, work.size, converted=converted)
+        converted, said = info.has_icc and work.icc is None, _description(chosen, work.data)
+        return _carried(body, target, data, chosen, info, work.size, converted=converted, description=said)
 
     body = encode_frames(work, work.source.count, work.source.plays, target.name, chosen.options, carried)
     assert work.size is not None
@@ -160,15 +161,35 @@ def _animated(
 
 
 def _carried(
-    body: bytes, target: Format, data: bytes, chosen: Plan, info: ImageInfo, size: Size, *, converted: bool
+    body: bytes,
+    target: Format,
+    data: bytes,
+    chosen: Plan,
+    info: ImageInfo,
+    size: Size,
+    *,
+    converted: bool,
+    description: str,
 ) -> bytes:
-    """The result's file with the metadata of the source's that is to be kept."""
+    """The result's file with the metadata of the source's that is to be kept, and with what operations describe."""
     wanted = chosen.pipeline.output.metadata
-    if wanted.policy == "strip" or not data:
+    if (wanted.policy == "strip" or not data) and not description:
         return body
     from pixelmill.images.metadata_keep import carry
 
-    return carry(body, target.name, data, info.format, wanted, size, converted=converted)
+    return carry(body, target.name, data, info.format, wanted, size, converted=converted, description=description)
+
+
+def _description(chosen: Plan, found: Mapping[str, Any]) -> str:
+    """The text that operations want to stand in the result's metadata: that of the last one; empty if none does."""
+    said, count = "", dict[str, int]()
+    for step in chosen.steps:
+        action = step.action
+        count[action.name] = number = count.get(action.name, 0) + 1
+        key = action.describes() if isinstance(action, Operation) else None
+        if key is not None:
+            said = str(found[action.name if number == 1 else f"{action.name}-{number}"][key])
+    return said
 
 
 def planned(pipeline: Pipeline, info: ImageInfo, limits: Limits = _DEFAULT_LIMITS) -> Plan:

@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, str] = {
     "jxl": "imagecodecs",
     "otel": "opentelemetry-exporter-otlp-proto-http",
     "ml": "onnxruntime",
+    "caption": "transformers",
     "svg": "pyvips",
 }
 """One package that tells whether an extra is installed."""
@@ -41,9 +42,9 @@ def installed_extras() -> tuple[str, ...]:
     return tuple(name for name, package in EXTRAS.items() if _version(package) is not None)
 
 
-def machine_extras(models: Path | None) -> tuple[str, ...]:
+def machine_extras(models: Path | None, *, allow_pickle: bool = False) -> tuple[str, ...]:
     """The same, and ``model:NAME`` for each model of the registry whose weights lie in that folder."""
-    folder = ModelFolder(models)
+    folder = ModelFolder(models, allow_pickle=allow_pickle)
     here = (name for name, entry in folder.registry.items() if folder.state(entry) == "here")
     return (*installed_extras(), *(f"{MODEL}{name}" for name in here))
 

@@ -106,7 +106,7 @@ class Parts:
             workers=workers,
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models_folder),
+            models=PoolModels(config.models_folder, allow_pickle=config.allow_pickle),
         )
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)

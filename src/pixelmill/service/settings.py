@@ -33,7 +33,8 @@ class ServiceConfig:
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name, ``models``: that of the weights of learned operations (None:
-    ``models`` in ``data``). ``max_queued``: tasks that may wait, all owners together.
+    ``models`` in ``data``), ``allow_pickle``: whether checkpoints there may be pickles. ``max_queued``: tasks that may
+    wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its
     keys there, one an installation. ``webhook_allow_private``: webhooks may go
@@ -57,6 +58,7 @@ class ServiceConfig:
     source_roots: tuple[Path, ...] = ()
     fonts: Path | None = None
     models: Path | None = None
+    allow_pickle: bool = False
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     memory_bytes: int = 1_000_000_000

@@ -48,7 +48,7 @@ class Stateless:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models_folder),
+            models=PoolModels(config.models_folder, allow_pickle=config.allow_pickle),
         )
         self._pool.on_restart(self.metrics.pool_restarted)
         self._gate = gate_named(config.gate)

@@ -111,7 +111,7 @@ class LocalPlace:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models_folder),
+            models=PoolModels(config.models_folder, allow_pickle=config.allow_pickle),
         )
 
     async def engine(self, post: Post, stack: AsyncExitStack) -> Engine:

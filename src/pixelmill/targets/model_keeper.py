@@ -197,11 +197,12 @@ class ModelProcess:
 class _Child:
     """A model process that we have started: a thread takes what it prints, and waits for its end."""
 
-    def __init__(self, models: PoolModels, listener: socket.socket, shared: bool) -> None:  # noqa: FBT001 -- private
+    def __init__(self, models: PoolModels, listener: socket.socket, shared: bool) -> None:
         boot = {
             "listener": listener.fileno(),
             "parent": 0 if shared else os.getpid(),
             "folder": str(models.where),
+            "allow_pickle": models.allow_pickle,
             "threads": usable_cores(),
             "budget": models.budget,
             "idle_s": models.idle_s,

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from pixelmill.models.blip import prepare_process
 from pixelmill.models.folder import ModelFolder
 from pixelmill.models.server import ModelServer
 from pixelmill.models.sessions import Sessions
@@ -31,7 +32,9 @@ def main() -> None:
     process.leave_signals_to_parent()
     process.close_descriptors(listener)
     process.offer_to_oom_killer()
-    sessions = Sessions(ModelFolder(Path(boot["folder"])), threads=boot["threads"], budget=boot["budget"])
+    prepare_process()
+    folder = ModelFolder(Path(boot["folder"]), allow_pickle=boot["allow_pickle"])
+    sessions = Sessions(folder, threads=boot["threads"], budget=boot["budget"])
     ModelServer(socket.socket(fileno=listener), sessions, ended=_end, idle_s=boot["idle_s"]).serve()
 
 

@@ -25,9 +25,9 @@ class PoolModels:
 
     ``budget``: bytes that sessions may take together. ``shared``: one model process for all pools of this user on the
     machine, else one of this pool. ``slots``: tasks with models that run at once, beside all others; 0 is one a core,
-    and one more. ``warm``: models that are loaded at the start, by name. ``remembered``: the file that keeps which ones were used
-    last, to load them too; None: nobody remembers. ``idle_s``: the process ends when nothing was asked of it for so
-    long (None: never).
+    and one more. ``warm``: models that are loaded at the start, by name. ``remembered``: the file that keeps which ones
+    were used last, to load them too; None: nobody remembers. ``idle_s``: the process ends when nothing was asked of it
+    for so long (None: never). ``allow_pickle``: see :class:`ModelFolder`.
     """
 
     folder: Path | None = None
@@ -38,6 +38,7 @@ class PoolModels:
     warm: tuple[str, ...] = ()
     remembered: Path | None = None
     idle_s: float | None = IDLE_S
+    allow_pickle: bool = False
 
     @property
     def where(self) -> Path:
@@ -47,7 +48,23 @@ class PoolModels:
     def to_boot(self, address: str) -> dict[str, Any]:
         """As it travels to the processes; ``address`` is empty where each has sessions of its own."""
         folder = None if self.folder is None else str(self.folder)
-        return {"folder": folder, "paths": self.paths, "budget": self.budget, "address": address}
+        return {
+            "folder": folder,
+            "paths": self.paths,
+            "budget": self.budget,
+            "allow_pickle": self.allow_pickle,
+            "address": address,
+        }
+
+
+def folder_of(boot: Mapping[str, Any]) -> ModelFolder:
+    """The models folder, as it travelled."""
+    folder = boot.get("folder")
+    return ModelFolder(
+        None if folder is None else Path(folder),
+        paths=bool(boot.get("paths")),
+        allow_pickle=bool(boot.get("allow_pickle")),
+    )
 
 
 def model_slots(models: PoolModels) -> int:
@@ -57,10 +74,5 @@ def model_slots(models: PoolModels) -> int:
 
 def source_of(boot: Mapping[str, Any]) -> ModelSource:
     """Where models come from in a pool process: made in the zygote, connected in the process itself."""
-    folder = boot.get("folder")
-    here = Sessions(
-        ModelFolder(None if folder is None else Path(folder), paths=bool(boot.get("paths"))),
-        threads=1,
-        budget=boot.get("budget", DEFAULT_BUDGET),
-    )
+    here = Sessions(folder_of(boot), threads=1, budget=boot.get("budget", DEFAULT_BUDGET))
     return ModelClient(boot["address"], here) if boot.get("address") else here

@@ -12,8 +12,7 @@ from typing import Any
 
 from pixelmill.errors import MissingExtra, ModelMissing, PixelmillError, UnsupportedFormat
 from pixelmill.images.formats import FORMATS, sniff
-from pixelmill.models.onnx import EXTRA as ML
-from pixelmill.models.registry import REGISTRY
+from pixelmill.models.registry import EXTRA_OF, REGISTRY
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.target import RunRequest
 
@@ -22,7 +21,7 @@ MODEL = "model:"
 EXTRAS = frozenset(
     (
         *(fmt.extra for fmt in FORMATS.values() if fmt.extra is not None),
-        ML,
+        *EXTRA_OF.values(),
         *(f"{MODEL}{name}" for name in REGISTRY),
     )
 )
@@ -56,13 +55,13 @@ def _extra_of(part: bytes | Path) -> str | None:
 
 @lru_cache(maxsize=64)
 def _learned(pipeline: str) -> frozenset[str]:
-    """The models that it must have, and the extra that runs them; own checkpoints are known to nobody else."""
+    """The models that it must have, and the extras that run them; own checkpoints are known to nobody else."""
     try:
         wanted = [item for item in Pipeline.parse(pipeline).wanted_models if not item.optional]
     except PixelmillError:
         return frozenset()  # who runs it says so
     names = {f"{MODEL}{item.name}" for item in wanted} & EXTRAS
-    return frozenset(names | ({ML} if any(item.task != "faces" for item in wanted) else set()))
+    return frozenset(names | {EXTRA_OF[item.task] for item in wanted if item.task in EXTRA_OF})
 
 
 def _head(path: Path) -> bytes:
