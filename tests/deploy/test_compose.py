@@ -14,10 +14,11 @@ from deploy_files import DEPLOY, documents
 from linters import lint
 
 from pixelmill.config import SETTINGS
+from pixelmill.models.registry import REGISTRY
 from servers import Moto
 
 FOLDER = DEPLOY / "compose"
-OURS = ("service", "worker", "node", "bucket")
+OURS = ("service", "worker", "node", "models", "bucket")
 VARIABLE = re.compile(r"\$\{(\w+)(:?[-?][^}]*)?\}")
 
 
@@ -75,7 +76,19 @@ def test_an_image_is_built_by_one_service(compose: dict[str, Any]) -> None:
     assert len(built) == len(set(built)) == 1
     build = compose["services"]["service"]["build"]
     assert (FOLDER / build["context"] / build["dockerfile"]).is_file()
-    assert re.search(rf"^FROM .* AS {build['target']}$", (DEPLOY / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    target = VARIABLE.sub(lambda found: (found[2] or "").removeprefix(":-"), build["target"])
+    assert re.search(rf"^FROM .* AS {target}$", (DEPLOY / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+
+
+def test_whatever_runs_tasks_reads_the_models_that_one_service_fetches(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    for name in ("service", "worker", "node"):
+        assert services[name]["environment"]["PIXELMILL_MODELS"] == "/models"
+        assert "models:/models:ro" in services[name]["volumes"]
+    models = services["models"]
+    assert models["profiles"] == ["ml"]
+    assert models["volumes"] == ["models:/models"]
+    assert set(models["command"][2:]) <= set(REGISTRY)
 
 
 def test_only_the_service_is_published_and_on_loopback(compose: dict[str, Any]) -> None:

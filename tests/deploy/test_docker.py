@@ -58,6 +58,20 @@ def test_an_image_has_nothing_to_build_with_and_is_not_root(name: str) -> None:
     assert "COPY --from=environment-" + name + " /opt/pixelmill /opt/pixelmill" in own
 
 
+def test_weights_are_not_in_the_image_but_have_a_folder_of_the_user() -> None:
+    found = stages()
+    text = " ".join(line for _, lines in found.values() for line in lines)
+    assert "models pull" not in text
+    assert ".onnx" not in text
+    (variables,) = [line for line in found["ml"][1] if line.startswith("ENV ")]
+    named = dict(word.split("=", 1) for word in variables.split()[1:])
+    assert named["PIXELMILL_MODELS"] == "/models"
+    made = re.findall(
+        r"install --directory --owner=10001 --group=10001 --mode=0755 (\S+)", " ".join(found["runtime"][1])
+    )
+    assert made == [named["PIXELMILL_MODELS"]], "a new volume there belongs to the user"
+
+
 def test_tini_is_process_1_and_hands_signals_to_the_program_alone() -> None:
     (entry,) = [line for line in stages()["runtime"][1] if line.startswith("ENTRYPOINT ")]
     assert json.loads(entry.removeprefix("ENTRYPOINT ")) == ["tini", "--", "pixelmill"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from deploy_files import DEPLOY, PAGES, ROOT, VARIABLES, calls, check_call, documents, texts, variables
+from packaging.requirements import Requirement
 
 from pixelmill.cli.settings import service_config
 from pixelmill.config import load
@@ -44,7 +45,7 @@ def test_every_variable_is_a_setting() -> None:
 
 def test_deployed_processes_are_started_with_commands_and_options_that_exist() -> None:
     found = calls()
-    assert {words[0] for _, words in found} == {"serve", "worker", "node"}
+    assert {words[0] for _, words in found} == {"serve", "worker", "node", "models"}
     assert len(found) >= 12
     for _, words in found:
         check_call(words)
@@ -61,8 +62,16 @@ def test_extras_of_images_exist() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (DEPLOY / "docker" / "Dockerfile").read_text()
     named = {name for row in re.findall(r"^ARG \w+_EXTRAS=(\S+)$", text, re.MULTILINE) for name in row.split(",")}
-    # Announced: other parts of the project bring them.
-    assert named - {"ml", "caption"} <= set(project["optional-dependencies"])
+    assert {"fleet", "ml", "caption"} <= named <= set(project["optional-dependencies"])
+
+
+def test_the_torch_of_the_image_is_one_that_the_extra_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = map(Requirement, project["optional-dependencies"]["caption"])
+    (torch,) = (one for one in asked if one.name == "torch")
+    text = (DEPLOY / "docker" / "Dockerfile").read_text()
+    (version,) = re.findall(r"^ARG TORCH_VERSION=(\S+)$", text, re.MULTILINE)
+    assert torch.specifier.contains(version)
 
 
 @pytest.mark.parametrize("service", ["service", "worker", "node"])

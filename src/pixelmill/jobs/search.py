@@ -1,7 +1,8 @@
 """Searches over what operations found in tasks: what is asked for, and the queries that answer it.
 
 A page is a walk along the numbers of one term, the latest first, from the cursor on; every other condition is one look
-into an index a step. The walk follows the rarest of the terms.
+into an index a step. The walk follows the rarest of the terms, and ends after :data:`WINDOW` steps whatever it has
+found, so that no search takes long, however many tasks there are; the next page goes on from there.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ MAX_TERMS = 12
 MAX_ASKED = 200
 """Characters of one label, or of the words for captions."""
 MOST_FACES = 1_000_000
-_COUNTED = 1_000
-"""Tasks of a term that are counted to find the rarest; terms with more are taken for equally frequent."""
+WINDOW = 20_000
+"""Tasks of its rarest term that a page looks at; so many are also counted of each term to find the rarest."""
 
 _RANGE = re.compile(r"(?P<low>\d{0,7})(?P<dots>\.\.)?(?P<high>\d{0,7})", re.ASCII)
 _FACES_HELP = "Write a number of faces (3), or a range: 1.., 2..5, ..4."
@@ -136,50 +137,56 @@ _TASKS = (
 
 def _found(
     connection: Connection, owner: str, search: Search, *, job: str | None, before: int | None, limit: int
-) -> list[int]:
-    """Numbers of up to ``limit`` tasks that fulfil the search, the latest first."""
+) -> tuple[list[int], int | None]:
+    """Numbers of up to ``limit`` tasks that fulfil the search, the latest first, and where to go on."""
     terms = list(search.terms)
     if len(terms) > 1:
         terms.sort(key=lambda term: _frequency(connection, owner, term))
-    span = None if job is None else _span(connection, job)
-    if job is not None and span is None:
-        return []
+    low, high = 0, before
+    if job is not None:
+        span = _span(connection, job)
+        if span is None:
+            return [], None
+        low, high = span[0], span[1] + 1 if before is None else min(before, span[1] + 1)
     if connection.dialect.name == "postgresql":
         # It knows nothing of tables that have just grown, and would read and sort all tasks of a term for each page.
         connection.execute(text("SET LOCAL enable_sort = off"))
-    query = walk(owner, terms, job=job, span=span, before=before).limit(limit)
-    return list(connection.execute(query).scalars())
+    end = connection.execute(steps(owner, terms[0], low, high).offset(WINDOW - 1).limit(1)).scalar()
+    low = low if end is None else int(end)
+    numbers = list(connection.execute(walk(owner, terms, job, low, high).limit(limit + 1)).scalars())
+    if len(numbers) > limit:
+        return numbers[:limit], numbers[limit - 1]
+    return numbers, None if end is None else low
 
 
-def walk(
-    owner: str, terms: Sequence[Term], *, job: str | None, span: tuple[int, int] | None, before: int | None
-) -> Select[Any]:
-    """Along the numbers of the first term, down from ``before``, within those (``span``) that the job has."""
+def steps(owner: str, term: Term, low: int, high: int | None) -> Select[Any]:
+    """The numbers of a term, whatever its score, from the one below ``high`` down to ``low``."""
+    query = select(finding_terms.c.number).where(finding_terms.c.owner == owner, finding_terms.c.term == term.text)
+    query = query.where(finding_terms.c.number >= low)
+    query = query if high is None else query.where(finding_terms.c.number < high)
+    return query.order_by(finding_terms.c.number.desc())
+
+
+def walk(owner: str, terms: Sequence[Term], job: str | None, low: int, high: int | None) -> Select[Any]:
+    """Those steps of the first term that fulfil all terms, of one job or of all."""
     first, *others = terms
-    entry = finding_terms.alias("entry")
-    query = select(entry.c.number).where(*_conditions(entry, owner, first))
-    if before is not None:
-        query = query.where(entry.c.number < before)
-    if job is not None and span is not None:
-        query = query.where(entry.c.number >= span[0], entry.c.number <= span[1])
-        query = query.where(exists().where(findings.c.number == entry.c.number, findings.c.job == job))
+    query = steps(owner, first, low, high).where(*_scores(finding_terms, first))
+    if job is not None:
+        query = query.where(exists().where(findings.c.number == finding_terms.c.number, findings.c.job == job))
     for place, term in enumerate(others):
         other = finding_terms.alias(f"other_{place}")
-        query = query.where(exists().where(*_conditions(other, owner, term), other.c.number == entry.c.number))
-    return query.order_by(entry.c.number.desc())
+        same = (other.c.owner == owner, other.c.term == term.text, other.c.number == finding_terms.c.number)
+        query = query.where(exists().where(*same, *_scores(other, term)))
+    return query
 
 
-def _conditions(entry: Any, owner: str, term: Term) -> list[Any]:
-    conditions = [entry.c.owner == owner, entry.c.term == term.text]
-    if term.low is not None:
-        conditions.append(entry.c.score >= term.low)
-    if term.high is not None:
-        conditions.append(entry.c.score <= term.high)
-    return conditions
+def _scores(entry: Any, term: Term) -> list[Any]:
+    least = [] if term.low is None else [entry.c.score >= term.low]
+    return least if term.high is None else [*least, entry.c.score <= term.high]
 
 
 def _frequency(connection: Connection, owner: str, term: Term) -> int:
-    some = select(literal(1)).where(finding_terms.c.owner == owner, finding_terms.c.term == term.text).limit(_COUNTED)
+    some = select(literal(1)).where(finding_terms.c.owner == owner, finding_terms.c.term == term.text).limit(WINDOW)
     return int(connection.execute(select(func.count()).select_from(some.subquery())).scalar_one())
 
 
@@ -211,8 +218,8 @@ class TaskSearch:
     ) -> Page:
         """Tasks that fulfil the search, of one job or of all; the last that ended first.
 
-        Pages are stable: a task that ends meanwhile appears on no later page. Raises :class:`NotFound` for a job that
-        is not there.
+        A page may have fewer than ``limit`` tasks, even none, where there is a next one. Pages are stable: a task that
+        ends meanwhile appears on no later page. Raises :class:`NotFound` for a job that is not there.
         """
         before = None if cursor is None else position_of(cursor, int)[0]
         most = check_limit(limit)
@@ -220,9 +227,8 @@ class TaskSearch:
         def run(connection: Connection) -> Page:
             if job is not None:
                 get_job(connection, owner, job)
-            numbers = _found(connection, owner, search, job=job, before=before, limit=most + 1)
-            found = _tasks(connection, owner, numbers[:most])
-            return Page(found, cursor_of(numbers[most - 1]) if len(numbers) > most else None)
+            numbers, after = _found(connection, owner, search, job=job, before=before, limit=most)
+            return Page(_tasks(connection, owner, numbers), None if after is None else cursor_of(after))
 
         return await self._db.read(run)
 

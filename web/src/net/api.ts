@@ -78,6 +78,9 @@ export const jobs = (query: Query, signal?: AbortSignal) =>
 export const job = (id: string) => askJson<Job>("GET", `/v1/jobs/${part(id)}`);
 export const tasks = (id: string, query: Query, signal?: AbortSignal) =>
   askJson<TaskList>("GET", `/v1/jobs/${part(id)}/tasks`, { query, ...(signal ? { signal } : {}) });
+/** Tasks of all jobs by what was found in them. */
+export const findTasks = (query: Query, signal?: AbortSignal) =>
+  askJson<Schemas["FoundTasks"]>("GET", "/v1/tasks", { query, ...(signal ? { signal } : {}) });
 export const task = (id: string) => askJson<TaskDetail>("GET", `/v1/tasks/${part(id)}`);
 export const cancelJob = (id: string) => askJson<Job>("POST", `/v1/jobs/${part(id)}/cancel`);
 export const retryJob = (id: string) => askJson<Job>("POST", `/v1/jobs/${part(id)}/retry`);

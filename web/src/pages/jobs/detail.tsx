@@ -13,6 +13,7 @@ import { count, duration, moment, plural } from "../../ui/format";
 import { Icon } from "../../ui/icons";
 import { Viewer } from "../../ui/viewer/viewer";
 import { Virtual } from "../../ui/virtual";
+import { addressOf } from "./found-state";
 import { JobActions, JobProgress, nameOf } from "./list";
 import { JobView } from "./tasks-state";
 
@@ -130,6 +131,7 @@ function Summary({ job }: { job: Job }) {
           Open in the Studio
         </LinkButton>
       </div>
+      {job.labels && <Labels job={job.id} labels={job.labels} />}
       <dl class="facts">
         <Fact name="Created" value={moment(job.created)} />
         {job.ended && <Fact name="Ended" value={moment(job.ended)} />}
@@ -140,6 +142,23 @@ function Summary({ job }: { job: Job }) {
         <Fact name="Id" value={job.id} />
       </dl>
     </section>
+  );
+}
+
+/** What most images were tagged with; each leads to them. */
+function Labels({ job, labels }: { job: string; labels: Record<string, number> }) {
+  const entries = Object.entries(labels);
+  if (entries.length === 0) return null;
+  return (
+    <ul class="labels" aria-label="Labels">
+      {entries.map(([label, number]) => (
+        <li key={label}>
+          <a class="button quiet" href={addressOf({ label, job })}>
+            {label} <span class="numbers soft">{count(number)}</span>
+          </a>
+        </li>
+      ))}
+    </ul>
   );
 }
 
@@ -169,7 +188,7 @@ function Filter({ view, job }: { view: JobView; job: Job }) {
 
 const between = (from: string | null, to: string | null): string => (from && to ? duration(Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000)) : "–");
 
-function TaskRow({ task, onOpen }: { task: Task; onOpen: () => void }) {
+export function TaskRow({ task, onOpen }: { task: Task; onOpen: () => void }) {
   const shows = task.state === "succeeded" && task.outcome?.format;
   return (
     <button type="button" class="task-row" data-task={task.id} onClick={onOpen}>

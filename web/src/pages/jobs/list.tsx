@@ -90,6 +90,9 @@ function Tools() {
           ))}
         </select>
       </label>
+      <LinkButton href="/jobs?find=1" icon="search">
+        Find images
+      </LinkButton>
       {isAdmin.value && session.value?.tokens_needed && (
         <label class="switch">
           <input type="checkbox" role="switch" checked={everybody.value} onChange={(event) => (everybody.value = event.currentTarget.checked)} />

@@ -10,7 +10,7 @@ import { Button, Failure } from "../../../ui/basics";
 import { AddStep } from "./add-step";
 import { InputEnd, OutputEnd } from "./ends";
 import { Library, Save, use } from "./library";
-import { canRedo, canUndo, catalogue, catalogueError, draft, edit, loadCatalogue, presets, redo, undo, written } from "./state";
+import { canRedo, canUndo, catalogue, catalogueError, draft, edit, loadCatalogue, presets, redo, refreshCatalogue, undo, written } from "./state";
 import { Steps } from "./steps";
 import { TextForm } from "./text-form";
 
@@ -26,7 +26,11 @@ export function PipelinePanel() {
   });
   useEffect(() => {
     addEventListener("keydown", keys);
-    return () => removeEventListener("keydown", keys);
+    addEventListener("focus", refresh); // who comes back from a terminal may have run the command there
+    return () => {
+      removeEventListener("keydown", keys);
+      removeEventListener("focus", refresh);
+    };
   }, []);
   const close = () => setShown(null);
   const { steps } = draft.value;
@@ -38,7 +42,7 @@ export function PipelinePanel() {
         <div class="pipeline-tools" role="group" aria-label="The whole pipeline">
           <Button kind="quiet" icon="undo" label="Undo" disabled={!canUndo.value} onClick={undo} />
           <Button kind="quiet" icon="redo" label="Redo" disabled={!canRedo.value} onClick={redo} />
-          <Button kind="quiet" icon="folder" label="Open a preset or a saved pipeline" onClick={() => setShown("library")} />
+          <Button kind="quiet" icon="folder" label="Open a preset or a saved pipeline" onClick={() => (refresh(), setShown("library"))} />
           <Button kind="quiet" icon="save" label="Save this pipeline" disabled={isEmpty && draft.value.format === null} onClick={() => setShown("save")} />
           <Button kind="quiet" icon="trash" label="Remove everything" disabled={draft.value === EMPTY || (isEmpty && draft.value.format === null && written.value === null)} onClick={() => edit(EMPTY)} />
         </div>
@@ -63,6 +67,9 @@ export function PipelinePanel() {
     </section>
   );
 }
+
+/** A failure leaves what is shown as it is. */
+const refresh = (): void => void refreshCatalogue().catch(() => undefined);
 
 /** Where nothing is built yet. */
 function Beginnings() {

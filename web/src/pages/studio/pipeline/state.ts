@@ -57,6 +57,11 @@ async function load(): Promise<void> {
   if (written.peek() !== null) write(written.peek() ?? "");
 }
 
+/** Ask again where something is missing: it may have been installed, or its model fetched, meanwhile. */
+export async function refreshCatalogue(): Promise<void> {
+  if (catalogue.peek() !== undefined && presets.peek().some((preset) => !preset.available)) await load();
+}
+
 // -- history ------------------------------------------------------------------------------------------------------
 
 const undone = signal<readonly Draft[]>([]);
