@@ -1,4 +1,4 @@
-"""A cache of decoded tiles, or of blocks of bytes: bounded by what it holds, and made once where several threads ask."""
+"""A cache of decoded tiles, or of blocks of bytes: bounded by what it holds; each is made once for all who ask."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class FetchedSource:
         data = self._fetch(start, length)
         if len(data) != length:
             raise StorageError(
-                f"The store gave {len(data):,} of {length:,} bytes from {start:,}: the object changed while it was read."
+                f"The store gave {len(data):,} of {length:,} bytes from {start:,}: the object changed meanwhile."
             )
         return data
 

@@ -1,7 +1,7 @@
 """Opens an image to be read by regions: the door to the readers of formats. The bytes alone tell the format.
 
-TIFF in all its kinds is read by tiles, in any order. Large PNG and JPEG are read row by row from the top, by libvips (an
-extra). Whatever else ``decode`` reads is decoded whole, within the limits of whole images.
+TIFF in all its kinds is read by tiles, in any order. Large PNG and JPEG are read row by row from the top, by libvips
+(an extra). Whatever else ``decode`` reads is decoded whole, within the limits of whole images.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ def open_regions(
     try:
         head = source.read_at(0, min(source.size, _HEAD_BYTES))
         if identify(head).name == "tiff":
-            return TiffReader(
-                source, limits, page=page, level=level, keep_icc=keep_icc, cache_bytes=cache_bytes
-            )
+            return TiffReader(source, limits, page=page, level=level, keep_icc=keep_icc, cache_bytes=cache_bytes)
         whole.check_bytes(source.size)
         image = decode(source.read_at(0, source.size), Need(icc=keep_icc), whole)
     except BaseException:

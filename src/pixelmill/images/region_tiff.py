@@ -24,7 +24,7 @@ from pixelmill.images.image import Need, Size
 from pixelmill.images.limits import RegionLimits
 from pixelmill.images.orientation import upright
 from pixelmill.images.regions import Raster, Region
-from pixelmill.images.tiff_layout import ROWS_PER_STRIP, TILE_HEIGHT, TILE_WIDTH, Layout, plain_samples, read_layout
+from pixelmill.images.tiff_layout import ROWS_PER_STRIP, TILE_HEIGHT, TILE_WIDTH, plain_samples, read_layout
 
 _PREDICTOR = 317
 _SLACK = 64 << 10
@@ -84,9 +84,7 @@ class TiffReader:
             for column in range(stored.left // across, -(-stored.right // across)):
                 place = self._place(column, row)
                 left, top = max(place.left, stored.left), max(place.top, stored.top)
-                part = Region(
-                    left, top, min(place.right, stored.right) - left, min(place.bottom, stored.bottom) - top
-                )
+                part = Region(left, top, min(place.right, stored.right) - left, min(place.bottom, stored.bottom) - top)
                 part.of(out, stored)[...] = self._part(column, row, place, part)
         return out if self._turn == 1 else upright(out, self._turn)
 
@@ -163,7 +161,11 @@ class TiffReader:
     def _rows_of(self, number: int) -> int:
         """Rows that are stored: a tile is whole always, the last strip may be shorter."""
         layout = self._layout
-        return layout.unit.height if layout.tiled else min(layout.unit.height, layout.size.height - number * layout.unit.height)
+        return (
+            layout.unit.height
+            if layout.tiled
+            else min(layout.unit.height, layout.size.height - number * layout.unit.height)
+        )
 
     def _packed(self, number: int, plane: int = 0) -> bytes:
         start, length = int(self._layout.starts[plane, number]), int(self._layout.lengths[plane, number])
@@ -250,7 +252,9 @@ class TiffReader:
             header: Header = tiff_header.read(alone)
             return decode_tiff.read(alone, header, self._need)
         except CorruptImage as error:
-            raise CorruptImage(f"{error.detail} It is {layout.name(number)} that can't be read.", format="tiff") from error
+            raise CorruptImage(
+                f"{error.detail} It is {layout.name(number)} that can't be read.", format="tiff"
+            ) from error
 
 
 def _longs(order: str, *numbers: int) -> tuple[int, int, bytes]:

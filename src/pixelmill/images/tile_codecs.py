@@ -120,7 +120,9 @@ def without_differences(
         height, samples = shape[0], shape[2] if len(shape) == 3 else 1
         rows = np.frombuffer(data, np.uint8).reshape(height, -1, samples)
         summed = np.add.accumulate(rows, axis=1, dtype=np.uint8).reshape(height, dtype.itemsize, -1)
-        return np.ascontiguousarray(summed.transpose(0, 2, 1)).view(dtype.newbyteorder(">")).astype(native).reshape(shape)
+        return (
+            np.ascontiguousarray(summed.transpose(0, 2, 1)).view(dtype.newbyteorder(">")).astype(native).reshape(shape)
+        )
     tile = np.frombuffer(data, dtype).reshape(shape).astype(native, copy=False)
     if predictor == PLAIN:
         return tile
