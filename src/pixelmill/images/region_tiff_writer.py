@@ -79,8 +79,7 @@ class TiffWriter:
         for number, place in self._grids[0].units(region):
             tile = place.of(pixels, region)
             self._put(0, number, tile)
-            if self._pyramid is not None:
-                self._pyramid.feed(0, number, tile)
+            self.feed(number, tile)
 
     def finish(self) -> None:
         """Write the directories, and name them."""
@@ -106,6 +105,11 @@ class TiffWriter:
             raise RunError(f"Tile {number:,} of the result was written twice.")
         table.starts[number] = self._result.append(data)
         table.lengths[number] = len(data)
+
+    def feed(self, number: int, pixels: NDArray[Any]) -> None:
+        """Let the copies know the pixels of a tile of the picture, where there are any."""
+        if self._pyramid is not None:
+            self._pyramid.feed(0, number, pixels)
 
     def _check(self) -> None:
         check_whole(sum(int(np.count_nonzero(t.lengths)) for t in self._levels), sum(map(len, self._grids)))
@@ -138,6 +142,21 @@ class CogWriter(TiffWriter):
     def _fetch(self, level: int, number: int) -> bytes:
         table = self._levels[level]
         return self._scratch.read_at(int(table.starts[number]), int(table.lengths[number]))
+
+
+def tiff_writer(dest: Path, raster: Raster, options: TileTiffOptions, *, if_absent: bool = False) -> TiffWriter:
+    """A writer of the file ``dest``, as the options have it."""
+    check_tiles(raster, options)
+    result = FileResult(dest, if_absent=if_absent)
+    try:
+        return (
+            CogWriter(result, raster, options, FileResult(dest))
+            if options.cog
+            else TiffWriter(result, raster, options, dest.parent)
+        )
+    except BaseException:
+        result.abort()
+        raise
 
 
 def write_in_order(

@@ -8,8 +8,7 @@ from typing import Any
 
 from pixelmill.images.encoders import EncodeOptions
 from pixelmill.images.region_options import TileTiffOptions, region_format, region_options
-from pixelmill.images.region_results import FileResult
-from pixelmill.images.region_tiff_writer import CogWriter, TiffWriter
+from pixelmill.images.region_tiff_writer import tiff_writer
 from pixelmill.images.regions import Raster, RegionWriter
 
 
@@ -35,16 +34,5 @@ def create_regions(
     """
     chosen = region_options(fmt or region_format(dest.name), options)
     if isinstance(chosen, TileTiffOptions):
-        return _tiff(dest, raster, chosen, if_absent=if_absent)
+        return tiff_writer(dest, raster, chosen, if_absent=if_absent)
     raise NotImplementedError
-
-
-def _tiff(dest: Path, raster: Raster, options: TileTiffOptions, *, if_absent: bool) -> RegionWriter:
-    result = FileResult(dest, if_absent=if_absent)
-    try:
-        if options.cog:
-            return CogWriter(result, raster, options, FileResult(dest))
-        return TiffWriter(result, raster, options, dest.parent)
-    except BaseException:
-        result.abort()
-        raise
