@@ -12,6 +12,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from pixelmill.errors import CorruptImage
@@ -26,7 +27,9 @@ from pixelmill.images.orientation import upright
 from pixelmill.images.regions import Raster, Region
 from pixelmill.images.tiff_layout import ROWS_PER_STRIP, TILE_HEIGHT, TILE_WIDTH, plain_samples, read_layout
 
-_PREDICTOR = 317
+_PREDICTOR, _JPEG_TABLES = 317, 347
+_JPEG_SPACES = {(1, 1): "GRAY", (3, 6): "RGB"}
+"""What JPEG is decoded to, by the number of samples and the photometric interpretation."""
 _SLACK = 64 << 10
 """A packed tile may be twice as long as its pixels, and this much more; none that was written honestly is."""
 _ROWS_BYTES = 1 << 20
@@ -145,7 +148,8 @@ class TiffReader:
     def _tile(self, number: int, place: Region) -> NDArray[Any]:
         """Decoded pixels of a tile, without those behind the picture."""
         try:
-            tile = self._managed(self._unpacked(number))[0] if self._plain else self._by_whole(number)[0]
+            found = self._unpacked(number) if self._plain else self._jpeg(number)
+            tile = self._by_whole(number)[0] if found is None else self._managed(found)[0]
         except tile_codecs.Unpackable as error:
             corrupt("TIFF", f"{self._layout.name(number)} can't be unpacked ({error})")
         if tile.shape[0] < place.height or tile.shape[1] < place.width or tile.shape[2:] != self._shape_behind:
@@ -182,6 +186,25 @@ class TiffReader:
         length = int(np.prod(shape)) * dtype.itemsize
         data = tile_codecs.unpack(self._packed(number), self._compression, length)
         return tile_codecs.without_differences(data, shape, dtype, self._predictor)
+
+    def _jpeg(self, number: int) -> NDArray[Any] | None:
+        """Of a tile that is a common JPEG of its own; None for any other, which the decoder of whole images knows."""
+        layout = self._layout
+        space = _JPEG_SPACES.get((layout.number(tiff_header.SAMPLES, 1), layout.number(tiff_header.PHOTOMETRIC, -1)))
+        if self._compression != tile_codecs.JPEG or space is None or layout.starts.shape[0] > 1:
+            return None
+        data = self._packed(number)
+        # With this marker there is no doubt about its color space; without tables of its own it would not decode.
+        if _JPEG_TABLES in layout.tags or data[:4] != b"\xff\xd8\xff\xe0":
+            return None
+        try:
+            height, width, stored, _ = simplejpeg.decode_jpeg_header(data)
+            if (height, width) != (self._rows_of(number), layout.unit.width) or (stored == "Gray") != (space == "GRAY"):
+                return None
+            pixels = simplejpeg.decode_jpeg(data, space)
+        except ValueError as error:
+            raise tile_codecs.Unpackable(str(error)) from error
+        return pixels[..., 0] if space == "GRAY" else pixels
 
     def _raw_tile(self, column: int, row: int, place: Region, part: Region) -> NDArray[Any]:
         """Of a tile that is not packed, the rows that are needed."""
