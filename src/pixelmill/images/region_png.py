@@ -128,7 +128,7 @@ class PngRows:
         """Rows behind their filter bytes, ``BAND_ROWS`` at a time."""
         inflate = zlib.decompressobj()
         step, wanted = (self._row + 1) * BAND_ROWS, (self._row + 1) * self.header.info.stored_size.height
-        held = bytearray()
+        held, last = bytearray(), b""
         try:
             for data in itertools.chain(self._packed(), [b""]):  # at last, what the library still holds back
                 rest = data
@@ -140,14 +140,20 @@ class PngRows:
                         part = bytes(held[: min(step, wanted)])
                         del held[: len(part)]
                         wanted -= len(part)
-                        yield part
+                        if wanted:
+                            yield part
+                        else:
+                            last = part
                     if inflate.eof or not (more or rest):
                         break
-                # What follows the last row is the check sum of all; chunks are read on for theirs.
+                # What follows the last row is the check sum of all; chunks are read on for theirs, and only then it
+                # is given out.
                 if not wanted and not inflate.eof:
                     inflate.decompress(rest, 1)
         except zlib.error as error:
             corrupt("PNG", f"its pixels can't be unpacked ({error})")
+        if last:
+            yield last
 
     def _unfiltered(self, above: bytes, rows: bytes) -> NDArray[np.uint8]:
         """``rows×bytes`` of rows that are coded by filters, ``above`` being the bytes of the row before them."""
