@@ -120,7 +120,8 @@ def test_autocontrast_is_rescale_intensity(rgb: Pixels) -> None:
             pixels.astype(float), (float(low), float(high)), (0, full)
         )
         result = apply("autocontrast", pixels, cutoff=2.0)
-        assert np.abs(result - expected).max() <= (1e-5 if full == 1 else 0.51)
+        # Of floats, percentiles are levels of 16 bits; the tones are stretched threefold.
+        assert np.abs(result - expected).max() <= (3e-5 if full == 1 else 0.51)
         each = apply("autocontrast", pixels, per_channel=True).reshape(pixels.shape[0] * pixels.shape[1], -1)
         assert np.all(each.min(axis=0) <= full * 1e-6)
         assert np.allclose(each.max(axis=0), full, rtol=1e-6)
