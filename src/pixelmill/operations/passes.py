@@ -69,8 +69,8 @@ class Map:
 class Look(NamedTuple):
     """What one tile tells: ``told`` goes to the conclusion (pickled between ranks; small), ``kept`` to the finish.
 
-    ``kept`` is an array of the core's height and width, or None: then the finish gets the pixels themselves again.
-    The runner keeps it in bounded memory or on disk.
+    ``kept`` is an array of the core's height and width, of the type that :attr:`Survey.keeps` names, or None with it:
+    then the finish gets the pixels themselves again. The runner keeps it in bounded memory or on disk.
     """
 
     told: Any
@@ -83,6 +83,11 @@ class Survey:
 
     ``join`` (None: all looks are held) adds two tellings up where their order does not matter, such as histograms: then
     ``conclude`` gets one of all. Else it gets them in the order of tiles, with the places.
+
+    ``finish`` is fused with what follows: it may be called for a part of a tile, and more than once for a pixel. What
+    it gives of a pixel depends on that pixel, where it lies, and the conclusion; beside these, where looks are not
+    joined or ``keeps`` is given, on ``place.number`` (and ``columns``): they are those of the tile that was looked at,
+    and ``place.core`` is the part of it.
     """
 
     name: str
@@ -97,6 +102,9 @@ class Survey:
     dtype: np.dtype[Any] | None = None
     data: Callable[[Any], dict[str, Any] | None] | None = None
     """What the operation found, from the conclusion."""
+
+    keeps: np.dtype[Any] | None = None
+    """The type of what each look keeps of a pixel; None: none keeps anything."""
 
     images: bool = True
     """False: the image passes unchanged and there is no ``finish`` (analysis)."""
