@@ -18,7 +18,6 @@ from pixelmill.tiling.compiler import Wishes
 from pixelmill.tiling.scratch import Scratch
 from pixelmill.tiling.threads import run_tiled
 
-
 KINDS = ("reach", "mixed", "leveled", "watched", "turned", "halved")
 
 
