@@ -93,7 +93,7 @@ class Survey:
     name: str
     look: Callable[[Array, Place], Look]
     conclude: Callable[[Sequence[tuple[Place | None, Any]]], Any]
-    finish: Callable[[Array, Place, Any], Array]
+    finish: Callable[[Array, Place, Any], Array] | None = None
     join: Callable[[Any, Any], Any] | None = None
     halo: int = 0
     """Of ``look``; ``finish`` sees the core alone."""
@@ -108,6 +108,16 @@ class Survey:
 
     images: bool = True
     """False: the image passes unchanged and there is no ``finish`` (analysis)."""
+
+    then: Callable[[Any], Sequence[Pass]] | None = None
+    """In place of ``finish``: the passes that the conclusion asks for, over the very pixels that were looked at.
+
+    So a rectangle is cut out that was found, and whether anything shines through decides how all tiles are filtered.
+    They take the survey's place, with what stood before it and what comes behind it; nothing is kept.
+    """
+
+    expected: Sequence[Pass] = ()
+    """With ``then``: what to plan with before anything is concluded, the most that it may cost."""
 
     ns_per_pixel: float = 1.0
     memory_factor: float = 2.0
@@ -131,3 +141,8 @@ class Move:
 
 
 Pass: TypeAlias = Map | Survey | Move
+
+
+def summed(one: Any, other: Any) -> Any:
+    """A ``join`` of counts."""
+    return one + other
