@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,7 @@ def numbered(radius: int = 0, *, keeps: bool) -> Survey:
 
     def finish(pixels: Array, place: Place, tops: dict[int, int]) -> Array:
         assert place.core == place.extended
+        assert place.number in tops
         assert pixels.shape[:2] == (place.core.height, place.core.width)
         result: Array = pixels ^ np.uint8(tops[place.number])
         return result
@@ -113,6 +114,29 @@ def watched(radius: int = 0) -> Survey:
         halo=radius,
         images=False,
         data=lambda total: {"sum": total},
+    )
+
+
+def cropped(size: Size) -> Survey:
+    """Cuts out what is found: as many rows and columns as the least sample says; nobody knows before."""
+
+    def then(least: int) -> Sequence[Pass]:
+        left, top = least % size.width, least % size.height
+        part = Size(size.width - left, size.height - top)
+
+        def source(region: Region) -> Region:
+            return Region(region.left + left, region.top + top, region.width, region.height)
+
+        return [Move("crop", part, source, lambda pixels, given, region: pixels)]
+
+    return Survey(
+        "cropped",
+        lambda pixels, place: Look(int(place.core.of(pixels, place.extended).max())),
+        lambda tellings: tellings[0][1],
+        join=max,
+        data=lambda least: {"least": least},
+        then=then,
+        expected=[Move("crop", size, lambda region: region, lambda pixels, given, region: pixels)],
     )
 
 
@@ -159,14 +183,22 @@ def whole(passes: Sequence[Pass], pixels: Array) -> tuple[Array, list[dict[str, 
             conclusion = item.conclude([(place if item.join is None else None, look.told)])
             if item.data is not None and (told := item.data(conclusion)) is not None:
                 found.append(told)
-            if item.images:
+            if item.then is not None:
+                pixels, more = whole(item.then(conclusion), pixels)
+                found.extend(more)
+            elif item.images:
+                assert item.finish is not None
                 pixels = item.finish(pixels if look.kept is None else look.kept, place, conclusion)
     return pixels, found
 
 
 def program_of(passes: Sequence[Pass], raster: Raster, wishes: Wishes) -> Program:
     """Compiled, each pass an operation of its own."""
-    return compiled(raster, [Part(index, item.name, (item,)) for index, item in enumerate(passes, 1)], wishes)
+
+    def given(item: Pass) -> Callable[[Form], Sequence[Pass]]:
+        return lambda form: (item,)
+
+    return compiled(raster, [Part(index, item.name, given(item)) for index, item in enumerate(passes, 1)], wishes)
 
 
 def form_of(pixels: Array) -> Form:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.tiling.synthetic import MIXED, halved, leveled, numbered, program_of, reach, turned, watched, whole
+from tests.tiling.synthetic import MIXED, cropped, halved, leveled, numbered, program_of, reach, turned, watched, whole
 
 from pixelmill.images.image import Image, Size
 from pixelmill.images.regions import Raster
@@ -73,7 +73,7 @@ def tiled(
     data = run_tiled(program, reader, writer, scratch=scratch)
     assert writer.finished
     assert not writer.aborted
-    return writer.pixels, [data[number] for number in sorted(data)]
+    return writer.pixels, [found.data for found in data]
 
 
 @settings(max_examples=30, deadline=None)
@@ -104,6 +104,33 @@ def test_a_raster_of_16_bits_and_units_of_a_writer() -> None:
     passes: list[Pass] = [reach(3), halved(Size(700, 333))]
     done, _ = tiled(passes, pixels, Wishes(workers=2, tile=50, unit=Size(96, 32)))
     assert np.array_equal(done, whole(passes, pixels)[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 90), st.integers(1, 300), st.integers(1, 90), st.integers(0, 2**32 - 1), st.sampled_from((40, 256))
+)
+def test_what_is_cut_out_is_known_only_when_it_was_found(
+    tile: int, width: int, height: int, seed: int, most: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, most, (height, width), np.uint8)
+    size = Size(width, height)
+    passes: list[Pass] = [reach(2), cropped(size), reach(1), leveled()]
+    reader = ArrayReader(Image(pixels))
+    program = program_of(passes, reader.raster, Wishes(workers=2, tile=tile))
+    assert program.open is not None
+    made: list[ArrayWriter] = []
+
+    def writer(raster: Raster) -> ArrayWriter:
+        made.append(ArrayWriter(raster))
+        return made[-1]
+
+    data = run_tiled(program, reader, writer)
+    expected, found = whole(passes, pixels)
+    (only,) = made
+    assert only.finished
+    assert np.array_equal(only.pixels, expected)
+    assert [item.data for item in data] == found
 
 
 @pytest.mark.parametrize("unit", [Size(1, 1), Size(256, 256), Size(700, 8)])

@@ -84,10 +84,9 @@ class Survey:
     ``join`` (None: all looks are held) adds two tellings up where their order does not matter, such as histograms: then
     ``conclude`` gets one of all. Else it gets them in the order of tiles, with the places.
 
-    ``finish`` is fused with what follows: it may be called for a part of a tile, and more than once for a pixel. What
-    it gives of a pixel depends on that pixel, where it lies, and the conclusion; beside these, where looks are not
-    joined or ``keeps`` is given, on ``place.number`` (and ``columns``): they are those of the tile that was looked at,
-    and ``place.core`` is the part of it.
+    Where looks are joined and nothing is kept, ``finish`` is fused with what follows: it is called for any region, and
+    for some pixels more than once. What it gives of a pixel then depends on that pixel, where it lies, and the
+    conclusion. Else it is called for each tile that was looked at, as a whole, with the number it had.
     """
 
     name: str
@@ -121,6 +120,11 @@ class Survey:
 
     ns_per_pixel: float = 1.0
     memory_factor: float = 2.0
+
+    @property
+    def by_tile(self) -> bool:
+        """Whether a finish is of a tile that was looked at, and not of any region."""
+        return self.join is None or self.keeps is not None
 
 
 @dataclass(frozen=True, slots=True)

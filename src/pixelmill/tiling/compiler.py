@@ -7,9 +7,9 @@ the pixels again: computed anew, or from a store, whichever takes less time. An 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pixelmill.images.image import Size
 from pixelmill.images.regions import Raster
@@ -17,6 +17,7 @@ from pixelmill.operations.passes import Form, Map, Move, Pass, Survey
 from pixelmill.tiling.grid import ALIGNMENT, Grid, share, up, whole_units
 from pixelmill.tiling.program import (
     SCRATCH_NS,
+    Open,
     Part,
     Program,
     Seen,
@@ -68,8 +69,22 @@ def compiled(source: Raster, parts: Sequence[Part], wishes: Wishes) -> Program:
     """The program with the least work of those that fit the memory; where none does, that with the least memory."""
     sizes = SIZES if wishes.tile is None else (Size(wishes.tile, wishes.tile),)
     programs = [_Compiler(source, wishes, size).program(parts) for size in sizes]
-    fitting = [program for program in programs if wishes.peak(program) <= wishes.memory]
-    return min(fitting, key=lambda item: item.nanoseconds) if fitting else min(programs, key=wishes.peak)
+    fitting = [program for program in programs if wishes.peak(likely(program)) <= wishes.memory]
+    if fitting:
+        return min(fitting, key=lambda item: likely(item).nanoseconds)
+    return min(programs, key=lambda item: wishes.peak(likely(item)))
+
+
+def likely(program: Program) -> Program:
+    """What to plan with."""
+    return program.expected or program
+
+
+class _Due(NamedTuple):
+    """What is still to be added: of a part whose passes are known already, these; else all of it."""
+
+    part: Part
+    passes: Sequence[Pass] | None
 
 
 class _Compiler:
@@ -86,13 +101,54 @@ class _Compiler:
 
     def program(self, parts: Sequence[Part]) -> Program:
         """All of it."""
-        for link in _links(parts, self._source):
-            if link.role == "map":
-                self._map(link)
-            elif link.role == "move":
-                self._move(link)
-            else:
-                self._survey(link)
+        return self.grown([_Due(part, None) for part in parts])
+
+    def grown(self, due: list[_Due]) -> Program:
+        """With what is due added behind what is there."""
+        while due:
+            part, passes = due.pop(0)
+            waiting = list(part.passes(self._form) if passes is None else passes)
+            while waiting:
+                link = _link(part, waiting.pop(0), self._form)
+                survey = link.action
+                if isinstance(survey, Survey) and survey.then is not None:
+                    return self._open(link, survey, [_Due(part, waiting), *due])
+                self._add(link)
+        return self._ended()
+
+    def _add(self, link: Link) -> None:
+        if link.role == "map":
+            self._map(link)
+        elif link.role == "move":
+            self._move(link)
+        else:
+            self._survey(link)
+
+    def _open(self, link: Link, survey: Survey, rest: list[_Due]) -> Program:
+        """The program as far as it is known, and how it goes on."""
+        assert survey.then is not None
+        then, part = survey.then, rest[0].part
+        self._survey(link)
+        self._after_look()
+        number = len(self._seen) - 1
+
+        def continued(passes: Sequence[Pass]) -> Program:
+            return self._copy().grown([_Due(part, passes), *rest])
+
+        expected = continued(survey.expected)
+        return replace(
+            self._program_of(None),
+            open=Open(number, lambda concluded: continued(then(concluded))),
+            expected=expected.expected or expected,
+        )
+
+    def _copy(self) -> _Compiler:
+        other = _Compiler(self._source, self._wishes, self._tile)
+        other._start, other._raster, other._links = self._start, self._raster, list(self._links)
+        other._stages, other._seen, other._stores = list(self._stages), list(self._seen), list(self._stores)
+        return other
+
+    def _ended(self) -> Program:
         result = None
         if self._wishes.image:
             form = self._form
@@ -100,6 +156,9 @@ class _Compiler:
             self._last()
         elif any(link.role == "look" for link in self._links):
             self._close()
+        return self._program_of(result)
+
+    def _program_of(self, result: Raster | None) -> Program:
         return Program(
             self._source,
             tuple(self._stages),
@@ -119,28 +178,33 @@ class _Compiler:
     # -- passes -----------------------------------------------------------------------------------
 
     def _map(self, link: Link) -> None:
-        halo, larger = self._halo(self._links), self._halo([*self._links, link])
-        if halo and larger > halo and share(self._tile, larger) > MOST_TWICE:
-            self._cut(self._cheapest_cut())
+        self._make_room(link)
         self._links.append(link)
+
+    def _make_room(self, link: Link) -> None:
+        """Cut the chain where the halo of one more link makes too much of it twice, or what is there has none."""
+        halo, larger = self._halo(self._links), self._halo([*self._links, link])
+        if larger > halo and any(item.by_tile for item in self._links):
+            self._cut(len(self._links))
+        elif halo and larger > halo and share(self._tile, larger) > MOST_TWICE:
+            self._cut(self._cheapest_cut())
 
     def _move(self, link: Link) -> None:
         if any(item.role == "look" for item in self._links):
             self._after_look()
-        if self._links and self._spread(link) > MOST_TWICE:
+        by_tile = any(item.by_tile for item in self._links)
+        if self._links and (by_tile or self._spread(link) > MOST_TWICE):
             self._cut(len(self._links))
         self._links.append(link)
 
     def _survey(self, link: Link) -> None:
         survey = link.action
         assert isinstance(survey, Survey)
-        halo, larger = self._halo(self._links), self._halo([*self._links, link])
-        if halo and larger > halo and share(self._tile, larger) > MOST_TWICE:
-            self._cut(self._cheapest_cut())
+        self._make_room(link)
         link = replace(link, survey=len(self._seen))
         self._seen.append(Seen(link.step, link.operation, survey, Grid.of(link.before.size, self._tile)))
         self._links.append(replace(link, after=link.before))
-        if not survey.images:
+        if not survey.images or survey.then is not None:
             return
         finish = replace(link, role="finish")
         if survey.keeps is None:
@@ -194,10 +258,9 @@ class _Compiler:
         store: int | None = None,
         keeps: tuple[tuple[int, int], ...] = (),
         *,
-        unit: Size = ANY,
         writes: bool = False,
     ) -> None:
-        grid = self._grid(self._form.size, unit)
+        grid = self._grid()
         number = len(self._stages)
         self._stages.append(Stage(number, self._start, self._raster, tuple(self._links), grid, store, keeps, writes))
         if self._start != SOURCE:
@@ -210,10 +273,13 @@ class _Compiler:
 
     def _last(self) -> None:
         """The sweep that writes. Where whole units of the writer would need too much of the input, it only copies."""
-        grid = self._grid(self._form.size, self._wishes.unit)
-        if self._spread_of(grid) > SPREAD and any(link.role == "move" for link in self._links):
+        unit, grid = self._wishes.unit, self._grid()
+        in_units = all(
+            tile % step == 0 or tile == side for tile, step, side in zip(grid.tile, unit, grid.size, strict=True)
+        )
+        if not in_units:
             self._cut(len(self._links))
-        self._close(unit=self._wishes.unit, writes=True)
+        self._close(writes=True)
 
     # -- tiles ------------------------------------------------------------------------------------
 
@@ -221,17 +287,24 @@ class _Compiler:
         self._stores.append(StoreSpec(raster, self._tile, len(self._stages)))
         return len(self._stores) - 1
 
-    def _grid(self, size: Size, unit: Size) -> Grid:
-        """Tiles for the links at hand: whole units, smaller where they would need too much of the input."""
-        tile = self._tile
+    def _grid(self) -> Grid:
+        """Tiles for the links at hand: those of a finish by tile; else whole units of the writer.
+
+        Where they would need too much of the input they are smaller, down to less than units.
+        """
+        for link in self._links:
+            if link.by_tile:
+                return self._seen[link.survey].grid
+        size, tile, unit = self._form.size, self._tile, self._wishes.unit
         if self._wishes.bands and self._start == SOURCE and self._wishes.tile is None:
             tile = Size(size.width, max(16, self._tile.pixels // max(1, size.width)))
-        while True:
-            grid = self._whole(size, tile, unit)
-            smaller = _smaller(tile)
-            if self._spread_of(grid) <= SPREAD or smaller == tile or self._whole(size, smaller, unit) == grid:
-                return grid
-            tile = smaller
+        grid = self._whole(size, tile, unit)
+        while self._spread_of(grid) > SPREAD and _smaller(tile) != tile:
+            tile = _smaller(tile)
+            larger, grid = grid, self._whole(size, tile, unit)
+            if grid == larger:
+                unit = ANY
+        return grid
 
     def _whole(self, size: Size, tile: Size, unit: Size) -> Grid:
         width = whole_units(tile.width, unit.width, size.width, aligned=True)
@@ -269,14 +342,9 @@ def _smaller(tile: Size) -> Size:
     return Size(tile.width, max(1, tile.height // 2))
 
 
-def _links(parts: Sequence[Part], source: Raster) -> Iterator[Link]:
-    """Every pass with the form that arrives there; surveys as their looks."""
-    form = Form(source.size, source.channels, source.dtype)
-    for part in parts:
-        for action in part.passes:
-            then = after(form, action)
-            yield Link(_role(action), part.step, part.operation, action, form, then)
-            form = then
+def _link(part: Part, action: Pass, form: Form) -> Link:
+    """A pass with the form that arrives there; a survey as its look."""
+    return Link(_role(action), part.step, part.operation, action, form, after(form, action))
 
 
 def _role(action: Pass) -> Literal["map", "look", "move"]:

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,11 +28,11 @@ AHEAD = 1
 
 
 class Part(NamedTuple):
-    """What one operation of a pipeline gives to a program."""
+    """What one operation of a pipeline gives to a program. ``passes``: its tiled form for pixels of a form."""
 
     step: int
     operation: str
-    passes: tuple[Pass, ...]
+    passes: Callable[[Form], Sequence[Pass]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,23 @@ class StoreSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """What is not known before a survey has concluded: the passes that come then.
+
+    ``continued`` gives the program with what was concluded: the same sweeps, stores and surveys, and more behind them.
+    """
+
+    survey: int
+    continued: Callable[[Any], Program]
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
-    """Sweeps in order. Its last one writes the result, where there is one: ``result`` is the form of that."""
+    """Sweeps in order. Its last one writes the result, where there is one: ``result`` is the form of that.
+
+    Where the way on depends on what is found, the program ends ``open`` behind the look; ``expected`` is then the whole
+    program as it is likely to become, with the most that it may cost, for plans.
+    """
 
     source: Raster
     stages: tuple[Stage, ...]
@@ -64,6 +80,8 @@ class Program:
     result: Raster | None
     workers: int
     read_ns: float
+    open: Open | None = None
+    expected: Program | None = None
 
     @property
     def lanes(self) -> int:
@@ -84,7 +102,7 @@ class Program:
         steps, _ = stage.trace(middle(stage.grid))
         worst = 0.0
         for step in steps:
-            if isinstance(step.work, Link):
+            if isinstance(step.work, Link) and step.work.role == "move":
                 ratio = step.work.before.size.pixels / step.work.after.size.pixels
                 worst = max(worst, step.given.pixels / (step.core.pixels * ratio) - 1)
             else:

@@ -39,6 +39,11 @@ class Link:
         return self.action.halo if isinstance(self.action, Map) else 0
 
     @property
+    def by_tile(self) -> bool:
+        """A finish of the tiles that were looked at."""
+        return self.role == "finish" and isinstance(self.action, Survey) and self.action.by_tile
+
+    @property
     def name(self) -> str:
         """For people: the pass's own, and which half of it."""
         return f"{self.action.name} ({self.role})" if self.role in ("look", "finish") else self.action.name
@@ -58,7 +63,7 @@ class Run:
 
 
 class Step(NamedTuple):
-    """A run or a move at one tile: it gets the pixels of ``given`` and its result is right in ``core``."""
+    """What is done at one tile: it gets the pixels of ``given``, and its result is right in ``core``."""
 
     work: Run | Link
     core: Region
@@ -100,7 +105,7 @@ class Stage:
 
     @cached_property
     def works(self) -> tuple[Run | Link, ...]:
-        """Runs, with moves between them."""
+        """Runs, with what stands between them."""
         return works(self.links, self.raster.size)
 
     def trace(self, core: Region) -> tuple[list[Step], Region]:
@@ -109,9 +114,10 @@ class Stage:
         for work in reversed(self.works):
             if isinstance(work, Run):
                 given = extended(core, work.size, work.halo, work.inner)
-            else:
-                assert isinstance(work.action, Move)
+            elif isinstance(work.action, Move):
                 given = work.action.source(core)
+            else:
+                given = core
             steps.append(Step(work, core, given))
             core = given
         return steps[::-1], core
@@ -123,11 +129,11 @@ class Stage:
 
 
 def works(links: tuple[Link, ...], size: Size) -> tuple[Run | Link, ...]:
-    """Links as runs, with moves between them, for an image of ``size`` at the start."""
+    """Links as runs, with moves and finishes by tile between them, for an image of ``size`` at the start."""
     done: list[Run | Link] = []
     waiting: list[Link] = []
     for link in links:
-        if link.role == "move":
+        if link.role == "move" or link.by_tile:
             if waiting:
                 done.append(_run(size, tuple(waiting)))
             waiting, size = [], link.after.size

@@ -15,9 +15,8 @@ from pixelmill.errors import RunError
 from pixelmill.images.regions import Region
 from pixelmill.operations.failing import translated
 from pixelmill.operations.passes import Array, Form, Look, Map, Move, Place, Survey
-from pixelmill.tiling.grid import Grid
 from pixelmill.tiling.program import Program
-from pixelmill.tiling.stage import Link, Run, Stage
+from pixelmill.tiling.stage import Link, Run, Stage, Step
 
 
 class Done(NamedTuple):
@@ -54,12 +53,23 @@ class Sweep:
                     pixels = self._link(link, pixels, place, looks)
                 pixels = step.core.of(pixels, step.given)
             else:
-                move = step.work.action
-                assert isinstance(move, Move)
-                with translated(step.work.step, step.work.operation, step.work.before.size):
-                    pixels = move.apply(pixels, step.given, step.core)
-                _check(step.work, pixels, step.core)
+                pixels = self._between(step.work, pixels, step, number)
         return Done(core, pixels, tuple(looks))
+
+    def _between(self, link: Link, pixels: Array, step: Step, number: int) -> Array:
+        """A move, or a finish of the tile that was looked at."""
+        action = link.action
+        with translated(link.step, link.operation, link.before.size):
+            if isinstance(action, Move):
+                pixels = action.apply(pixels, step.given, step.core)
+            else:
+                assert isinstance(action, Survey)
+                assert action.finish is not None
+                grid = self.stage.grid
+                place = Place(grid.size, step.core, step.core, number, grid.columns)
+                pixels = action.finish(np.ascontiguousarray(pixels), place, self.conclusions[link.survey])
+        _check(link, pixels, step.core)
+        return pixels
 
     def _link(self, link: Link, pixels: Array, place: Place, looks: list[tuple[int, Place, Look]]) -> Array:
         """One pass over an extended tile."""
@@ -74,30 +84,11 @@ class Sweep:
                 looks.append((link.survey, place, look))
                 return pixels
             else:
-                pixels = self._finish(link, pixels, place)
+                assert isinstance(action, Survey)
+                assert action.finish is not None
+                pixels = action.finish(pixels, place._replace(core=place.extended), self.conclusions[link.survey])
         _check(link, pixels, place.extended)
         return pixels
-
-    def _finish(self, link: Link, pixels: Array, place: Place) -> Array:
-        """By the tiles that were looked at, where what is kept or concluded is of these."""
-        survey, conclusion = link.action, self.conclusions[link.survey]
-        assert isinstance(survey, Survey)
-        region = place.extended
-        if survey.join is not None and survey.keeps is None:
-            return survey.finish(pixels, place._replace(core=region), conclusion)
-        grid = self.program.surveys[link.survey].grid
-        parts = list(grid.parts(region))
-        if len(parts) == 1:
-            return survey.finish(pixels, _part(grid, *parts[0]), conclusion)
-        result = np.empty(_shape(link.after, region), link.after.dtype)
-        for number, part in parts:
-            piece = np.ascontiguousarray(part.of(pixels, region))
-            part.of(result, region)[...] = survey.finish(piece, _part(grid, number, part), conclusion)
-        return result
-
-
-def _part(grid: Grid, number: int, part: Region) -> Place:
-    return Place(grid.size, part, part, number, grid.columns)
 
 
 def _shape(form: Form, region: Region) -> tuple[int, ...]:

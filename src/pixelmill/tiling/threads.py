@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixelmill.images.regions import RegionReader, RegionWriter
+from pixelmill.images.regions import Raster, RegionReader, RegionWriter
 from pixelmill.operations.failing import translated
 from pixelmill.operations.passes import Array, Look, Place
 from pixelmill.operations.plain_opencv import one_thread
@@ -24,18 +24,26 @@ from pixelmill.tiling.stage import SOURCE, Stage
 from pixelmill.tiling.sweep import Done, Sweep
 
 
+class Found(NamedTuple):
+    """What an operation found, and which step of the pipeline it is."""
+
+    step: int
+    operation: str
+    data: dict[str, Any]
+
+
 def run_tiled(
     program: Program,
     reader: RegionReader,
-    writer: RegionWriter | None,
+    writer: RegionWriter | Callable[[Raster], RegionWriter] | None,
     *,
     workers: int | None = None,
     scratch: Scratch | None = None,
     progress: Told | None = None,
     stop: Callable[[], bool] | None = None,
     done: TileLog | None = None,
-) -> dict[int, dict[str, Any]]:
-    """Run all sweeps, finish the writer, and give what surveys found: data by the survey's number.
+) -> tuple[Found, ...]:
+    """Run all sweeps, finish the writer, and give what surveys found, in their order.
 
     The reader stays open. Whatever ends the run early aborts the writer, so that there is no result, unless ``done`` is
     given: then what is written stays for the run that goes on.
@@ -43,7 +51,8 @@ def run_tiled(
     Args:
         program: what to do; its result has the form that the writer was made for.
         reader: of the form that the program was compiled for.
-        writer: None where only data are wanted.
+        writer: one, or what makes one for a result once its form is known (see ``Program.open``); None where only data
+            are wanted.
         workers: tiles that are computed at a time; None: as the program was compiled for.
         scratch: makes the stores between sweeps; None: in the folder for temporary files.
         progress: called by this thread, a few times a second at most and at the end of each sweep.
@@ -61,17 +70,16 @@ def run_tiled(
         with own as stores, one_thread():
             run.scratch = stores
             try:
-                for stage in program.stages:
-                    run.stage(stage, lanes)
+                run.all(lanes)
             finally:
                 run.close_stores()
-        if writer is not None:
-            writer.finish()
+        if run.writer is not None:
+            run.writer.finish()
     except BaseException:
-        if writer is not None and done is None:
-            writer.abort()
+        if run.writer is not None and done is None:
+            run.writer.abort()
         raise
-    return run.data
+    return run.found()
 
 
 @dataclass(slots=True)
@@ -80,7 +88,7 @@ class _Run:
 
     program: Program
     reader: RegionReader
-    writer: RegionWriter | None
+    made: RegionWriter | Callable[[Raster], RegionWriter] | None
     log: TileLog | None
     progress: Told | None
     scratch: Scratch = field(init=False)
@@ -89,9 +97,36 @@ class _Run:
     data: dict[int, dict[str, Any]] = field(default_factory=dict)
     read: int = 0
     written: int = 0
+    writer: RegionWriter | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.made):
+            self.writer = self.made
+
+    def all(self, lanes: Lanes) -> None:
+        """Every sweep; what a program leaves open is decided by what it found."""
+        number = 0
+        while True:
+            for stage in self.program.stages[number:]:
+                self.stage(stage, lanes)
+                number += 1
+            opened = self.program.open
+            if opened is None:
+                return
+            seen = self.program.surveys[opened.survey]
+            with translated(seen.step, seen.operation, seen.grid.size):
+                self.program = opened.continued(self.conclusions[opened.survey])
+
+    def found(self) -> tuple[Found, ...]:
+        """The data of surveys that found something."""
+        surveys = enumerate(self.program.surveys)
+        return tuple(Found(seen.step, seen.operation, self.data[n]) for n, seen in surveys if n in self.data)
 
     def stage(self, stage: Stage, lanes: Lanes) -> None:
         """One sweep, and the conclusions at its end."""
+        if stage.writes and callable(self.made):
+            assert self.program.result is not None
+            self.writer = self.made(self.program.result)
         for number in _made(stage):
             spec = self.program.stores[number]
             self.stores[number] = self.scratch.make(spec.raster, spec.tile)
@@ -106,7 +141,7 @@ class _Run:
             if found is not None:
                 self.data[link.survey] = found
         for number, spec in enumerate(self.program.stores):
-            if spec.last == stage.number and number in self.stores:
+            if spec.last <= stage.number and number in self.stores and self._is_over(number):
                 self.scratch.give_back(self.stores.pop(number))
 
     def _tell(self, work: _Work, done: int) -> None:
@@ -129,6 +164,14 @@ class _Run:
                 written=self.written,
                 share=(before + pixels) / sum(item.grid.size.pixels for item in stages),
             )
+        )
+
+    def _is_over(self, store: int) -> bool:
+        """Whether nothing more is read from it, also not by what a program may become."""
+        return (
+            self.program.open is None
+            or self.program.expected is None
+            or (self.program.expected.stores[store].last < len(self.program.stages))
         )
 
     def close_stores(self) -> None:
