@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelmill.images.encoders import EncodeOptions
+from pixelmill.images.encoders import EncodeOptions, JpegOptions, PngOptions
+from pixelmill.images.region_bands_writer import BandsWriter, JpegBands, PngBands
 from pixelmill.images.region_options import TileTiffOptions, region_format, region_options
+from pixelmill.images.region_results import FileResult
 from pixelmill.images.region_tiff_writer import tiff_writer
 from pixelmill.images.regions import Raster, RegionWriter
 
@@ -35,4 +37,7 @@ def create_regions(
     chosen = region_options(fmt or region_format(dest.name), options)
     if isinstance(chosen, TileTiffOptions):
         return tiff_writer(dest, raster, chosen, if_absent=if_absent)
+    if isinstance(chosen, PngOptions | JpegOptions):
+        coder = PngBands(raster, chosen) if isinstance(chosen, PngOptions) else JpegBands(raster, chosen)
+        return BandsWriter(FileResult(dest, if_absent=if_absent), raster, coder)
     raise NotImplementedError
