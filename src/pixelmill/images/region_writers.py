@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelmill.images.encoders import EncodeOptions, JpegOptions, PngOptions
+from pixelmill.images.image import Size
 from pixelmill.images.region_bands_writer import BandsWriter, JpegBands, PngBands
 from pixelmill.images.region_options import DeepZoomOptions, TileTiffOptions, ZarrOptions, region_format, region_options
 from pixelmill.images.region_results import FileResult
@@ -47,3 +48,13 @@ def create_regions(
         return DeepZoomWriter(tree, dest.stem, raster, chosen, dest.parent)
     assert isinstance(chosen, ZarrOptions)
     return ZarrWriter(FolderTree(dest.parent, dest.name, if_absent=if_absent), dest.name, raster, chosen)
+
+
+def region_unit(raster: Raster, fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> Size:
+    """The ``unit`` of the writer that :func:`create_regions` would give, without beginning anything."""
+    chosen = region_options(fmt, options)
+    if isinstance(chosen, PngOptions | JpegOptions):
+        coder = PngBands(raster, chosen) if isinstance(chosen, PngOptions) else JpegBands(raster, chosen)
+        return Size(raster.size.width, coder.rows)
+    assert isinstance(chosen, TileTiffOptions | DeepZoomOptions | ZarrOptions)
+    return Size(chosen.tile, chosen.tile)

@@ -14,17 +14,17 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from pixelmill.errors import LimitExceeded, UnknownOperation
+from pixelmill.errors import LimitExceeded, NotApplicable, UnknownOperation
 from pixelmill.images.encode import encode
 from pixelmill.images.encoders import AutoOptions
 from pixelmill.images.formats import FORMATS, UNDECIDED, format_of_name
 from pixelmill.images.image import Image, Size
 from pixelmill.images.limits import Limits, RegionLimits
 from pixelmill.images.region_memory import MemoryWriter
-from pixelmill.images.region_options import region_format, region_options
+from pixelmill.images.region_options import region_format
 from pixelmill.images.region_readers import open_regions
 from pixelmill.images.region_results import FileResult
-from pixelmill.images.region_writers import create_regions
+from pixelmill.images.region_writers import create_regions, region_unit
 from pixelmill.images.regions import Raster, RegionReader, RegionWriter
 from pixelmill.models.model import ModelSource
 from pixelmill.pipelines.output import Output
@@ -42,8 +42,6 @@ from pixelmill.tiling.threads import run_tiled as run_program
 READER_CACHE = 32 << 20
 IN_MEMORY = 32 << 20
 """Bytes of stores that stay in memory."""
-EVERYWHERE = 1 << 30
-"""A side of a unit that is as long as any image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +230,7 @@ def _planned(
 ) -> TiledPlan:
     wishes = Wishes(
         workers=options.workers,
-        unit=target.unit,
+        unit_of=target.unit_of,
         tile=options.tile,
         memory=options.memory,
         caches=min(READER_CACHE, reader.raster.bytes),
@@ -278,18 +276,25 @@ class _Target:
         options = self._output.options
         return {} if options is None else options.model_dump(exclude_unset=True)
 
-    @property
-    def unit(self) -> Size:
+    def unit_of(self, raster: Raster) -> Size:
         """Of the writer that is going to be made."""
         if self._name is None:
             return Size(1, 1)
-        side = getattr(region_options(self._name, self._chosen), "tile", None)
-        return Size(side, side) if side is not None else Size(EVERYWHERE, 16)
+        try:
+            return region_unit(raster, self._name, self._chosen)
+        except NotApplicable:  # of pixels on the way, which need not be what the format can hold
+            return Size(1, 1)
 
     def check(self, raster: Raster) -> None:
-        """Raise :class:`LimitExceeded` where a result must be held that is too large for that."""
+        """Before anything runs: whether the format holds the result, or it can be held here.
+
+        Raises :class:`NotApplicable`, :class:`InvalidParameter`, :class:`LimitExceeded`.
+        """
+        if self._name is not None:
+            region_unit(raster, self._name, self._chosen)
+            return
         limits = self._options.whole
-        if self._name is None and raster.size.pixels > limits.max_pixels:
+        if raster.size.pixels > limits.max_pixels:
             raise LimitExceeded(
                 f"The result has {raster.size.width:,}×{raster.size.height:,} pixels, more than is held as a whole "
                 f"({limits.max_pixels:,}). Write it in tiles, to a file that ends in .tif for example.",
