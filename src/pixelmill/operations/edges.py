@@ -15,9 +15,11 @@ from pydantic import BeforeValidator, Field
 
 from pixelmill.errors import InvalidParameter
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.operations.canny_tiles import canny_survey
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import as_number
-from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors
+from pixelmill.operations.passes import Form, Pass
+from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors, without_ipp
 
 
 class Canny(Operation):
@@ -66,6 +68,12 @@ class Canny(Operation):
         del after, size
         return Need(color=False)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Candidates by tile; what is weak and crosses seams is decided for all of them."""
+        del form
+        cost = self.facts().ns_per_pixel
+        return (canny_survey(self.low, self.high, self.aperture, l2=self.l2, ns_per_pixel=cost),)
+
     def apply(self, image: Image) -> Step:
         """Gray, then ``cv2.Canny``."""
         gray = gray8_of(image.pixels)
@@ -106,7 +114,8 @@ class Sobel(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             def derivative(x: int, y: int) -> NDArray[Any]:
-                return cv2.Sobel(colors, cv2.CV_32F, x, y, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
+                with without_ipp():
+                    return cv2.Sobel(colors, cv2.CV_32F, x, y, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
 
             return _strength(derivative, self.direction, self.scale, colors.dtype)
 
@@ -140,7 +149,8 @@ class Scharr(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             def derivative(x: int, y: int) -> NDArray[Any]:
-                return cv2.Scharr(colors, cv2.CV_32F, x, y, borderType=cv2.BORDER_REFLECT_101)
+                with without_ipp():
+                    return cv2.Scharr(colors, cv2.CV_32F, x, y, borderType=cv2.BORDER_REFLECT_101)
 
             return _strength(derivative, self.direction, self.scale, colors.dtype)
 
@@ -174,7 +184,8 @@ class Laplacian(Operation):
         """``cv2.Laplacian`` in ``float32``."""
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
-            second = cv2.Laplacian(colors, cv2.CV_32F, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
+            with without_ipp():
+                second = cv2.Laplacian(colors, cv2.CV_32F, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
             np.abs(second, out=second)
             second *= np.float32(self.scale)
             return fit_depth(second, colors.dtype)
