@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from pixelmill.errors import InvalidParameter, NotApplicable
+from pixelmill.errors import InvalidParameter, NotApplicable, NotTileable
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.images.regions import Region
 from pixelmill.images.scales import extent
@@ -37,6 +37,7 @@ from pixelmill.operations.pixels import (
     with_room_for,
 )
 from pixelmill.operations.resample import Interpolation, resample
+from pixelmill.operations.scaling import nearest_passes, scaled_passes
 
 MAX_SIDE = 65_535
 MARGIN = 1.15
@@ -143,6 +144,14 @@ class Resize(Operation):
             steps.append(Crop(x=x, y=y, width=left.width, height=left.height))
         return tuple(steps)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Fit this very image."""
+        passes: list[Pass] = []
+        for step in self.resolve(form.size):
+            passes.extend(step.tiled(form))
+            form = form._replace(size=step.size(form.size))
+        return tuple(passes)
+
     def apply(self, image: Image) -> Step:
         """Fit this very image."""
         for step in self.resolve(image.size):
@@ -171,6 +180,18 @@ class Scale(Operation):
         """The target."""
         del size
         return self.target
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Lanczos and nearest, each in numbers of the whole image."""
+        if "nearest" in (self.interpolation, self.kernel):
+            return nearest_passes(form.size, self.target)
+        if self.kernel is not None or self.interpolation not in ("auto", "lanczos"):
+            raise NotTileable(
+                f"resize: {self.kernel or self.interpolation} is defined on the whole image, and can't run over tiles. "
+                "Use auto or lanczos.",
+                operation=self.name,
+            )
+        return scaled_passes(form, self.target)
 
     def apply(self, image: Image) -> Step:
         """Scale, by the extent that a reduced decode really covers."""
