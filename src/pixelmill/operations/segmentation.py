@@ -15,10 +15,23 @@ from pydantic import BeforeValidator, Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Size
-from pixelmill.operations.drawing import channels_with_color, outlined, painted, rgb8_of
+from pixelmill.operations.component_tiles import (
+    AREA,
+    BOTTOM,
+    RIGHT,
+    SUM_X,
+    SUM_Y,
+    Joined,
+    join,
+    labeled,
+    parts_of,
+)
+from pixelmill.operations.drawing import channels_with_color, outlined, outlined_part, painted, rgb8_of
+from pixelmill.operations.objects import Foreground, Side, by_side, side_of
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color
-from pixelmill.operations.pixels import fit_depth, full_scale, gray8_of
+from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey, within
+from pixelmill.operations.pixels import fit_depth, full_scale
 
 MAX_LISTED = 1_000
 """Components that are listed; the count is of all."""
@@ -28,7 +41,6 @@ _SEED = 1
 _CUT_SIDE = 1_024
 """GrabCut looks at no more pixels a side; its time grows with their number, and its edge is smoothed anyway."""
 
-Foreground = Literal["auto", "bright", "dark"]
 _FOREGROUND = (
     "Which side of Otsu's threshold is an object; auto: the one that has less of the image's outermost row and columns"
 )
@@ -132,30 +144,81 @@ class Components(Operation):
         """Gray labels; color where boxes are drawn."""
         return {"overlay": channels_with_color(channels), "labels": 1, "data": channels}[self.mode]
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Otsu's threshold, then components by tile, joined over seams."""
+        return by_side(self.foreground, lambda side: (self._survey(form, side),), (self._survey(form, Side(0, True)),))
+
+    def _survey(self, form: Form, side: Side) -> Survey:
+        def look(pixels: Array, place: Place) -> Look:
+            objects = side.of(np.ascontiguousarray(place.core.of(pixels, place.extended)))
+            return Look(parts_of(objects, place, self.connectivity, self.min_area, MAX_LISTED))
+
+        def finish(pixels: Array, place: Place, joined: Joined) -> Array:
+            if self.mode == "overlay":
+                boxes = _boxes(joined.listed)
+                return outlined_part(Image(pixels), boxes, self.color, place.size, place.extended).pixels
+            labels = labeled(side.of(np.ascontiguousarray(place.core.of(pixels, place.extended))), self.connectivity)
+            numbers = np.zeros(int(labels.max()) + 1, np.int32)
+            mine, found = joined.by_tile[place.number]
+            numbers[mine] = found
+            return within(_label_image(numbers[labels]).pixels, place)
+
+        facts = self.facts()
+        return Survey(
+            self.name,
+            look,
+            lambda told: join(told, self.connectivity, self.min_area, MAX_LISTED),
+            finish,
+            channels=self.channels(form.channels),
+            dtype=np.dtype(np.uint16) if self.mode == "labels" else None,
+            data=lambda joined: _listed(joined.count, joined.listed, joined.numbers),
+            images=self.mode != "data",
+            ns_per_pixel=facts.ns_per_pixel,
+            memory_factor=12.0,
+        )
+
     def apply(self, image: Image) -> Step:
         """``cv2.connectedComponentsWithStats``, without the small ones."""
         objects = _objects(image, self.foreground)
         _, labels, stats, centers = cv2.connectedComponentsWithStats(objects, connectivity=self.connectivity)
-        kept = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= self.min_area)
+        area = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+        kept = 1 + np.flatnonzero(area[1:] >= self.min_area)
         numbers = np.zeros(len(stats), np.int32)
         numbers[kept] = np.arange(1, len(kept) + 1)
-        largest = sorted(kept.tolist(), key=lambda label: (-int(stats[label, cv2.CC_STAT_AREA]), label))[:MAX_LISTED]
-        listed = [
-            {
-                "number": int(numbers[label]),
-                "box": stats[label, :4].tolist(),
-                "area": int(stats[label, cv2.CC_STAT_AREA]),
-                "center": [round(float(value), 2) for value in centers[label]],
-            }
-            for label in largest
-        ]
-        data = {"count": len(kept), "components": listed}
+        largest = kept[np.lexsort((kept, -area[kept]))[:MAX_LISTED]]
+        table = np.zeros((len(largest), 8), np.int64)
+        table[:, :2], table[:, AREA] = stats[largest, :2], area[largest]
+        table[:, RIGHT : BOTTOM + 1] = stats[largest, :2] + stats[largest, 2:4]
+        table[:, SUM_X : SUM_Y + 1] = np.rint(centers[largest] * area[largest, np.newaxis])
+        data = _listed(len(kept), table, numbers[largest])
         if self.mode == "data":
             return Step(image, data)
         if self.mode == "labels":
             return Step(_label_image(numbers[labels]), data)
-        x, y, width, height = stats[largest, :4].T.tolist() if largest else ([], [], [], [])
-        return Step(outlined(image, list(zip(x, y, width, height, strict=True)), self.color), data)
+        return Step(outlined(image, _boxes(table), self.color), data)
+
+
+def _boxes(table: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+    """Left, top, width and height."""
+    return [
+        (left, top, right - left, bottom - top) for left, top, right, bottom in table[:, : BOTTOM + 1].tolist()
+    ]
+
+
+def _listed(count: int, table: NDArray[np.int64], numbers: NDArray[Any]) -> dict[str, Any]:
+    rows = zip(_boxes(table), table.tolist(), numbers.tolist(), strict=True)
+    return {
+        "count": count,
+        "components": [
+            {
+                "number": int(number),
+                "box": list(box),
+                "area": row[AREA],
+                "center": [round(row[SUM_X] / row[AREA], 2), round(row[SUM_Y] / row[AREA], 2)],
+            }
+            for box, row, number in rows
+        ],
+    }
 
 
 class Grabcut(Operation):
@@ -260,11 +323,7 @@ def object_in(image: Image, rectangle: tuple[int, int, int, int], iterations: in
 
 def _objects(image: Image, foreground: Foreground) -> NDArray[np.uint8]:
     """255 where an object is, ``H×W``."""
-    _, bright = cv2.threshold(gray8_of(image.pixels), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    if foreground == "auto":
-        rim = np.concatenate((bright[0], bright[-1], bright[:, 0], bright[:, -1]))
-        foreground = "dark" if 2 * np.count_nonzero(rim) > rim.size else "bright"
-    return bright if foreground == "bright" else cv2.bitwise_not(bright)
+    return side_of(image.pixels, foreground).of(image.pixels)
 
 
 def _cores(objects: NDArray[np.uint8], part: float) -> NDArray[np.uint8]:
