@@ -13,11 +13,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from pixelmill import tracing
-from pixelmill.errors import Busy, MissingExtra, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
+from pixelmill.errors import (
+    Busy,
+    LimitExceeded,
+    MissingExtra,
+    QueueFull,
+    ShuttingDown,
+    TargetUnavailable,
+    UnsupportedFormat,
+)
 from pixelmill.fleet.gates import AutoGate, GatePolicy
 from pixelmill.fleet.places import Choice, Place, choose, overflow_reason
 from pixelmill.jobs.model import Priority
-from pixelmill.targets.needs import lacking, needs
+from pixelmill.targets.needs import TILES, lacking, needs
 from pixelmill.targets.target import RunRequest, RunResult, Target
 
 ORDER = (Priority.INTERACTIVE, Priority.NORMAL, Priority.BATCH)
@@ -61,6 +69,10 @@ class Slot:
                 name = "overflow.call" if self._place.overflow else "target.run"
                 with tracing.part(name, "client", {"pixelmill.target": self.target}):
                     result = await self._place.target.run(request)
+            except LimitExceeded:
+                needed |= {TILES}
+                if request.tiled is None or TILES not in self._place.lacks or not self._move(needed):
+                    raise
             except (UnsupportedFormat, MissingExtra) as error:
                 extra = lacking(error)
                 if extra is None or extra in self._place.lacks:
