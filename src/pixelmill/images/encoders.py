@@ -19,13 +19,14 @@ from pixelmill.images.formats import ALIASES, written_format
 Subsampling: TypeAlias = Literal["420", "422", "444"]
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
+    """A number, which JSON or a parser made of digits, as the text it was."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _as_hex(value: Any) -> Any:
+def as_hex(value: Any) -> Any:
     """A color as people write it: ``#FFFFFF``, ``fff``; and a number where JSON or a parser made one of digits."""
-    text = _as_text(value)
+    text = as_text(value)
     if not isinstance(text, str):
         return value
     text = text.removeprefix("#").lower()
@@ -48,10 +49,10 @@ class JpegOptions(EncodeOptions):
     progressive: bool = Field(
         default=False, description="Several passes: about 7 % smaller, five times the CPU time to write"
     )
-    subsampling: Annotated[Subsampling, BeforeValidator(_as_text)] = Field(
+    subsampling: Annotated[Subsampling, BeforeValidator(as_text)] = Field(
         default="420", description="Resolution of color: 420 a quarter of luma's, 422 half, 444 full"
     )
-    background: Annotated[str, BeforeValidator(_as_hex)] = Field(
+    background: Annotated[str, BeforeValidator(as_hex)] = Field(
         default="ffffff", pattern="^[0-9a-f]{6}$", description="Color below transparent pixels, as hex RRGGBB"
     )
     optimize: bool = Field(
@@ -123,7 +124,7 @@ class AvifOptions(EncodeOptions):
         le=10,
         description="Faster and larger, 0 to 10; 6 takes over three times the CPU time of 8, 9 a third",
     )
-    subsampling: Annotated[Subsampling, BeforeValidator(_as_text)] = Field(
+    subsampling: Annotated[Subsampling, BeforeValidator(as_text)] = Field(
         default="420", description="Resolution of color: 420 a quarter of luma's, 422 half, 444 full"
     )
     max_bytes: MaxBytes = Field(
@@ -176,7 +177,7 @@ class GifOptions(EncodeOptions):
 class BmpOptions(EncodeOptions):
     """How a BMP is written: 8 bits a sample, not compressed, opaque."""
 
-    background: Annotated[str, BeforeValidator(_as_hex)] = Field(
+    background: Annotated[str, BeforeValidator(as_hex)] = Field(
         default="ffffff", pattern="^[0-9a-f]{6}$", description="Color below transparent pixels, as hex RRGGBB"
     )
 
@@ -211,7 +212,7 @@ class AutoOptions(EncodeOptions):
         le=100,
         description="Quality, 1 to 100, as of JPEG; other formats get the one that looks alike",
     )
-    background: Annotated[str, BeforeValidator(_as_hex)] = Field(
+    background: Annotated[str, BeforeValidator(as_hex)] = Field(
         default="ffffff",
         pattern="^[0-9a-f]{6}$",
         description="Color below transparent pixels where only JPEG is accepted, as hex RRGGBB",
@@ -260,10 +261,11 @@ def options_for(fmt: str, options: EncodeOptions | Mapping[str, Any] | None = No
     try:
         return model.model_validate(dict(options or {}))
     except ValidationError as error:
-        raise _invalid(name, model, error) from error
+        raise invalid(name, model, error) from error
 
 
-def _invalid(name: str, model: type[EncodeOptions], error: ValidationError) -> InvalidParameter:
+def invalid(name: str, model: type[EncodeOptions], error: ValidationError) -> InvalidParameter:
+    """What a failed validation says, in the words of a step ``format:NAME``."""
     first = error.errors(include_url=False, include_context=False)[0]
     parameter = str(first["loc"][0]) if first["loc"] else "options"
     if first["type"] == "extra_forbidden":

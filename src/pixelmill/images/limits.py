@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pixelmill.errors import LimitExceeded
-from pixelmill.images.image import ImageInfo
+from pixelmill.images.image import ImageInfo, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,44 @@ class TiledLimits:
         """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large to be run in tiles too."""
         if count > self.max_bytes:
             raise _exceeded("bytes", count, self.max_bytes, "PIXELMILL_TILED_MAX_BYTES")
+
+
+@dataclass(frozen=True, slots=True)
+class RegionLimits:
+    """Bounds for images that are read by regions: of the picture, and of what has to be in memory at once.
+
+    ``max_unit_bytes`` is of the pixels of one tile or strip, or of the whole of what can't be decoded in part (an
+    interlaced PNG, a progressive JPEG).
+    """
+
+    max_pixels: int = 100_000_000_000
+    max_side: int = 1_000_000
+    max_unit_bytes: int = 256 << 20
+
+    def check_size(self, size: Size) -> None:
+        """Raise :class:`LimitExceeded` for a picture of more pixels, or pixels a side."""
+        for what, value, maximum in (
+            ("pixels a side", max(size), self.max_side),
+            ("pixels", size.pixels, self.max_pixels),
+        ):
+            if value > maximum:
+                raise LimitExceeded(
+                    f"The image has {value:,} {what}; in tiles, the limit is {maximum:,}. Use a smaller image.",
+                    limit=what,
+                    value=value,
+                    maximum=maximum,
+                )
+
+    def check_unit(self, value: int, what: str) -> None:
+        """Raise :class:`LimitExceeded` for ``value`` bytes of ``what`` that would be in memory at once."""
+        if value > self.max_unit_bytes:
+            raise LimitExceeded(
+                f"{what} takes {value:,} bytes in memory at once; the limit is {self.max_unit_bytes:,}. Convert the "
+                "file to a TIFF with tiles.",
+                limit="bytes at once",
+                value=value,
+                maximum=self.max_unit_bytes,
+            )
 
 
 def _exceeded(what: str, value: int, maximum: int, setting: str) -> LimitExceeded:

@@ -21,13 +21,13 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_SIZES, PLANAR = 273, 274, 277, 279, 2
 TILE_OFFSETS, TILE_SIZES, EXTRA, SAMPLE_FORMAT, ICC = 324, 325, 338, 339, 34675
 
 # What pixels need: layout, coding (fax options, predictor, JPEG tables), color (palette, inks, YCbCr), transparency.
-_NEEDED = frozenset(
+NEEDED = frozenset(
     {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, 266, STRIP_OFFSETS, SAMPLES, 278, STRIP_SIZES, PLANAR, 292, 293}
     | {317, 320, 322, 323, TILE_OFFSETS, TILE_SIZES, 332, EXTRA, SAMPLE_FORMAT, 347, 530, 531, 532}
 )
 _SINGLE = frozenset({WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, 266, SAMPLES, 278, PLANAR, 292, 293, 317, 322, 323, 332})
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_WHOLE = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types whose values are whole numbers
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+WHOLE_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types whose values are whole numbers
 _MAX_ENTRIES = 4_096
 _MAX_PAGES = 65_536
 _MAX_SAMPLES = 6
@@ -83,7 +83,7 @@ def read(data: Data, page: int = 0) -> Header:
 def _check(data: Data, facts: TiffFacts) -> None:
     """Lists that libtiff would complain about: values where one is meant, and packed pixels outside of the file."""
     for tag in _SINGLE & facts.tags.keys():
-        if facts.tags[tag].count != 1 or facts.tags[tag].kind not in _WHOLE:
+        if facts.tags[tag].count != 1 or facts.tags[tag].kind not in WHOLE_TYPES:
             corrupt("TIFF", f"tag {tag} of its first page is not one whole number")
     for at, lengths in ((STRIP_OFFSETS, STRIP_SIZES), (TILE_OFFSETS, TILE_SIZES)):
         starts, sizes = values(data, facts, at), values(data, facts, lengths)
@@ -142,12 +142,12 @@ def _directory(data: Data, order: str, big: bool, at: int) -> tuple[Mapping[int,
     for entry in range(at + head, end, step):
         tag, kind, number_of = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, entry)
         place = entry + step - inline
-        length = number_of * _SIZES.get(kind, 0)
+        length = number_of * TYPE_SIZES.get(kind, 0)
         if length > inline:
             (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
         if length > 0 and place + length <= size:
             tags.setdefault(tag, TiffTag(kind, number_of, place, length))
-        elif tag in _NEEDED:
+        elif tag in NEEDED:
             corrupt("TIFF", f"tag {tag} of its first page lies outside of the file")
     following = struct.unpack_from(order + ("Q" if big else "I"), data, end)[0] if end + inline <= size else 0
     return tags, int(following)
@@ -173,9 +173,9 @@ def _others(data: Data, order: str, big: bool, first: int, at: int) -> list[int]
 def values(data: Data, facts: TiffFacts, tag: int) -> tuple[int, ...]:
     """The whole numbers of a tag; empty where it is missing or holds something else."""
     found = facts.tags.get(tag)
-    if found is None or found.kind not in _WHOLE:
+    if found is None or found.kind not in WHOLE_TYPES:
         return ()
-    return struct.unpack_from(f"{facts.order}{found.count}{_WHOLE[found.kind]}", data, found.start)
+    return struct.unpack_from(f"{facts.order}{found.count}{WHOLE_TYPES[found.kind]}", data, found.start)
 
 
 def number(data: Data, facts: TiffFacts, tag: int, default: int) -> int:
@@ -194,13 +194,13 @@ def rebuilt(data: Data, facts: TiffFacts, changes: Mapping[int, tuple[int, ...]]
 
     It is a common TIFF, of a BigTIFF too (which Pillow knows in one byte order only): limits keep it below 4 GB.
     """
-    blobs = {tag: _blob(data, found) for tag, found in facts.tags.items() if tag in _NEEDED}
+    blobs = {tag: _blob(data, found) for tag, found in facts.tags.items() if tag in NEEDED}
     long = {tag: values(data, facts, tag) for tag, (kind, _, _) in blobs.items() if kind == _LONG8}
     for tag, numbers in {**long, **(changes or {})}.items():
         if max(numbers) > _MAX_OFFSET:
             corrupt("TIFF", f"a number of its tag {tag} is beyond the file")
         kind = 3 if max(numbers) < 65_536 else 4
-        blobs[tag] = (kind, len(numbers), struct.pack(f"{facts.order}{len(numbers)}{_WHOLE[kind]}", *numbers))
+        blobs[tag] = (kind, len(numbers), struct.pack(f"{facts.order}{len(numbers)}{WHOLE_TYPES[kind]}", *numbers))
     if number(data, facts, SAMPLES, 1) == 1:
         blobs.pop(PLANAR, None)  # says nothing of one plane, and Pillow takes it wrong
     start = bytes(data[:2]) + struct.pack(facts.order + "HI", 42, 0)

@@ -15,8 +15,10 @@ from pydantic import BeforeValidator, Field
 
 from pixelmill.errors import InvalidParameter
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.operations.canny_tiles import canny_survey
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import as_number
+from pixelmill.operations.passes import Form, Pass
 from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors
 
 
@@ -65,6 +67,12 @@ class Canny(Operation):
         """Every pixel, of luma."""
         del after, size
         return Need(color=False)
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Candidates by tile; what is weak and crosses seams is decided for all of them."""
+        del form
+        cost = self.facts().ns_per_pixel
+        return (canny_survey(self.low, self.high, self.aperture, l2=self.l2, ns_per_pixel=cost),)
 
     def apply(self, image: Image) -> Step:
         """Gray, then ``cv2.Canny``."""

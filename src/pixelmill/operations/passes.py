@@ -69,8 +69,8 @@ class Map:
 class Look(NamedTuple):
     """What one tile tells: ``told`` goes to the conclusion (pickled between ranks; small), ``kept`` to the finish.
 
-    ``kept`` is an array of the core's height and width, or None: then the finish gets the pixels themselves again.
-    The runner keeps it in bounded memory or on disk.
+    ``kept`` is an array of the core's height and width, of the type that :attr:`Survey.keeps` names, or None with it:
+    then the finish gets the pixels themselves again. The runner keeps it in bounded memory or on disk.
     """
 
     told: Any
@@ -83,12 +83,16 @@ class Survey:
 
     ``join`` (None: all looks are held) adds two tellings up where their order does not matter, such as histograms: then
     ``conclude`` gets one of all. Else it gets them in the order of tiles, with the places.
+
+    Where looks are joined and nothing is kept, ``finish`` is fused with what follows: it is called for any region, and
+    for some pixels more than once. What it gives of a pixel then depends on that pixel, where it lies, and the
+    conclusion. Else it is called for each tile that was looked at, as a whole, with the number it had.
     """
 
     name: str
     look: Callable[[Array, Place], Look]
     conclude: Callable[[Sequence[tuple[Place | None, Any]]], Any]
-    finish: Callable[[Array, Place, Any], Array]
+    finish: Callable[[Array, Place, Any], Array] | None = None
     join: Callable[[Any, Any], Any] | None = None
     halo: int = 0
     """Of ``look``; ``finish`` sees the core alone."""
@@ -98,11 +102,29 @@ class Survey:
     data: Callable[[Any], dict[str, Any] | None] | None = None
     """What the operation found, from the conclusion."""
 
+    keeps: np.dtype[Any] | None = None
+    """The type of what each look keeps of a pixel; None: none keeps anything."""
+
     images: bool = True
     """False: the image passes unchanged and there is no ``finish`` (analysis)."""
 
+    then: Callable[[Any], Sequence[Pass]] | None = None
+    """In place of ``finish``: the passes that the conclusion asks for, over the very pixels that were looked at.
+
+    So a rectangle is cut out that was found, and whether anything shines through decides how all tiles are filtered.
+    They take the survey's place, with what stood before it and what comes behind it; nothing is kept.
+    """
+
+    expected: Sequence[Pass] = ()
+    """With ``then``: what to plan with before anything is concluded, the most that it may cost."""
+
     ns_per_pixel: float = 1.0
     memory_factor: float = 2.0
+
+    @property
+    def by_tile(self) -> bool:
+        """Whether a finish is of a tile that was looked at, and not of any region."""
+        return self.join is None or self.keeps is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +145,8 @@ class Move:
 
 
 Pass: TypeAlias = Map | Survey | Move
+
+
+def summed(one: Any, other: Any) -> Any:
+    """A ``join`` of counts."""
+    return one + other

@@ -26,7 +26,39 @@ def gray_of(pixels: Pixels) -> NDArray[Any]:
     if pixels.ndim == 2:
         return pixels
     code = cv2.COLOR_RGB2GRAY if pixels.shape[2] == 3 else cv2.COLOR_RGBA2GRAY
-    return cv2.cvtColor(pixels, code)
+    return pointwise(lambda part: cv2.cvtColor(part, code), pixels)
+
+
+_LINE = 4_096
+"""Pixels in a row that :func:`pointwise` lays floats out in: a multiple of all lengths of vectors."""
+_TAIL = 64
+"""More pixels than one vector holds."""
+
+
+def pointwise(run: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[Any]) -> NDArray[Any]:
+    """``run(pixels)``, a call of OpenCV that looks at one pixel at a time; of floats, the same wherever a pixel lies.
+
+    OpenCV computes the last pixels of a row or of an array without vectors, and rounds some of them another way. So
+    floats are laid out in rows without such ends; what a tile gives is then what the whole image gives.
+    """
+    if pixels.dtype != np.float32:
+        return run(pixels)
+    return laid_out(run, pixels)
+
+
+def laid_out(run: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[Any]) -> NDArray[Any]:
+    """:func:`pointwise` at any depth."""
+    flat = np.ascontiguousarray(pixels).reshape(-1, *pixels.shape[2:])
+    body = len(flat) // _LINE * _LINE
+    first = max(0, body - _TAIL)  # the last ones of the body are an end of the array
+    ends = np.zeros((1, -(-(len(flat) - first) // _TAIL) * _TAIL + _TAIL, *flat.shape[1:]), flat.dtype)
+    ends[0, : len(flat) - first] = flat[first:]
+    done = run(ends)
+    result = np.empty((len(flat), *done.shape[2:]), done.dtype)
+    if body:
+        result[:body] = run(flat[:body].reshape(-1, _LINE, *flat.shape[1:])).reshape(body, *done.shape[2:])
+    result[first:] = done[0, : len(flat) - first]
+    return result.reshape(*pixels.shape[:2], *done.shape[2:])
 
 
 def gray8_of(pixels: Pixels) -> NDArray[np.uint8]:
@@ -94,14 +126,23 @@ def on_colors(image: Image, run: Callable[[NDArray[Any]], NDArray[Any]]) -> Imag
     return Image(done, profile)
 
 
-def filtered(pixels: Pixels, run: Callable[[NDArray[Any]], NDArray[Any]], *, keeps_opaque: bool = True) -> NDArray[Any]:
+def filtered(
+    pixels: Pixels,
+    run: Callable[[NDArray[Any]], NDArray[Any]],
+    *,
+    keeps_opaque: bool = True,
+    opaque: bool | None = None,
+) -> NDArray[Any]:
     """``run(pixels)``; where there is transparency, on premultiplied ``float32`` samples.
 
     Averaging straight alpha would let the hidden colors of transparent pixels bleed into their neighbors
     (Porter and Duff 1984). ``run`` gets samples on the scale of the input's depth. ``keeps_opaque`` False: the result
-    may have transparency where the input has none.
+    may have transparency where the input has none. ``opaque`` tells, where ``pixels`` are a part, whether nothing
+    shines through in the whole image.
     """
-    if pixels.ndim == 2 or pixels.shape[2] == 3 or (keeps_opaque and is_opaque(pixels)):
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return run(pixels)
+    if keeps_opaque and (is_opaque(pixels) if opaque is None else opaque):
         return run(pixels)
     done = run(_premultiplied(pixels))
     result = np.empty(done.shape, pixels.dtype)

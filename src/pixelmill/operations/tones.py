@@ -1,12 +1,14 @@
 """Operations on tones that look at the image first: autocontrast, white_balance, equalize, clahe, threshold.
 
-Transparency is left alone. OpenCV's tables are of 8 or 16 bits; floats go through 16 where it is told.
+Transparency is left alone. OpenCV's tables are of 8 or 16 bits; floats go through 16 where it is told. What the whole
+image says is counted in integers, so that tiles add up to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,8 +17,12 @@ from pydantic import Field
 
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.images.samples import to_uint16
+from pixelmill.operations.clahe_tiles import clahe_survey
+from pixelmill.operations.levels import at_percentile, counted, counted_channels, equalizing, means, otsu
+from pixelmill.operations.luma import luma_of, on_luma
 from pixelmill.operations.operation import Facts, Kind, Operation, Step
-from pixelmill.operations.pixels import as_gray, full_scale, gray8_of, gray_of, on_colors
+from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey, summed
+from pixelmill.operations.pixels import as_gray, full_scale, gray8_of, gray_of, laid_out, on_colors
 
 _MAX_GAIN = 8.0
 
@@ -46,17 +52,27 @@ class Autocontrast(Operation):
         """Percentiles, then a straight line."""
         return Facts("reduction", "self-exact", ns_per_pixel=3.3, memory_factor=4.0)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Counts, then a straight line."""
+        return (_counting(self, form, self._counts, self._line, _scaled),)
+
     def apply(self, image: Image) -> Step:
-        """``numpy.percentile``, then ``cv2.transform``."""
+        """Counts, then ``cv2.transform``."""
+        return Step(_scaled(image, self._line(self._counts(image))))
+
+    def _counts(self, image: Image) -> NDArray[np.int64]:
         seen = _seen(image)
-        if not len(seen):
-            return Step(image)
         if not self.per_channel and seen.shape[1] == 3:
-            seen = gray_of(seen[:, None, :])
-        low, high = np.percentile(seen, [self.cutoff, 100 - self.cutoff], axis=0, method="inverted_cdf").astype(float)
+            return counted(gray_of(seen[:, None, :]) if len(seen) else seen[:, 0])[None]
+        return counted_channels(seen)
+
+    def _line(self, counts: NDArray[np.int64]) -> _Line | None:
+        if not counts.any():
+            return None
+        low, high = (at_percentile(counts, percent).astype(float) for percent in (self.cutoff, 100 - self.cutoff))
         flat = high <= low
-        gain = np.where(flat, 1.0, full_scale(image.pixels.dtype) / np.where(flat, 1.0, high - low))
-        return Step(_scaled(image, gain, np.where(flat, 0.0, -low * gain)))
+        gain = np.where(flat, 1.0, (counts.shape[1] - 1) / np.where(flat, 1.0, high - low))
+        return gain, np.where(flat, 0.0, -low * gain) / (counts.shape[1] - 1)
 
 
 class WhiteBalance(Operation):
@@ -81,19 +97,28 @@ class WhiteBalance(Operation):
         cost = 4.6 if self.method == "gray-world" else 2.6
         return Facts("reduction", "self-exact", ns_per_pixel=cost, memory_factor=4.0)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Counts, then a gain."""
+        return (_counting(self, form, self._counts, self._gains, _scaled),)
+
     def apply(self, image: Image) -> Step:
-        """``numpy.mean`` or ``numpy.percentile``, then ``cv2.transform``."""
-        seen = _seen(image)
-        if image.channels == 1 or not len(seen):
-            return Step(image)
+        """Counts, then ``cv2.transform``."""
+        return Step(image if image.channels == 1 else _scaled(image, self._gains(self._counts(image))))
+
+    def _counts(self, image: Image) -> NDArray[np.int64]:
+        return counted_channels(_seen(image))
+
+    def _gains(self, counts: NDArray[np.int64]) -> _Line | None:
+        if len(counts) == 1 or not counts.any():
+            return None
         if self.method == "gray-world":
-            own = seen.mean(axis=0, dtype=np.float64)
+            own = means(counts)
             target = float(own.mean())
         else:
-            own = np.percentile(seen, 99, axis=0, method="inverted_cdf").astype(np.float64)
+            own = at_percentile(counts, 99).astype(np.float64)
             target = float(own.max())
         gain = np.minimum(np.divide(target, own, out=np.ones(3), where=own > 0), _MAX_GAIN)
-        return Step(_scaled(image, 1.0 + self.amount * (gain - 1.0), np.zeros(3)))
+        return 1.0 + self.amount * (gain - 1.0), np.zeros(3)
 
 
 class Equalize(Operation):
@@ -110,9 +135,22 @@ class Equalize(Operation):
         """A histogram, then a table."""
         return Facts("reduction", "cv2-exact", ns_per_pixel=0.7, memory_factor=3.0)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Counts, then a table."""
+
+        def mapped(image: Image, table: NDArray[Any] | None) -> Image:
+            if table is None:
+                return on_colors(image, lambda colors: on_luma(colors, lambda luma: luma))
+            return on_colors(image, lambda colors: on_luma(colors, lambda luma: cv2.LUT(luma, table)))
+
+        def counts(image: Image) -> NDArray[np.int64]:
+            return counted(luma_of(image))
+
+        return (_counting(self, form, counts, equalizing, mapped),)
+
     def apply(self, image: Image) -> Step:
         """``cv2.equalizeHist``, or its table for 65,536 levels."""
-        return Step(on_colors(image, lambda colors: _on_luma(colors, _equalized)))
+        return Step(on_colors(image, lambda colors: on_luma(colors, _equalized)))
 
 
 class Clahe(Operation):
@@ -134,7 +172,11 @@ class Clahe(Operation):
 
     def facts(self) -> Facts:
         """Histograms of parts, then tables between which is interpolated."""
-        return Facts("whole", "cv2-exact", ns_per_pixel=1.5, memory_factor=3.0)
+        return Facts("reduction", "cv2-exact", ns_per_pixel=1.5, memory_factor=3.0)
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Histograms of parts by tile, then tables between which is interpolated."""
+        return (clahe_survey(form, self.clip, self.tiles),)
 
     def apply(self, image: Image) -> Step:
         """``cv2.createCLAHE``."""
@@ -142,7 +184,7 @@ class Clahe(Operation):
         def run(luma: NDArray[Any]) -> NDArray[Any]:
             return cv2.createCLAHE(self.clip, (self.tiles, self.tiles)).apply(luma)
 
-        return Step(on_colors(image, lambda colors: _on_luma(colors, run)))
+        return Step(on_colors(image, lambda colors: on_luma(colors, run)))
 
 
 class Threshold(Operation):
@@ -197,26 +239,80 @@ class Threshold(Operation):
         del after, size
         return Need(color=False)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """otsu counts first; the others are as local as they are."""
+        if self.method != "otsu":
+            return super().tiled(form)
+
+        def parted(image: Image, found: int) -> Image:
+            return self._shown(image, self._parted(_levels(image), found))
+
+        def counts(image: Image) -> NDArray[np.int64]:
+            return counted(gray_of(image.pixels))
+
+        survey = _counting(self, form, counts, otsu, parted)
+        full = full_scale(np.dtype(np.uint8 if form.dtype == np.uint8 else np.uint16))
+        return (replace(survey, data=lambda found: {"threshold": found / full}),)
+
     def apply(self, image: Image) -> Step:
         """``cv2.threshold`` or ``cv2.adaptiveThreshold``."""
         gray = gray_of(image.pixels)
         full = full_scale(gray.dtype)
         code = cv2.THRESH_BINARY_INV if self.invert else cv2.THRESH_BINARY
-        data = None
         if self.method == "adaptive":
             side, below = 2 * self.radius + 1, self.offset * 255
             small = cv2.adaptiveThreshold(gray8_of(gray), 255, cv2.ADAPTIVE_THRESH_MEAN_C, code, side, below)
-            parted = (small > 0).astype(gray.dtype) * gray.dtype.type(full)
-        elif self.method == "fixed":
-            parted = cv2.threshold(np.nan_to_num(gray), self.value * full, full, code)[1]
-        else:
-            work = to_uint16(gray) if gray.dtype == np.float32 else gray
-            found, small = cv2.threshold(work, 0, full_scale(work.dtype), code | cv2.THRESH_OTSU)
-            data = {"threshold": found / full_scale(work.dtype)}
-            parted = (small > 0).astype(gray.dtype) * gray.dtype.type(full)
+            return Step(self._shown(image, small > 0))
+        if self.method == "fixed":
+            return Step(self._shown(image, cv2.threshold(np.nan_to_num(gray), self.value * full, full, code)[1] > 0))
+        levels = _levels(image)
+        found = int(cv2.threshold(levels, 0, 1, code | cv2.THRESH_OTSU)[0])
+        return Step(self._shown(image, self._parted(levels, found)), {"threshold": found / full_scale(levels.dtype)})
+
+    def _parted(self, levels: NDArray[Any], found: int) -> NDArray[np.bool_]:
+        return levels <= found if self.invert else levels > found
+
+    def _shown(self, image: Image, white: NDArray[np.bool_]) -> Image:
+        dtype = image.pixels.dtype
+        parted = white.astype(dtype) * dtype.type(full_scale(dtype))
         if not image.has_alpha:
-            return Step(as_gray(image, parted), data)
-        return Step(Image(np.dstack((parted, parted, parted, image.pixels[..., 3]))), data)
+            return as_gray(image, parted)
+        return Image(np.dstack((parted, parted, parted, image.pixels[..., 3])))
+
+
+def _levels(image: Image) -> NDArray[Any]:
+    """Luma of 8 or 16 bits."""
+    gray = gray_of(image.pixels)
+    return to_uint16(gray) if gray.dtype == np.float32 else gray
+
+
+_Line: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Gain and offset of each channel, or of all; the offset on the scale from 0 to 1."""
+
+
+def _counting(
+    operation: Operation,
+    form: Form,
+    counts: Callable[[Image], NDArray[np.int64]],
+    conclude: Callable[[NDArray[np.int64]], Any],
+    finish: Callable[[Image, Any], Image],
+) -> Survey:
+    """Counts of all tiles, added up; what follows from them; and every tile by that."""
+    facts = operation.facts()
+
+    def look(pixels: Array, place: Place) -> Look:
+        return Look(counts(Image(place.core.of(pixels, place.extended))))
+
+    return Survey(
+        operation.name,
+        look,
+        lambda told: conclude(told[0][1]),
+        lambda pixels, place, concluded: finish(Image(pixels), concluded).pixels,
+        join=summed,
+        channels=operation.channels(form.channels),
+        ns_per_pixel=facts.ns_per_pixel,
+        memory_factor=facts.memory_factor,
+    )
 
 
 def _seen(image: Image) -> NDArray[Any]:
@@ -229,36 +325,27 @@ def _seen(image: Image) -> NDArray[Any]:
     return np.clip(np.nan_to_num(seen), 0.0, 1.0) if seen.dtype == np.float32 else seen
 
 
-def _scaled(image: Image, gain: NDArray[Any], offset: NDArray[Any]) -> Image:
-    """Each channel times its gain plus its offset; one of each serves all channels."""
+def _scaled(image: Image, line: _Line | None) -> Image:
+    """Each channel times its gain plus its offset; one of each serves all channels. None: as it is."""
+    if line is None:
+        return image
+    gain, offset = line
     count = min(3, image.channels)
-    matrix = np.column_stack((np.diag(np.broadcast_to(gain, count)), np.broadcast_to(offset, count)))
-    return on_colors(image, lambda colors: cv2.transform(colors, matrix))
+    shift = np.broadcast_to(offset * full_scale(image.pixels.dtype), count)
+    matrix = np.column_stack((np.diag(np.broadcast_to(gain, count)), shift))
+    return on_colors(image, lambda colors: _transformed(colors, matrix))
 
 
-def _on_luma(colors: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """``run`` on gray, or on the luma of YCrCb; of ``uint8`` or ``uint16``, floats go through the latter."""
-
-    def at_depth(luma: NDArray[Any]) -> NDArray[Any]:
-        luma = np.ascontiguousarray(luma)
-        return (run(to_uint16(luma)) / np.float32(65_535)).astype(np.float32) if luma.dtype == np.float32 else run(luma)
-
-    if colors.ndim == 2:
-        return at_depth(colors)
-    split = cv2.cvtColor(colors, cv2.COLOR_RGB2YCrCb)
-    split[..., 0] = at_depth(split[..., 0])
-    return cv2.cvtColor(split, cv2.COLOR_YCrCb2RGB)
+def _transformed(colors: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
+    """``cv2.transform``, the same wherever a pixel lies."""
+    if colors.dtype == np.uint8:  # whose sums are exact
+        return cv2.transform(colors, matrix)
+    return laid_out(lambda part: cv2.transform(part, matrix), colors)
 
 
 def _equalized(luma: NDArray[Any]) -> NDArray[Any]:
     """``cv2.equalizeHist``, which has 8 bits only; its formula at 16 bits."""
     if luma.dtype == np.uint8:
         return cv2.equalizeHist(luma)
-    counts = np.bincount(luma.ravel(), minlength=65_536)
-    first = int(np.argmax(counts > 0))
-    others = luma.size - int(counts[first])
-    if not others:
-        return luma
-    above = np.cumsum(counts) - counts[first]
-    table = np.rint(np.maximum(above, 0) * (65_535 / others)).astype(np.uint16)
-    return table[luma]
+    table = equalizing(counted(luma))
+    return luma if table is None else table[luma]

@@ -1,4 +1,4 @@
-"""The steps of a plan on pixels. Foreign exceptions of operations end here."""
+"""The steps of a plan on pixels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
-
-from pixelmill.errors import NotApplicable, OutOfMemory, RunError
 from pixelmill.images.image import Image
 from pixelmill.models.model import Model
+from pixelmill.operations.failing import translated
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.parameters import Font
-from pixelmill.pipelines.plan import Plan, PlannedStep, check_size
+from pixelmill.pipelines.plan import Plan, check_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +45,16 @@ def apply(chosen: Plan, image: Image, given: Given = _NOTHING) -> tuple[Image, d
         action = step.action
         if isinstance(action, Operation):
             action = given.to(action)
-        try:
+        with translated(step.number, action.name, step.before):
             if step.limits is not None and isinstance(action, Operation):  # the planner could not know the size
                 check_size(action.size(image.size), step.limits, step.number, action.name, chosen.frames)
             image, data = action.apply(image)
-        except NotApplicable as error:
-            raise NotApplicable(
-                f"Step {step.number}: {error.detail}", **{**error.context, "step": step.number}
-            ) from error
-        except MemoryError as error:
-            raise _out_of_memory(step) from error
-        except cv2.error as error:
-            if error.code == cv2.Error.StsNoMem:
-                raise _out_of_memory(step) from error
-            raise RunError(
-                f"Step {step.number}: {action.name} failed: {error.err or error}.", step=step.number
-            ) from error
         if data is not None:
-            found[_free_key(action.name, found)] = data
+            found[free_key(action.name, found)] = data
     return image, found
 
 
-def _out_of_memory(step: PlannedStep) -> OutOfMemory:
-    return OutOfMemory(
-        f"Step {step.number}: there is not enough memory for {step.action.name} at {step.before.width:,}×"
-        f"{step.before.height:,} pixels. Use a smaller image, or raise the memory limit of the workers.",
-        step=step.number,
-    )
-
-
-def _free_key(name: str, found: Mapping[str, Any]) -> str:
+def free_key(name: str, found: Mapping[str, Any]) -> str:
     """``name``, or ``name-2``, ``name-3`` where it is taken."""
     count, key = 1, name
     while key in found:

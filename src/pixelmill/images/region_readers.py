@@ -1,0 +1,66 @@
+"""Opens an image to be read by regions: the door to the readers of formats. The bytes alone tell the format.
+
+TIFF in all its kinds is read by tiles, in any order. Large PNG and JPEG are read row by row from the top, by libvips
+(an extra). Whatever else ``decode`` reads is decoded whole, within the limits of whole images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pixelmill.images.byte_sources import ByteSource, BytesSource, FileSource
+from pixelmill.images.decode import decode
+from pixelmill.images.formats import Data, identify
+from pixelmill.images.image import Image, Need
+from pixelmill.images.limits import Limits, RegionLimits
+from pixelmill.images.region_memory import MemoryReader
+from pixelmill.images.region_tiff import TiffReader
+from pixelmill.images.regions import RegionReader
+
+CACHE_BYTES = 64 << 20
+_DEFAULT_LIMITS, _DEFAULT_WHOLE = RegionLimits(), Limits()
+_HEAD_BYTES = 1 << 16
+
+
+def open_regions(
+    source: Path | Data | ByteSource | Image,
+    limits: RegionLimits = _DEFAULT_LIMITS,
+    *,
+    whole: Limits = _DEFAULT_WHOLE,
+    page: int = 0,
+    level: int = 0,
+    keep_icc: bool = False,
+    cache_bytes: int = CACHE_BYTES,
+) -> RegionReader:
+    """A reader of the picture in ``source``, upright and in sRGB as :func:`decode.decode` gives it.
+
+    Args:
+        source: a file, its bytes, any :class:`ByteSource` (which the reader then owns), or an image.
+        limits: of what is read by regions; checked before pixels are allocated.
+        whole: of what has to be decoded whole.
+        page: of a TIFF, counted without smaller copies and masks.
+        level: of a TIFF with smaller copies of its page: 0 is the page, 1 the first copy. They are what another program
+            has shrunk; nothing exact follows from them.
+        keep_icc: samples of gray and RGB keep the numbers of their profile, which is in the raster.
+        cache_bytes: bound of decoded tiles (or rows) that are kept for the next regions.
+
+    Raises:
+        UnsupportedFormat, CorruptImage, LimitExceeded, NotApplicable (no such page), MissingExtra, StorageError.
+    """
+    if isinstance(source, Image):
+        return MemoryReader(source)
+    if isinstance(source, Path):
+        source = FileSource(source)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        source = BytesSource(source)
+    try:
+        head = source.read_at(0, min(source.size, _HEAD_BYTES))
+        if identify(head).name == "tiff":
+            return TiffReader(source, limits, page=page, level=level, keep_icc=keep_icc, cache_bytes=cache_bytes)
+        whole.check_bytes(source.size)
+        image = decode(source.read_at(0, source.size), Need(icc=keep_icc), whole)
+    except BaseException:
+        source.close()
+        raise
+    source.close()
+    return MemoryReader(image)
