@@ -50,3 +50,15 @@ def to_write(fmt: Format) -> Any:
 
 def _command(fmt: Format) -> str:
     return f"Install it: pip install 'pixelmill[{fmt.extra}]'"
+
+
+def for_tiles(module: str) -> Any:
+    """A module of the extra ``tiles``; raises :class:`MissingExtra`, with the command, where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        raise MissingExtra(
+            f"Reading this image in parts needs {module}, which is not installed here. "
+            "Install it: pip install 'pixelmill[tiles]', or convert the file to a TIFF with tiles.",
+            extra="tiles",
+        ) from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pixelmill.images.exif import SWAPS_SIDES
 from pixelmill.images.image import Size
+from pixelmill.images.regions import Region
 
 # What cv2 does for each orientation: a flip (1 left-right, 0 top-bottom), a rotation, or a transpose before a flip.
 _FLIPS = {2: 1, 4: 0}
@@ -38,3 +39,15 @@ def as_stored(size: Size | None, orientation: int) -> Size | None:
     if size is None or orientation not in SWAPS_SIDES:
         return size
     return Size(size.height, size.width)
+
+
+def stored_region(region: Region, stored: Size, turn: int) -> Region:
+    """Where the pixels of a region of the upright picture lie in the picture as it is stored."""
+    left, top, width, height = region
+    if turn in SWAPS_SIDES:
+        left, top, width, height = top, left, height, width
+    if turn in (2, 3, 7, 8):
+        left = stored.width - left - width
+    if turn in (3, 4, 6, 7):
+        top = stored.height - top - height
+    return Region(left, top, width, height)

@@ -1,25 +1,32 @@
 """Opens an image to be read by regions: the door to the readers of formats. The bytes alone tell the format.
 
-TIFF in all its kinds is read by tiles, in any order. Large PNG and JPEG are read row by row from the top, by libvips
-(an extra). Whatever else ``decode`` reads is decoded whole, within the limits of whole images.
+TIFF in all its kinds is read by tiles, in any order. PNG and JPEG that are larger than the cache are read row by row
+from the top, JPEG by libvips (an extra). Whatever else ``decode`` reads is decoded whole, within the limits of whole
+images.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pixelmill.images.byte_sources import ByteSource, BytesSource, FileSource
 from pixelmill.images.decode import decode
 from pixelmill.images.formats import Data, identify
+from pixelmill.images.header import no_such_frame
 from pixelmill.images.image import Image, Need
 from pixelmill.images.limits import Limits, RegionLimits
+from pixelmill.images.region_jpeg import JpegRows
 from pixelmill.images.region_memory import MemoryReader
+from pixelmill.images.region_png import PngRows
+from pixelmill.images.region_rows import RowsReader, ScratchReader
 from pixelmill.images.region_tiff import TiffReader
-from pixelmill.images.regions import RegionReader
+from pixelmill.images.regions import Raster, RegionReader
 
 CACHE_BYTES = 64 << 20
 _DEFAULT_LIMITS, _DEFAULT_WHOLE = RegionLimits(), Limits()
 _HEAD_BYTES = 1 << 16
+_ROWS = frozenset({"png", "jpeg"})
 
 
 def open_regions(
@@ -54,13 +61,41 @@ def open_regions(
     elif isinstance(source, bytes | bytearray | memoryview):
         source = BytesSource(source)
     try:
-        head = source.read_at(0, min(source.size, _HEAD_BYTES))
-        if identify(head).name == "tiff":
-            return TiffReader(source, limits, page=page, level=level, keep_icc=keep_icc, cache_bytes=cache_bytes)
-        whole.check_bytes(source.size)
-        image = decode(source.read_at(0, source.size), Need(icc=keep_icc), whole)
+        return _reader(source, limits, whole, page, level, Need(icc=keep_icc), cache_bytes)
     except BaseException:
         source.close()
         raise
+
+
+def _reader(
+    source: ByteSource, limits: RegionLimits, whole: Limits, page: int, level: int, need: Need, cache_bytes: int
+) -> RegionReader:
+    name = identify(source.read_at(0, min(source.size, _HEAD_BYTES))).name
+    if name == "tiff":
+        return TiffReader(source, limits, page=page, level=level, keep_icc=need.icc, cache_bytes=cache_bytes)
+    if page or level:
+        raise no_such_frame(name, max(page, level), 1)
+    reader = _by_rows(name, source, limits, need, cache_bytes) if name in _ROWS else None
+    if reader is not None:
+        return reader
+    whole.check_bytes(source.size)
+    image = decode(source.read_at(0, source.size), need, whole)
     source.close()
     return MemoryReader(image)
+
+
+def _by_rows(name: str, source: ByteSource, limits: RegionLimits, need: Need, cache_bytes: int) -> RegionReader | None:
+    """A reader of a picture that is larger than ``cache_bytes`` and has rows that can be decoded one by one."""
+    rows = PngRows(source) if name == "png" else JpegRows(source, limits)
+    if not rows.readable:
+        return None
+    header = rows.header
+    limits.check_size(header.info.stored_size)
+    black, icc = rows.look(need)
+    raster = Raster(header.info.size, 1 if black.ndim == 2 else black.shape[2], black.dtype, icc)
+    if raster.bytes <= cache_bytes:
+        return None
+    bands = partial(rows.bands, need)
+    if header.info.orientation == 1:
+        return RowsReader(bands, raster, source.close, keep_bytes=cache_bytes)
+    return ScratchReader(bands, raster, source.close, turn=header.info.orientation)

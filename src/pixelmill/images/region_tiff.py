@@ -19,11 +19,10 @@ from pixelmill.errors import CorruptImage
 from pixelmill.images import color, decode_tiff, tiff_header, tile_codecs
 from pixelmill.images.block_cache import BlockCache
 from pixelmill.images.byte_sources import ByteSource
-from pixelmill.images.exif import SWAPS_SIDES
 from pixelmill.images.header import Header, corrupt, oriented
 from pixelmill.images.image import Need, Size
 from pixelmill.images.limits import RegionLimits
-from pixelmill.images.orientation import upright
+from pixelmill.images.orientation import stored_region, upright
 from pixelmill.images.regions import Raster, Region
 from pixelmill.images.tiff_layout import ROWS_PER_STRIP, TILE_HEIGHT, TILE_WIDTH, plain_samples, read_layout
 
@@ -80,7 +79,7 @@ class TiffReader:
 
     def read(self, region: Region) -> NDArray[Any]:
         """The pixels of a region."""
-        stored = _stored_region(region, self._layout.size, self._turn)
+        stored = stored_region(region, self._layout.size, self._turn)
         out = np.empty(self._raster.shape(stored), self._raster.dtype)
         across, down = self._unit
         for row in range(stored.top // down, -(-stored.bottom // down)):
@@ -282,15 +281,3 @@ class TiffReader:
 
 def _longs(order: str, *numbers: int) -> tuple[int, int, bytes]:
     return 4, len(numbers), struct.pack(f"{order}{len(numbers)}I", *numbers)
-
-
-def _stored_region(region: Region, stored: Size, turn: int) -> Region:
-    """Where the pixels of a region of the upright picture lie in the picture as it is stored."""
-    left, top, width, height = region
-    if turn in SWAPS_SIDES:
-        left, top, width, height = top, left, height, width
-    if turn in (2, 3, 7, 8):
-        left = stored.width - left - width
-    if turn in (3, 4, 6, 7):
-        top = stored.height - top - height
-    return Region(left, top, width, height)

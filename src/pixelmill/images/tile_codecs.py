@@ -1,6 +1,6 @@
 """Tiles of samples to bytes and back, as TIFF packs them: deflate, LZW, Zstandard, none; and both predictors.
 
-Deflate is zlib's, or libdeflate's where imagecodecs (an extra) is installed: two to three times as fast, and the same format.
+Deflate is zlib's, or libdeflate's where imagecodecs (an extra) is installed: over twice as fast, the same format.
 Reentrant; the libraries release the GIL. Sources: TIFF 6.0, section 14; Adobe's TIFF technical note 3 (floats).
 """
 
