@@ -56,14 +56,19 @@ def colored(rgb: Pixels) -> list[Pixels]:
     return depths(rgb)[:3]
 
 
+def same(result: Pixels, expected: Pixels) -> bool:
+    """To the bit for integers. OpenCV rounds floats by where they lie; operations don't, so that tiles are exact."""
+    if result.dtype == np.float32:
+        return np.allclose(result, expected, rtol=0, atol=1e-5)
+    return np.array_equal(result, expected)
+
+
 @pytest.mark.parametrize("factor", [0.0, 0.5, 2.5])
 def test_saturation_is_a_matrix_around_luma(factor: float, rgb: Pixels) -> None:
     weights = np.array([0.299, 0.587, 0.114])
     for pixels in colored(rgb):
         matrix = factor * np.eye(3) + (1 - factor) * np.tile(weights, (3, 1))
-        assert np.array_equal(
-            apply("saturation", pixels, factor=factor), fitted(cv2.transform(pixels, matrix), pixels.dtype)
-        )
+        assert same(apply("saturation", pixels, factor=factor), fitted(cv2.transform(pixels, matrix), pixels.dtype))
     none = apply("saturation", rgb, factor=0.0)
     assert np.abs(none.astype(int) - gray(rgb)[..., None]).max() <= 1
     assert np.array_equal(apply("saturation", gray(rgb), factor=factor), gray(rgb))
@@ -92,7 +97,7 @@ def test_sepia_and_tint_are_matrices_of_colors_and_of_gray(rgb: Pixels) -> None:
         for amount in (1.0, 0.3):
             rest = (1 - amount) * np.eye(3)
             expected = cv2.transform(color, amount * sepia + rest)
-            assert np.array_equal(apply("sepia", pixels, amount=amount), fitted(expected, pixels.dtype))
+            assert same(apply("sepia", pixels, amount=amount), fitted(expected, pixels.dtype))
             expected = cv2.transform(color, amount * tint + rest)
             result = apply("tint", pixels, color="ff8800", amount=amount)
             assert np.allclose(result, fitted(expected, pixels.dtype), atol=FULL[pixels.dtype] * 1e-6)
@@ -120,10 +125,12 @@ def test_autocontrast_is_rescale_intensity(rgb: Pixels) -> None:
             pixels.astype(float), (float(low), float(high)), (0, full)
         )
         result = apply("autocontrast", pixels, cutoff=2.0)
-        assert np.abs(result - expected).max() <= (1e-5 if full == 1 else 0.51)
+        # Of floats, percentiles are levels of 16 bits; the tones are stretched threefold.
+        assert np.abs(result - expected).max() <= (1e-4 if full == 1 else 0.51)
         each = apply("autocontrast", pixels, per_channel=True).reshape(pixels.shape[0] * pixels.shape[1], -1)
-        assert np.all(each.min(axis=0) <= full * 1e-6)
-        assert np.allclose(each.max(axis=0), full, rtol=1e-6)
+        slack = 1e-4 if full == 1 else 1e-6
+        assert np.all(each.min(axis=0) <= full * slack)
+        assert np.allclose(each.max(axis=0), full, rtol=slack)
 
 
 def test_autocontrast_leaves_flat_images_and_hidden_colors_alone() -> None:
@@ -253,7 +260,7 @@ def test_box_is_blur(radius: int, rgb: Pixels) -> None:
     side = 2 * radius + 1
     for pixels in depths(rgb):
         expected = cv2.blur(pixels, (side, side))
-        assert np.array_equal(apply("box", pixels, radius=radius), fitted(expected, pixels.dtype))
+        assert same(apply("box", pixels, radius=radius), fitted(expected, pixels.dtype))
 
 
 @pytest.mark.parametrize("radius", [1, 2, 3, 5])
@@ -363,7 +370,7 @@ def test_sobel_is_sobel(size: int, scale: float, rgb: Pixels) -> None:
         y = cv2.Sobel(pixels, cv2.CV_32F, 0, 1, ksize=size)
         for direction, expected in {"x": np.abs(x), "y": np.abs(y), "both": length(x, y)}.items():
             result = apply("sobel", pixels, direction=direction, aperture=size, scale=scale)
-            assert np.array_equal(result, fitted(expected * np.float32(scale), pixels.dtype)), direction
+            assert same(result, fitted(expected * np.float32(scale), pixels.dtype)), direction
 
 
 def test_scharr_is_scharr(rgb: Pixels) -> None:
@@ -371,7 +378,7 @@ def test_scharr_is_scharr(rgb: Pixels) -> None:
         x, y = cv2.Scharr(pixels, cv2.CV_32F, 1, 0), cv2.Scharr(pixels, cv2.CV_32F, 0, 1)
         for direction, expected in {"x": np.abs(x), "y": np.abs(y), "both": length(x, y)}.items():
             result = apply("scharr", pixels, direction=direction)
-            assert np.array_equal(result, fitted(expected / np.float32(16), pixels.dtype)), direction
+            assert same(result, fitted(expected / np.float32(16), pixels.dtype)), direction
 
 
 def test_a_full_step_is_white_after_scharr_and_where_it_lies() -> None:
@@ -386,7 +393,7 @@ def test_a_full_step_is_white_after_scharr_and_where_it_lies() -> None:
 def test_laplacian_is_laplacian(size: int, rgb: Pixels) -> None:
     for pixels in depths(rgb):
         expected = np.abs(cv2.Laplacian(pixels, cv2.CV_32F, ksize=size)) * np.float32(0.25)
-        assert np.array_equal(apply("laplacian", pixels, aperture=size, scale=0.25), fitted(expected, pixels.dtype))
+        assert same(apply("laplacian", pixels, aperture=size, scale=0.25), fitted(expected, pixels.dtype))
 
 
 # -- morphology -----------------------------------------------------------------------------------------------------

@@ -69,7 +69,11 @@ def test_the_operation_is_the_call(
         for kind in (pixels, gray(pixels)):
             if name == "grayscale" and kind.ndim == 2:
                 continue
-            assert np.array_equal(apply(name, kind, **arguments), call(kind)), (kind.dtype, kind.shape)
+            result, expected = apply(name, kind, **arguments), call(kind)
+            if name == "grayscale" and kind.dtype == np.float32:  # which OpenCV rounds by where a pixel lies
+                assert np.allclose(result, expected, rtol=0, atol=1e-6)
+            else:
+                assert np.array_equal(result, expected), (kind.dtype, kind.shape)
 
 
 def test_an_angle_between_is_a_cubic_warp_around_the_center(rgb: Pixels) -> None:

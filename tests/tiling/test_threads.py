@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.tiling.synthetic import MIXED, cropped, halved, leveled, numbered, program_of, reach, turned, watched, whole
 
 from pixelmill.images.image import Image, Size
+from pixelmill.images.region_memory import MemoryReader, MemoryWriter
 from pixelmill.images.regions import Raster
 from pixelmill.operations.passes import Pass
-from pixelmill.tiling.arrays import ArrayReader, ArrayWriter
-from pixelmill.tiling.compiler import Wishes
+from pixelmill.tiling.compiler import ANY, Wishes
 from pixelmill.tiling.scratch import Scratch
 from pixelmill.tiling.threads import run_tiled
 
@@ -66,14 +66,12 @@ def test_tiles_give_what_the_whole_gives(
 def tiled(
     passes: list[Pass], pixels: Any, wishes: Wishes, scratch: Scratch | None = None
 ) -> tuple[Any, list[dict[str, Any]]]:
-    reader = ArrayReader(Image(pixels))
+    reader = MemoryReader(Image(pixels))
     program = program_of(passes, reader.raster, wishes)
     assert program.result is not None
-    writer = ArrayWriter(program.result, wishes.unit)
+    writer = MemoryWriter(program.result, wishes.unit)
     data = run_tiled(program, reader, writer, scratch=scratch)
-    assert writer.finished
-    assert not writer.aborted
-    return writer.pixels, [found.data for found in data]
+    return writer.image.pixels, [found.data for found in data]
 
 
 @settings(max_examples=30, deadline=None)
@@ -116,20 +114,19 @@ def test_what_is_cut_out_is_known_only_when_it_was_found(
     pixels = np.random.default_rng(seed).integers(0, most, (height, width), np.uint8)
     size = Size(width, height)
     passes: list[Pass] = [reach(2), cropped(size), reach(1), leveled()]
-    reader = ArrayReader(Image(pixels))
+    reader = MemoryReader(Image(pixels))
     program = program_of(passes, reader.raster, Wishes(workers=2, tile=tile))
     assert program.open is not None
-    made: list[ArrayWriter] = []
+    made: list[MemoryWriter] = []
 
-    def writer(raster: Raster) -> ArrayWriter:
-        made.append(ArrayWriter(raster))
+    def writer(raster: Raster) -> MemoryWriter:
+        made.append(MemoryWriter(raster, ANY))
         return made[-1]
 
     data = run_tiled(program, reader, writer)
     expected, found = whole(passes, pixels)
     (only,) = made
-    assert only.finished
-    assert np.array_equal(only.pixels, expected)
+    assert np.array_equal(only.image.pixels, expected)
     assert [item.data for item in data] == found
 
 

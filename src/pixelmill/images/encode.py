@@ -159,10 +159,10 @@ def _jpeg(image: Image, options: JpegOptions) -> bytes:
         body = simplejpeg.encode_jpeg(pixels[..., np.newaxis], options.quality, "GRAY", "Gray")
     else:
         body = simplejpeg.encode_jpeg(pixels, options.quality, "RGB", options.subsampling)
-    return body if image.icc is None else _with_app2(body, image.icc)
+    return body if image.icc is None else with_app2(body, image.icc)
 
 
-def _with_app2(body: bytes, profile: bytes) -> bytes:
+def with_app2(body: bytes, profile: bytes) -> bytes:
     """A JPEG with the profile in APP2 segments behind its first one (ICC.1, annex B.4)."""
     count = -(-len(profile) // _ICC_PART)
     if count > 255:
@@ -186,7 +186,7 @@ def _png(image: Image, options: PngOptions) -> bytes:
     if options.filter == "none":
         flags += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
     body = _cv2_encode(".png", np.ascontiguousarray(pixels), flags)
-    return body if image.icc is None else _with_iccp(body, image.icc)
+    return body if image.icc is None else with_iccp(body, image.icc)
 
 
 def _palette_png(image: Image, options: PngOptions, colors: int) -> bytes:
@@ -201,7 +201,7 @@ def _palette_png(image: Image, options: PngOptions, colors: int) -> bytes:
     return _pillow_save(picture, "PNG", compress_level=options.compression, icc_profile=image.icc, **alpha)
 
 
-def _with_iccp(body: bytes, profile: bytes) -> bytes:
+def with_iccp(body: bytes, profile: bytes) -> bytes:
     """A PNG with the profile in an iCCP chunk behind IHDR."""
     chunk = b"iCCP" + b"icc\0\0" + zlib.compress(profile)
     length, checksum = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))

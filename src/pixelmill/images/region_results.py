@@ -53,10 +53,10 @@ class FileResult:
             raise disk_fault(error, "write", path) from error
 
     def append(self, data: bytes | memoryview) -> int:
-        """Places are given out one by one, and written to in parallel; they are even, as TIFF wants them."""
+        """Places are given out one by one, and written to in parallel."""
         with self._lock:
             at = self._end
-            self._end += len(data) + (len(data) & 1)
+            self._end += len(data)
         self._write(at, data)
         return at
 

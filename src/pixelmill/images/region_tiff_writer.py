@@ -103,7 +103,7 @@ class TiffWriter:
         table = self._levels[level]
         if table.lengths[number]:
             raise RunError(f"Tile {number:,} of the result was written twice.")
-        table.starts[number] = self._result.append(data)
+        table.starts[number] = self._result.append(_even(data))
         table.lengths[number] = len(data)
 
     def feed(self, number: int, pixels: NDArray[Any]) -> None:
@@ -184,5 +184,10 @@ def write_in_order(
         table = placed[number]
         for tile in range(len(table.starts)):
             data = fetch(number, tile)
-            if result.append(data) != int(table.starts[tile]) or len(data) != int(table.lengths[tile]):
+            if result.append(_even(data)) != int(table.starts[tile]) or len(data) != int(table.lengths[tile]):
                 raise RunError("The result's tiles changed while they were put in order. Run it again.")
+
+
+def _even(data: bytes) -> bytes:
+    """With a byte behind it where that is needed: in a TIFF, everything begins at an even place."""
+    return data + b"\0" if len(data) & 1 else data

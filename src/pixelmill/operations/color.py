@@ -15,7 +15,7 @@ from pydantic import Field
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
 from pixelmill.operations.parameters import Color
-from pixelmill.operations.pixels import as_gray, channels_of_color, fit_depth, full_scale, gray_of, on_colors
+from pixelmill.operations.pixels import as_gray, channels_of_color, fit_depth, full_scale, gray_of, on_colors, pointwise, transformed
 
 _LUMA = (0.299, 0.587, 0.114)
 _SEPIA = ((0.393, 0.769, 0.189), (0.349, 0.686, 0.168), (0.272, 0.534, 0.131))
@@ -155,7 +155,7 @@ class _Mixed(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             rgb = cv2.cvtColor(colors, cv2.COLOR_GRAY2RGB) if colors.ndim == 2 else colors
-            return cv2.transform(rgb, self.matrix())
+            return transformed(rgb, self.matrix())
 
         return Step(on_colors(image, run))
 
@@ -246,8 +246,8 @@ class Hue(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             full = np.float32(full_scale(colors.dtype))
-            hsv = cv2.cvtColor(colors.astype(np.float32) / full, cv2.COLOR_RGB2HSV)
+            hsv = pointwise(lambda part: cv2.cvtColor(part, cv2.COLOR_RGB2HSV), colors.astype(np.float32) / full)
             hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(self.angle), np.float32(360))
-            return fit_depth(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * full, colors.dtype)
+            return fit_depth(pointwise(lambda part: cv2.cvtColor(part, cv2.COLOR_HSV2RGB), hsv) * full, colors.dtype)
 
         return Step(on_colors(image, run))

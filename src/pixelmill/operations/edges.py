@@ -19,7 +19,7 @@ from pixelmill.operations.canny_tiles import canny_survey
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import as_number
 from pixelmill.operations.passes import Form, Pass
-from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors
+from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors, without_ipp
 
 
 class Canny(Operation):
@@ -114,7 +114,8 @@ class Sobel(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             def derivative(x: int, y: int) -> NDArray[Any]:
-                return cv2.Sobel(colors, cv2.CV_32F, x, y, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
+                with without_ipp():
+                    return cv2.Sobel(colors, cv2.CV_32F, x, y, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
 
             return _strength(derivative, self.direction, self.scale, colors.dtype)
 
@@ -148,7 +149,8 @@ class Scharr(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             def derivative(x: int, y: int) -> NDArray[Any]:
-                return cv2.Scharr(colors, cv2.CV_32F, x, y, borderType=cv2.BORDER_REFLECT_101)
+                with without_ipp():
+                    return cv2.Scharr(colors, cv2.CV_32F, x, y, borderType=cv2.BORDER_REFLECT_101)
 
             return _strength(derivative, self.direction, self.scale, colors.dtype)
 
@@ -182,7 +184,8 @@ class Laplacian(Operation):
         """``cv2.Laplacian`` in ``float32``."""
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
-            second = cv2.Laplacian(colors, cv2.CV_32F, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
+            with without_ipp():
+                second = cv2.Laplacian(colors, cv2.CV_32F, ksize=self.aperture, borderType=cv2.BORDER_REFLECT_101)
             np.abs(second, out=second)
             second *= np.float32(self.scale)
             return fit_depth(second, colors.dtype)

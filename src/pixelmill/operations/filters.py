@@ -14,8 +14,10 @@ from pydantic import BeforeValidator, Field
 
 from pixelmill.errors import InvalidParameter
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.operations.opacity import local_by_opacity
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.pixels import filtered, full_scale, on_colors
+from pixelmill.operations.passes import Form, Pass
+from pixelmill.operations.pixels import filtered, full_scale, laid_out, on_colors
 
 
 class Gaussian(Operation):
@@ -41,13 +43,19 @@ class Gaussian(Operation):
         del size
         return Need(color=after.color)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Local, once it is known whether anything shines through."""
+        return local_by_opacity(self, form, self._blurred)
+
     def apply(self, image: Image) -> Step:
         """Blur."""
+        return Step(image.with_pixels(self._blurred(image.pixels)))
 
-        def run(pixels: NDArray[Any]) -> NDArray[Any]:
-            return cv2.GaussianBlur(pixels, (0, 0), self.sigma, borderType=cv2.BORDER_REFLECT_101)
+    def _blurred(self, pixels: NDArray[Any], opaque: bool | None = None) -> NDArray[Any]:
+        def run(samples: NDArray[Any]) -> NDArray[Any]:
+            return cv2.GaussianBlur(samples, (0, 0), self.sigma, borderType=cv2.BORDER_REFLECT_101)
 
-        return Step(image.with_pixels(filtered(image.pixels, run)))
+        return filtered(pixels, run, opaque=opaque)
 
 
 class Sharpen(Operation):
@@ -114,20 +122,42 @@ class Box(Operation):
         del size
         return Need(color=after.color)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Local, once it is known whether anything shines through."""
+        return local_by_opacity(self, form, self._blurred)
+
     def apply(self, image: Image) -> Step:
         """``cv2.blur``."""
+        return Step(image.with_pixels(self._blurred(image.pixels)))
+
+    def _blurred(self, pixels: NDArray[Any], opaque: bool | None = None) -> NDArray[Any]:
         side = 2 * self.radius + 1
-        source = image.pixels
+        source = pixels
         if source.dtype == np.float32:  # one sample that is no number would spoil all running sums behind it
             source = np.clip(np.nan_to_num(source), np.float32(0), np.float32(1))
 
-        def run(pixels: NDArray[Any]) -> NDArray[Any]:
-            return cv2.blur(pixels, (side, side), borderType=cv2.BORDER_REFLECT_101)
+        def run(samples: NDArray[Any]) -> NDArray[Any]:
+            if samples.dtype == np.float32:
+                samples = _summable(samples, full_scale(source.dtype))
+            return cv2.blur(samples, (side, side), borderType=cv2.BORDER_REFLECT_101)
 
-        blurred = filtered(source, run)
+        blurred = filtered(source, run, opaque=opaque)
         if blurred.dtype == np.float32:  # running sums may end a little outside of what they add up
             blurred = np.clip(blurred, 0.0, 1.0)
-        return Step(image.with_pixels(blurred))
+        return blurred
+
+
+_STEPS = 1 << 30
+"""Sums of that many to the full range, of as many as a box holds, are exact in 64 bits."""
+
+
+def _summable(samples: NDArray[Any], full: float) -> NDArray[Any]:
+    """Floats on a grid so fine that running sums over them don't depend on where they began."""
+    steps = np.float32(_STEPS if full == 1.0 else _STEPS >> (8 if full == 255.0 else 16))
+    scaled: NDArray[Any] = samples * steps
+    np.rint(scaled, out=scaled)
+    scaled /= steps
+    return scaled
 
 
 class Unsharp(Operation):
@@ -165,13 +195,27 @@ class Unsharp(Operation):
 
         def run(colors: NDArray[Any]) -> NDArray[Any]:
             blurred = cv2.GaussianBlur(colors, (0, 0), self.sigma, borderType=cv2.BORDER_REFLECT_101)
-            sharp = cv2.addWeighted(colors, 1.0 + self.amount, blurred, -self.amount, 0.0)
+            sharp = _weighted(colors, 1.0 + self.amount, blurred, -self.amount)
             if self.threshold == 0.0:
                 return sharp
             large = cv2.absdiff(colors, blurred) >= self.threshold * full_scale(colors.dtype)
             return np.where(large, sharp, colors)
 
         return Step(on_colors(image, run))
+
+
+def _weighted(colors: NDArray[Any], weight: float, others: NDArray[Any], other: float) -> NDArray[Any]:
+    """``cv2.addWeighted``, the same wherever a pixel lies."""
+    if colors.dtype != np.float32:
+        return cv2.addWeighted(colors, weight, others, other, 0.0)
+    pairs = np.stack((colors, others), axis=2).reshape(*colors.shape[:2], -1)
+
+    def add(part: NDArray[Any]) -> NDArray[Any]:
+        half = part.shape[2] // 2
+        one, two = (np.ascontiguousarray(samples) for samples in (part[..., :half], part[..., half:]))
+        return cv2.addWeighted(one, weight, two, other, 0.0).reshape(*part.shape[:2], half)
+
+    return laid_out(add, pairs).reshape(colors.shape)
 
 
 _LIGHTS = {

@@ -5,6 +5,7 @@ Arrays in, arrays out; nothing here writes into its input.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -59,6 +60,24 @@ def laid_out(run: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[Any]) 
         result[:body] = run(flat[:body].reshape(-1, _LINE, *flat.shape[1:])).reshape(body, *done.shape[2:])
     result[first:] = done[0, : len(flat) - first]
     return result.reshape(*pixels.shape[:2], *done.shape[2:])
+
+
+@contextlib.contextmanager
+def without_ipp() -> Iterator[None]:
+    """Calls of OpenCV in this thread without Intel's IPP, which rounds some floats by where they lie."""
+    before = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        yield
+    finally:
+        cv2.ipp.setUseIPP(before)
+
+
+def transformed(colors: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
+    """``cv2.transform``, the same wherever a pixel lies."""
+    if colors.dtype == np.uint8:  # whose sums are exact
+        return cv2.transform(colors, matrix)
+    return laid_out(lambda part: cv2.transform(part, matrix), colors)
 
 
 def gray8_of(pixels: Pixels) -> NDArray[np.uint8]:

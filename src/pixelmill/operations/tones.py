@@ -22,7 +22,7 @@ from pixelmill.operations.levels import at_percentile, counted, counted_channels
 from pixelmill.operations.luma import luma_of, on_luma
 from pixelmill.operations.operation import Facts, Kind, Operation, Step
 from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey, summed
-from pixelmill.operations.pixels import as_gray, full_scale, gray8_of, gray_of, laid_out, on_colors
+from pixelmill.operations.pixels import as_gray, full_scale, gray8_of, gray_of, on_colors, transformed
 
 _MAX_GAIN = 8.0
 
@@ -333,14 +333,7 @@ def _scaled(image: Image, line: _Line | None) -> Image:
     count = min(3, image.channels)
     shift = np.broadcast_to(offset * full_scale(image.pixels.dtype), count)
     matrix = np.column_stack((np.diag(np.broadcast_to(gain, count)), shift))
-    return on_colors(image, lambda colors: _transformed(colors, matrix))
-
-
-def _transformed(colors: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
-    """``cv2.transform``, the same wherever a pixel lies."""
-    if colors.dtype == np.uint8:  # whose sums are exact
-        return cv2.transform(colors, matrix)
-    return laid_out(lambda part: cv2.transform(part, matrix), colors)
+    return on_colors(image, lambda colors: transformed(colors, matrix))
 
 
 def _equalized(luma: NDArray[Any]) -> NDArray[Any]:

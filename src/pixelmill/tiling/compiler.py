@@ -7,7 +7,7 @@ the pixels again: computed anew, or from a store, whichever takes less time. An 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -37,6 +37,8 @@ SPREAD = 3
 """A tile may need so many times its own pixels of the input, before it is made smaller."""
 LEAST = Size(ALIGNMENT, 16)
 ANY = Size(1, 1)
+EVERYWHERE = 1 << 30
+"""A side that is as long as any image."""
 READ_NS, BAND_NS = 2.0, 12.0
 """Nanoseconds to read a byte of the source: of one that is read anywhere, and of one that only decodes from the top."""
 
@@ -57,8 +59,18 @@ class Wishes:
     caches: int = 0
     in_memory: int = 64_000_000
     bands: bool = False
+    unit_of: Callable[[Raster], Size] | None = None
+    """The unit of a writer of pixels of that form, where it depends on it; in place of ``unit``."""
+
     image: bool = True
     """False: data alone are wanted."""
+
+    def unit_for(self, form: Form) -> Size:
+        """Of a writer of pixels of that form. Whole rows and columns are so whatever the size becomes."""
+        unit = self.unit
+        if self.unit_of is not None:
+            unit = self.unit_of(Raster(form.size, form.channels, form.dtype))
+        return Size(*(EVERYWHERE if one >= side else one for one, side in zip(unit, form.size, strict=True)))
 
     def peak(self, program: Program) -> int:
         """Of its memory."""
@@ -175,6 +187,12 @@ class _Compiler:
             return self._links[-1].after
         return Form(self._raster.size, self._raster.channels, self._raster.dtype)
 
+    @property
+    def _finished(self) -> Form:
+        """What the last link gives, or its finish will: that is cut into the same tiles."""
+        last = self._links[-1] if self._links else None
+        return after(last.before, last.action) if last is not None and last.role == "look" else self._form
+
     # -- passes -----------------------------------------------------------------------------------
 
     def _map(self, link: Link) -> None:
@@ -273,7 +291,7 @@ class _Compiler:
 
     def _last(self) -> None:
         """The sweep that writes. Where whole units of the writer would need too much of the input, it only copies."""
-        unit, grid = self._wishes.unit, self._grid()
+        unit, grid = self._wishes.unit_for(self._form), self._grid()
         in_units = all(
             tile % step == 0 or tile == side for tile, step, side in zip(grid.tile, unit, grid.size, strict=True)
         )
@@ -295,7 +313,7 @@ class _Compiler:
         for link in self._links:
             if link.by_tile:
                 return self._seen[link.survey].grid
-        size, tile, unit = self._form.size, self._tile, self._wishes.unit
+        size, tile, unit = self._form.size, self._tile, self._wishes.unit_for(self._finished)
         if self._wishes.bands and self._start == SOURCE and self._wishes.tile is None:
             tile = Size(size.width, max(16, self._tile.pixels // max(1, size.width)))
         grid = self._whole(size, tile, unit)
