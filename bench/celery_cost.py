@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ from pixelmill.storage.folder import FolderStore
 from pixelmill.storage.memory import MemoryStore
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
+from pixelmill.targets.target import Progress
 from pixelmill.testing.slots import Slots
 from servers import RabbitMQ
 
@@ -78,8 +79,11 @@ def run_bare(kind: str, url: str, slots: int) -> None:
 class Nothing:
     """An execution whose tasks succeed at once."""
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None]
+    ) -> TaskEvent:
         """Succeed."""
+        del tell
         outcome = {"format": "jpeg", "size": [256, 256], "bytes": 9999}
         one = message
         return TaskEvent(

@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from database import private_postgres
@@ -29,6 +29,7 @@ from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import Counts, Job, NewTask, State, TaskEvent
 from pixelmill.jobs.recorder import Recorded
 from pixelmill.jobs.store import JobStore
+from pixelmill.targets.target import Progress
 from pixelmill.testing.slots import Slots
 
 PIPELINE = '{"steps":[{"name":"grayscale"},{"name":"resize","width":256,"height":256,"fit":"fill"}],"format":"jpeg"}'
@@ -37,8 +38,11 @@ PIPELINE = '{"steps":[{"name":"grayscale"},{"name":"resize","width":256,"height"
 class Nothing:
     """An executor whose tasks succeed at once."""
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None]
+    ) -> TaskEvent:
         """Succeed, with an outcome of the usual size."""
+        del tell
         await asyncio.sleep(0)
         outcome = {"format": "jpeg", "size": [256, 256], "timings": {"decode_ms": 1.5, "apply_ms": 0.5}, "bytes": 9999}
         return TaskEvent(

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
@@ -31,6 +31,7 @@ from pixelmill.fleet.gates import OPEN, AutoGate, Gate
 from pixelmill.fleet.spill import SETTLE_S, Spill
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import TaskEvent
+from pixelmill.targets.target import Progress
 from pixelmill.testing.slots import Slots
 from servers import RabbitMQ
 
@@ -55,11 +56,13 @@ class Work(Nothing):
     def __init__(self) -> None:
         self.begun = asyncio.Event()
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None]
+    ) -> TaskEvent:
         """Succeed, later."""
         self.begun.set()
         await asyncio.sleep(TASK_S)
-        return await super().execute(message, attempt, slot)
+        return await super().execute(message, attempt, slot, tell)
 
 
 async def forget(_events: Sequence[TaskEvent]) -> None:

@@ -105,6 +105,7 @@ EVENTS: Mapping[str, KnownEvent] = {
         ("function.later", _WARNING, True, "An event did not succeed, and is to come again."),
         ("pool.started", _INFO, False, "The pool's processes are ready."),
         ("pool.worker_recycled", _INFO, False, "A pool process was replaced after its number of tasks."),
+        ("tiled.ended", _INFO, False, "A run over tiles has ended well."),
         ("job.submitted", _INFO, False, "A job was recorded."),
         ("job.ended", _INFO, False, "All tasks of a job have ended."),
         ("job.cancelled", _INFO, False, "Somebody cancelled a job."),

@@ -17,7 +17,7 @@ from pixelmill.errors import CorruptImage
 from pixelmill.images.image import Size
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.targets.entry import run_request
-from pixelmill.targets.target import RunRequest
+from pixelmill.targets.target import RunRequest, near
 
 _kept: list[Any] = []
 
@@ -27,7 +27,8 @@ def outcome(body: bytes | None, **data: Any) -> Outcome:
 
 
 def read(request: RunRequest) -> bytes:
-    return request.source.read_bytes() if isinstance(request.source, Path) else request.source
+    source = near(request.source, "a test")
+    return source.read_bytes() if isinstance(source, Path) else source
 
 
 def echo(request: RunRequest) -> Outcome:

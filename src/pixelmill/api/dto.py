@@ -72,6 +72,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "ended": moment(job.ended),
         "expires": moment(job.expires),
         "trace_id": _trace_id(job.trace),
+        "mpi": {"ranks": job.bounds.ranks} if job.bounds.ranks else None,
         "links": {"self": here, "tasks": f"{here}/tasks", "events": f"{here}/events", "archive": f"{here}/archive"},
     }
 

@@ -12,7 +12,7 @@ from pixelmill.api.body import limited
 from pixelmill.api.edge import Call, choose
 from pixelmill.api.multipart import Part
 from pixelmill.api.naming import clean_name
-from pixelmill.api.schemas import JobRequest, MoreTasks
+from pixelmill.api.schemas import MAX_RANKS, JobRequest, MoreTasks
 from pixelmill.errors import RequestError
 from pixelmill.jobs.model import Priority, Upload
 from pixelmill.service.verbs import MAX_PAGE, check_page
@@ -37,6 +37,7 @@ class Intake:
     tags: dict[str, str] = field(default_factory=dict)
     sealed: bool = True
     webhook: str = ""
+    ranks: int = 0
     fingerprint: str = ""
 
 
@@ -76,6 +77,7 @@ def _job_json(wanted: JobRequest) -> Intake:
         tags=wanted.tags,
         sealed=wanted.sealed,
         webhook=wanted.webhook,
+        ranks=wanted.mpi.ranks if wanted.mpi is not None else 0,
         fingerprint=hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest(),
     )
 
@@ -108,7 +110,7 @@ async def _store(call: Call, part: Part, digest: hashlib._Hash | None) -> Upload
     if part.filename is None:
         raise RequestError("The field 'files' must be sent as files, with a filename.", field="files")
     name = clean_name(part.filename)
-    chunks = limited(part.chunks(), call.edge.limits.check_bytes)
+    chunks = limited(part.chunks(), call.service.check_upload)
     if digest is not None:
         digest.update(f"\0file\0{name}\0".encode())
         chunks = _hashed(chunks, digest)
@@ -134,7 +136,7 @@ def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> No
     known = (
         ("files", "uploads", "sources", "seal")
         if more
-        else ("pipeline", "files", "uploads", "sources", "name", "priority", "tags", "sealed", "webhook")
+        else ("pipeline", "files", "uploads", "sources", "name", "priority", "tags", "sealed", "webhook", "mpi")
     )
     if part.name not in known:
         raise RequestError(f"Unknown field {part.name[:40]!r}; there are {', '.join(known)}.", field=part.name[:100])
@@ -154,10 +156,20 @@ def _set(call: Call, intake: Intake, part: Part, text: str, *, more: bool) -> No
             intake.priority = choose("priority", text, Priority)
         case "webhook":
             intake.webhook = text.strip()
+        case "mpi":
+            intake.ranks = _ranks(text)
         case "tags":
             intake.tags = _tags(text)
         case _:
             intake.sealed = text.strip().lower() in {"1", "true", "yes"}
+
+
+def _ranks(text: str) -> int:
+    """A number of ranks, from 1 on."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdecimal()) or not 1 <= int(digits[:9]) <= MAX_RANKS:
+        raise RequestError(f"The field 'mpi' is a number of ranks from 1 to {MAX_RANKS:,}.", field="mpi")
+    return int(digits)
 
 
 def _tags(text: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from pixelmill.api.schemas import (
 from pixelmill.api.search import SEARCHED, check_state, wanted_search
 from pixelmill.errors import RequestError
 from pixelmill.jobs.listing import MAX_SEARCH
-from pixelmill.jobs.model import State
+from pixelmill.jobs.model import UNBOUND, JobBounds, State
 
 MAX_PAGE = 1_000
 
@@ -74,6 +74,7 @@ def _form_of(**properties: Any) -> dict[str, Any]:
             tags={"type": "string", "description": "`key=value,…` or a JSON object"},
             webhook={"type": "string", "description": "Address that is told when the job ends"},
             sealed={"type": "string", "description": "`false`: the job takes more tasks until it is sealed"},
+            mpi={"type": "string", "description": "MPI ranks that each image is spread over, such as `4`"},
         ),
         **content_of(JobRequest),
     },
@@ -101,6 +102,7 @@ async def submit_job(call: Call) -> Response:
         idempotency_key=key,
         fingerprint=intake.fingerprint,
         webhook=webhook,
+        bounds=JobBounds(ranks=intake.ranks) if intake.ranks else UNBOUND,
     )
     body = job_body(job)
     headers = {"location": body["links"]["self"]}

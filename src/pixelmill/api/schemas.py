@@ -17,6 +17,7 @@ JOB_ID = "job_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
 TASK_ID = "task_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
 UPLOAD_ID = "up_019565a1b2c3d4e5f60718293a4b5c6d7e8f"
 MAX_LISTED = 100_000
+MAX_RANKS = 1_024
 
 
 TraceId = Annotated[
@@ -90,6 +91,12 @@ class NewWebhookBody(WebhookBody):
     secret: Annotated[str, Field(examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])]
 
 
+class MpiBody(Answer):
+    """The MPI ranks that a job asked for."""
+
+    ranks: Annotated[int, Field(examples=[4])]
+
+
 class JobBody(Answer):
     """A set of tasks submitted together. ``pipeline`` is in text form, image parameters resolved to ``sha256:``."""
 
@@ -107,6 +114,7 @@ class JobBody(Answer):
     ended: Moment | None
     expires: Moment | None
     trace_id: TraceId
+    mpi: Annotated[MpiBody | None, Field(description="null: not asked for")]
     links: dict[str, str]
     labels: Annotated[
         dict[str, int] | None,
@@ -387,6 +395,13 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class MpiWanted(Wanted):
+    """Over how many MPI ranks each image of a job is spread. On which machines is the service's affair."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ranks": 4}]})
+    ranks: Annotated[int, Field(ge=1, le=MAX_RANKS)]
+
+
 class JobRequest(Wanted):
     """A job over uploads and sources. An unsealed job takes more tasks until it is sealed."""
 
@@ -411,6 +426,7 @@ class JobRequest(Wanted):
     tags: dict[str, str] = {}
     sealed: bool = True
     webhook: Annotated[str, Field(max_length=2_000, description="Is told when the job ends")] = ""
+    mpi: Annotated[MpiWanted | None, Field(description="Spreads each image over MPI ranks")] = None
 
 
 class WebhookRequest(Wanted):

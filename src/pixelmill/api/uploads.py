@@ -33,7 +33,7 @@ async def upload(call: Call) -> Response:
 
     Several in parallel are the fastest way to send many files from a page or a script.
     """
-    check = call.edge.limits.check_bytes
+    check = call.service.check_upload
     declared = declared_length(call.request)
     if declared is not None:
         check(declared)

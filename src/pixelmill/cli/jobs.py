@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,6 +39,7 @@ def submit(
     ],
     name: Annotated[str, typer.Option(help="A name for people.")] = "",
     priority: Annotated[str, typer.Option(help="interactive, normal or batch.")] = "normal",
+    mpi: Annotated[int | None, typer.Option(help="MPI ranks that each image is spread over.", min=1)] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until it has ended.")] = False,
     as_json: JsonOption = False,
     url: UrlOption = None,
@@ -50,7 +51,12 @@ def submit(
     items = _uploads(sources, context)
     with connected(context, url, token) as client, Bar("upload", len(items), shown=is_shown(None)) as bar:
         job = client.submit(
-            items, pipeline, name=name, priority=priority, on_progress=lambda progress: bar.update(progress.done)
+            items,
+            pipeline,
+            name=name,
+            priority=priority,
+            ranks=mpi,
+            on_progress=lambda progress: bar.update(progress.done),
         )
         bar.finish()
         _show(job.status, as_json=as_json, brief=True)
@@ -62,7 +68,8 @@ def _uploads(sources: list[str], context: typer.Context) -> list[str | tuple[str
     from pixelmill.cli.inputs import expand
 
     options: Globals = context.obj
-    most = options.settings()["max_bytes"]
+    settings = options.settings()
+    most = max(settings["max_bytes"], settings["tiled_max_bytes"])
     items: list[str | tuple[str, Path | bytes]] = []
     for source in sources:
         if "://" in source:
@@ -350,6 +357,8 @@ def _watch(job: Job, *, as_json: bool) -> None:
         for event in job.events():
             if as_json:
                 print(json.dumps({"id": event.id, "type": event.type, **event.data}), flush=True)
+            elif event.type == "progress":
+                bar.update(-1, note=_far(event.data))
             elif event.type == "job" and "counts" in event.data:
                 from pixelmill.client import Counts
 
@@ -363,6 +372,15 @@ def _watch(job: Job, *, as_json: bool) -> None:
         _show_tasks(job.tasks(state="failed"), as_json=False)
     if status.state != "succeeded":
         raise typer.Exit(1)
+
+
+def _far(data: Mapping[str, Any]) -> str:
+    """How far a large image is, in a few words."""
+    progress = data.get("progress") or {}
+    left = progress.get("seconds_left")
+    rest = "" if left is None else f", {left:,.0f} s left"
+    tiles = f"{progress.get('tiles', 0):,} of {progress.get('of', 0):,} tiles"
+    return f"{data.get('name', '')}: {tiles}, {progress.get('megapixels_s', 0):,.0f} MP/s{rest}"
 
 
 def _show(status: JobStatus, *, as_json: bool, brief: bool = False) -> None:

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from pixelmill.api.settings import ApiSettings
     from pixelmill.fleet.overflow_settings import OverflowConfig
-    from pixelmill.images.limits import Limits
+    from pixelmill.images.limits import Limits, TiledLimits
     from pixelmill.models.sessions import Sessions
     from pixelmill.pipelines.presets import Presets
     from pixelmill.service.settings import ServiceConfig, TelemetryConfig
     from pixelmill.targets.modelling import PoolModels
+    from pixelmill.targets.tiled_settings import MpiConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -91,6 +92,29 @@ def service_config(settings: Settings, role: str = "service") -> ServiceConfig:
         redis_prefix=settings["redis_prefix"],
         webhook_allow_private=settings["webhook_allow_private"],
         telemetry=telemetry_config(settings, os.environ, role),
+        tiled=tiled_limits(settings),
+        tiled_memory=settings["tiled_memory"],
+        scratch=settings["scratch"],
+        scratch_bytes=settings["scratch_bytes"],
+        mpi=mpi_config(settings),
+    )
+
+
+def tiled_limits(settings: Settings) -> TiledLimits | None:
+    """Bounds on images that are run in tiles by a service, None where it refuses them."""
+    from pixelmill.images.limits import TiledLimits
+
+    if not settings["tiled_max_bytes"]:
+        return None
+    return TiledLimits(*(settings[f"tiled_{name}"] for name in ("max_bytes", "max_pixels", "max_side", "timeout")))
+
+
+def mpi_config(settings: Settings) -> MpiConfig:
+    """How MPI ranks are started."""
+    from pixelmill.targets.tiled_settings import MpiConfig
+
+    return MpiConfig(
+        settings["mpi_max_ranks"], settings["mpi_launcher"], settings["mpi_hosts"], settings["mpi_oversubscribe"]
     )
 
 

@@ -88,11 +88,13 @@ class AsyncClient(AsyncServiceVerbs):
         priority: str = "normal",
         tags: Mapping[str, str] | None = None,
         webhook: str = "",
+        ranks: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> AsyncJob:
         """Upload files and bytes, four at a time, and make one job of them and of the addresses among ``sources``.
 
         ``webhook``: an address that is told when the job ends; the secret of its signatures is in ``status.webhook``.
+        ``ranks``: MPI ranks that each image is spread over, where the service runs any.
         """
         flow = flows.submit(
             sources,
@@ -102,6 +104,7 @@ class AsyncClient(AsyncServiceVerbs):
             priority=priority,
             tags=tags,
             webhook=webhook,
+            ranks=ranks,
             on_progress=on_progress,
         )
         return AsyncJob(self, await self._drive(flow))

@@ -63,6 +63,7 @@ def submit(
     priority: str = "normal",
     tags: Mapping[str, str] | None = None,
     webhook: str = "",
+    ranks: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Flow[JobStatus]:
     """Upload what is local and make one job of all; beyond ``PAGE`` sources it grows by pages and is then sealed."""
@@ -75,6 +76,7 @@ def submit(
         if job is None:
             body = {"pipeline": pipeline_json(pipeline), "name": name, "priority": priority, "tags": dict(tags or {})}
             body |= {"webhook": webhook} if webhook else {}
+            body |= {"mpi": {"ranks": ranks}} if ranks else {}
             request = post_json("/v1/jobs", {**body, **members, "sealed": last}, headers={"idempotency-key": key})
             job = JobStatus.read((yield from send(request, policy)).json())
         else:

@@ -50,7 +50,7 @@ class EventStream:
             return None
         self._failures = 0
         event = Event(id_ or "", type_, json.loads("\n".join(data)))
-        if self.job_id is not None and event.type != "task":
+        if self.job_id is not None and event.type not in {"task", "progress"}:
             self.ended = event.ends_job
         return event
 

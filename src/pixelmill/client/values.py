@@ -193,7 +193,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An entry of the event log: ``type`` is ``task``, ``job`` or ``deleted``; ``id`` resumes a stream."""
+    """An entry of the log: ``type`` is ``task``, ``progress``, ``job`` or ``deleted``; ``id`` resumes a stream."""
 
     id: str
     type: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +30,19 @@ from pixelmill.errors import (
 )
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import TaskEvent, result_key
+from pixelmill.storage.faults import translated
 from pixelmill.storage.named import SourceStores, names_bucket, read_limited
+from pixelmill.storage.options import StoreSpec
 from pixelmill.storage.sources import look_again
 from pixelmill.storage.store import ObjectStore
-from pixelmill.targets.target import RunRequest, RunResult, measured
+from pixelmill.targets.target import FarSource, Progress, RunRequest, RunResult, measured
+
+_NOWHERE = StoreSpec("")
 
 PATIENCE_S = 600.0
 """How long a task waits for a store that is away before that costs it an attempt."""
+CHUNK = 8_000_000
+"""Bytes of a large result that are read at once."""
 MAX_STORING = 16
 """Results that are written while their slots run the next task; beyond it slots wait, so memory stays bounded."""
 
@@ -87,8 +93,13 @@ class ReasonedSlot:
 class Execution(Protocol):
     """What a leased engine does with a task that it holds."""
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
-        """Run it to its end: the event is ``succeeded`` or ``failed``. Raises what cost only this attempt."""
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None]
+    ) -> TaskEvent:
+        """Run it to its end: the event is ``succeeded`` or ``failed``. Raises what cost only this attempt.
+
+        ``tell`` is called with how far a long run is.
+        """
         ...
 
     async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
@@ -102,7 +113,7 @@ class Executor:
     ``roots`` are folders and ``sources`` buckets that tasks may name. While a store is away a task waits for it, up to
     ``patience_s`` seconds.
     ``retried``: errors that cost an attempt although they can't be retried at once, such as a time limit: another
-    machine may be quicker.
+    machine may be quicker. ``spec``: how the store is opened, for processes that read large objects in it by parts.
     """
 
     def __init__(
@@ -113,9 +124,10 @@ class Executor:
         *,
         retried: tuple[type[PixelmillError], ...] = (),
         patience_s: float = PATIENCE_S,
+        spec: StoreSpec = _NOWHERE,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._store = store
+        self._store, self._spec = store, spec
         self._roots = roots
         self._lost: tuple[type[PixelmillError], ...] = (Cancelled, ShuttingDown, *retried)
         self._sources = sources if sources is not None else SourceStores({})
@@ -123,7 +135,9 @@ class Executor:
         self._now = now
         self._storing = asyncio.Semaphore(MAX_STORING)
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None] = lambda _: None
+    ) -> TaskEvent:
         """See :class:`Execution`. A retryable error is raised; any other is the outcome of the task."""
         asked = tracing.from_text(message.trace)
         if asked is not None and message.queued and attempt == 1:
@@ -138,13 +152,15 @@ class Executor:
                 span_id=span.context.span_id,
             ),
         ):
-            event = await self._execute(message, attempt, slot)
+            event = await self._execute(message, attempt, slot, tell)
             span.attributes |= {"pixelmill.state": event.kind, "pixelmill.target": event.target or ""}
             if event.error is not None:
                 span.fail(str(event.error.get("type", "")), str(event.error.get("detail", ""))[:1_000])
             return event
 
-    async def _execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+    async def _execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None]
+    ) -> TaskEvent:
         key = result_key(message.owner, message.job, message.task, message.run)
         if attempt > 1:
             stored = await self._patiently(lambda: self._stored(key), self._store.check)
@@ -152,15 +168,15 @@ class Executor:
                 return _event(message, attempt, stored)
         started = self._now()
         try:
-            request = await self._request(message)
+            request = await self._request(message, tell)
             result = await slot.run(request)
         except PixelmillError as error:
             if error.retryable or isinstance(error, self._lost):
                 raise
             document = self._document("failed", attempt, started, error=error, slot=slot)
-            body = None
+            body, discard = None, _nothing
         else:
-            body = result.outcome.bytes
+            body, discard = result.file or result.outcome.bytes, result.discard
             document = self._document(
                 "succeeded", attempt, started, result=result, outcome=measured(request, result), slot=slot
             )
@@ -168,6 +184,7 @@ class Executor:
             slot.release()
             with tracing.part("store.put", "client"):
                 kept = await self._patiently(lambda: self._keep(key, body, document), self._store.check)
+            discard()
             return _event(message, attempt, kept)
 
     async def give_up(self, message: TaskMessage, attempt: int, error: PixelmillError) -> TaskEvent:
@@ -181,7 +198,7 @@ class Executor:
 
     # -- what goes in ----------------------------------------------------------------------------
 
-    async def _request(self, message: TaskMessage) -> RunRequest:
+    async def _request(self, message: TaskMessage, tell: Callable[[Progress], None]) -> RunRequest:
         images = {reference: await self._object(key) for reference, key in message.images.items()}
         return RunRequest(
             id=message.id,
@@ -192,24 +209,42 @@ class Executor:
             limits=message.limits,
             timeout_s=message.timeout_s,
             source_key=message.source.removeprefix("key:") if message.source.startswith("key:") else "",
+            tiled=message.tiled,
+            ranks=message.ranks,
+            tell=tell,
         )
 
-    async def _source(self, message: TaskMessage) -> bytes | Path:
+    async def _source(self, message: TaskMessage) -> bytes | Path | FarSource:
         source = message.source
         scheme, _, rest = source.partition(":")
         if scheme == "key":
-            return await self._object(rest)
+            path = self._store.local_path(rest)
+            far = await self._far(message, self._store, rest, self._spec) if path is None else None
+            return path or far or await self._object(rest)
         if scheme == "file":
             # Checked when the job was submitted, and again: a link may have taken its place since.
             return (await asyncio.to_thread(look_again, source, self._roots)).path
         if names_bucket(source):
             store, key = self._sources.of(source)
+            far = await self._far(message, store, key, self._sources.spec_of(source))
+            if far is not None:
+                return far
             check = message.limits.check_bytes
             with tracing.part("store.get", "client"):
                 return await self._patiently(lambda: read_limited(store, key, check), lambda: store.head(key))
         raise SourceRefused(
             f"Sources of the kind {scheme!r} can't be read here; use an upload or a file.", source=source
         )
+
+    async def _far(self, message: TaskMessage, store: ObjectStore, key: str, spec: StoreSpec) -> FarSource | None:
+        """An object that may be run in tiles and is too large to be fetched, else None."""
+        if message.tiled is None:
+            return None
+        size = (await self._patiently(lambda: store.head(key), lambda: store.head(key))).size
+        if size <= message.limits.max_bytes:
+            return None
+        message.tiled.check_bytes(size)
+        return FarSource(size, lambda: store.stream(key), spec, key)
 
     async def _object(self, key: str) -> bytes | Path:
         path = self._store.local_path(key)
@@ -220,9 +255,12 @@ class Executor:
 
     # -- what comes out --------------------------------------------------------------------------
 
-    async def _keep(self, key: str, body: bytes | None, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _keep(self, key: str, body: bytes | Path | None, document: Mapping[str, Any]) -> Mapping[str, Any]:
         """Store the outcome; returns the document that stands."""
-        if body is not None:
+        if isinstance(body, Path):
+            # In parts, which can't be put if absent. Another attempt has stored the same pixels, or none.
+            await self._store.put(key, _chunks(body))
+        elif body is not None:
             with suppress(ObjectExists):  # an attempt before was cut off between image and document: the same image
                 await self._store.put(key, body, if_absent=True)
         try:
@@ -265,6 +303,20 @@ class Executor:
 
 def _named(message: TaskMessage, attempt: int) -> dict[str, str | int]:
     return {"pixelmill.job": message.job, "pixelmill.task": message.task, "pixelmill.attempt": attempt}
+
+
+def _nothing() -> None:
+    """Nothing lies anywhere."""
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    """A file, read beside the event loop."""
+    try:
+        with await asyncio.to_thread(path.open, "rb") as file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
+    except OSError as error:
+        raise translated(error, "read", str(path)) from error
 
 
 def cost_of(error: PixelmillError | None) -> float:

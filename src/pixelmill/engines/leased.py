@@ -15,7 +15,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pixelmill.engines.cancels import Cancels
@@ -36,6 +36,7 @@ from pixelmill.errors import (
 from pixelmill.jobs.messages import PRIORITY_NUMBERS, TaskMessage, urgency
 from pixelmill.jobs.model import Priority, TaskEvent
 from pixelmill.pipelines.learned import wants_models
+from pixelmill.targets.target import Progress
 
 log = logging.getLogger(__name__)
 
@@ -434,7 +435,10 @@ class LeasedEngine:
                 await self._give_up(held, WorkerCrashed(reason))
                 return
             self._reporter.say(self._event("started", held, slot=slot))
-            self._reporter.end(held.lease, await self._executor.execute(held.message, held.attempt, slot))
+            event = await self._executor.execute(
+                held.message, held.attempt, slot, lambda progress: self._progress(held, progress)
+            )
+            self._reporter.end(held.lease, event)
         except asyncio.CancelledError:
             self._interrupted(held)
         except TargetUnavailable as error:
@@ -444,6 +448,10 @@ class LeasedEngine:
         except Exception as error:
             log.exception("task %s ended in an unexpected error", held.message.id)
             await self._lost(held, PixelmillError(f"An unexpected error ({type(error).__name__}: {error})."))
+
+    def _progress(self, held: _Held, progress: Progress) -> None:
+        """How far it is; whoever tells that does not tell it often."""
+        self._reporter.say(replace(self._event("progress", held), progress=progress.to_dict()))
 
     def _interrupted(self, held: _Held) -> None:
         """Cancelled from outside: by the task's owner, or because this process stops."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from pixelmill import tracing
-from pixelmill.errors import MissingExtra, TargetUnavailable, UnsupportedFormat
+from pixelmill.errors import LimitExceeded, MissingExtra, TargetUnavailable, UnsupportedFormat
 from pixelmill.fleet.places import Choice, Place
 from pixelmill.jobs.model import Priority
-from pixelmill.targets.needs import lacking, needs
+from pixelmill.targets.needs import TILES, lacking, needs
 from pixelmill.targets.target import RunRequest, RunResult
 
 
@@ -94,6 +94,10 @@ class Slot:
                 name = "overflow.call" if self._place.overflow else "target.run"
                 with tracing.part(name, "client", {"pixelmill.target": self.target}):
                     result = await self._place.target.run(request)
+            except LimitExceeded:
+                needed |= {TILES}
+                if request.tiled is None or TILES not in self._place.lacks or not self._move(needed):
+                    raise
             except (UnsupportedFormat, MissingExtra) as error:
                 extra = lacking(error)
                 if extra is None or extra in self._place.lacks:

@@ -32,6 +32,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class TiledLimits:
+    """Bounds for images that are cut into tiles and never held whole, and of the seconds that such a run may take."""
+
+    max_bytes: int
+    max_pixels: int
+    max_side: int
+    timeout_s: float
+
+    def check_bytes(self, count: int) -> None:
+        """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large to be run in tiles too."""
+        if count > self.max_bytes:
+            raise _exceeded("bytes", count, self.max_bytes, "PIXELMILL_TILED_MAX_BYTES")
+
+
+@dataclass(frozen=True, slots=True)
 class RegionLimits:
     """Bounds for images that are read by regions: of the picture, and of what has to be in memory at once.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pixelmill.errors import JobError
-from pixelmill.images.limits import Limits
+from pixelmill.images.limits import Limits, TiledLimits
 from pixelmill.jobs.model import UNBOUND, Job, JobBounds, NewTask, Priority
 
 PRIORITY_NUMBERS: Mapping[Priority, int] = {Priority.INTERACTIVE: 0, Priority.NORMAL: 1, Priority.BATCH: 2}
@@ -29,36 +29,54 @@ def urgency(number: int) -> int:
     return number % CLASSES
 
 
+_OF_IMAGES = ("max_bytes", "max_pixels", "max_side")
+
+
 @dataclass(frozen=True, slots=True)
 class RunBounds:
-    """Bounds that tasks of a store get: limits of the image, seconds of a run, deliveries before it fails."""
+    """Bounds that tasks of a store get: limits of the image, seconds of a run, deliveries before it fails.
+
+    ``tiled``: those of images that are too large for ``limits`` (None: they are refused). ``ranks``: the most MPI
+    ranks that a job may ask for; of one job, see :meth:`within`, those that it has asked for.
+    """
 
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     max_attempts: int = 3
+    tiled: TiledLimits | None = None
+    ranks: int = 0
 
     def within(self, bounds: JobBounds) -> RunBounds:
         """These, and those of one job where they are smaller."""
         if bounds == UNBOUND:
-            return self
+            return replace(self, ranks=0)
 
         def least(own: float, wanted: float | None) -> Any:
             return own if wanted is None else min(own, wanted)
 
-        limits = Limits(
-            max_bytes=least(self.limits.max_bytes, bounds.max_bytes),
-            max_pixels=least(self.limits.max_pixels, bounds.max_pixels),
-            max_side=least(self.limits.max_side, bounds.max_side),
+        def narrowed(own: Limits | TiledLimits) -> dict[str, int]:
+            return {name: least(getattr(own, name), getattr(bounds, name)) for name in _OF_IMAGES}
+
+        tiled = self.tiled and TiledLimits(
+            **narrowed(self.tiled), timeout_s=least(self.tiled.timeout_s, bounds.timeout_s)
         )
-        return RunBounds(limits, least(self.timeout_s, bounds.timeout_s), least(self.max_attempts, bounds.max_attempts))
+        return replace(
+            self,
+            limits=Limits(**narrowed(self.limits)),
+            timeout_s=least(self.timeout_s, bounds.timeout_s),
+            max_attempts=least(self.max_attempts, bounds.max_attempts),
+            tiled=tiled,
+            ranks=min(self.ranks, bounds.ranks or 0),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
     """One task as a worker sees it. ``pipeline`` is canonical JSON; ``images`` maps its references to store keys.
 
-    ``trace`` (``tracing.TraceContext.to_text``) and ``queued`` (seconds since the epoch; 0: not known) travel beside
-    the JSON, with the message of the queue: older workers refuse JSON with members that they don't know.
+    ``tiled`` and ``ranks``: see :class:`RunBounds`; in the JSON only where they say something, for older workers refuse
+    members that they don't know. ``trace`` (``tracing.TraceContext.to_text``) and ``queued`` (seconds since the epoch;
+    0: not known) travel beside the JSON, with the message of the queue.
     """
 
     task: str
@@ -72,6 +90,8 @@ class TaskMessage:
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     max_attempts: int = 3
+    tiled: TiledLimits | None = None
+    ranks: int = 0
     trace: str = ""
     queued: float = field(default=0.0, compare=False)
 
@@ -85,6 +105,8 @@ class TaskMessage:
         record = {name: getattr(self, name) for name in _FIELDS}
         record["images"] = dict(self.images)
         record["limits"] = asdict(self.limits)
+        record |= {"tiled": asdict(self.tiled)} if self.tiled is not None else {}
+        record |= {"ranks": self.ranks} if self.ranks else {}
         return json.dumps(record, separators=(",", ":"))
 
     @classmethod
@@ -93,12 +115,14 @@ class TaskMessage:
         try:
             record: dict[str, Any] = json.loads(body)
             record["limits"] = Limits(**record["limits"])
+            if (tiled := record.get("tiled")) is not None:
+                record["tiled"] = TiledLimits(**tiled)
             return cls(**record, trace=trace, queued=queued)
         except (ValueError, TypeError, KeyError) as error:
             raise JobError(f"A queued message can't be read ({error}); it comes from another version.") from error
 
 
-_FIELDS = tuple(name for name in TaskMessage.__dataclass_fields__ if name not in {"trace", "queued"})
+_FIELDS = tuple(name for name in TaskMessage.__dataclass_fields__ if name not in {"tiled", "ranks", "trace", "queued"})
 
 
 def message_id(task: str, run: int) -> str:
@@ -129,6 +153,8 @@ def bodies(job: Job, bounds: RunBounds, tasks: Iterable[tuple[NewTask, int]]) ->
         limits=bounds.limits,
         timeout_s=bounds.timeout_s,
         max_attempts=bounds.max_attempts,
+        tiled=bounds.tiled,
+        ranks=bounds.ranks,
     )
     shared = json.loads(marker.to_json())
     for own in ("task", "run", "name", "source"):

@@ -81,13 +81,17 @@ def job_state(counts: Counts, *, sealed: bool, cancelled: bool) -> State:
 
 @dataclass(frozen=True, slots=True)
 class JobBounds:
-    """Bounds of the tasks of one job, each at most the service's own; None is that. Bytes, pixels, seconds."""
+    """Bounds of the tasks of one job, each at most the service's own; None is that. Bytes, pixels, seconds.
+
+    ``ranks``: over how many MPI ranks each of its images is to be spread; None: over none.
+    """
 
     max_bytes: int | None = None
     max_pixels: int | None = None
     max_side: int | None = None
     timeout_s: float | None = None
     max_attempts: int | None = None
+    ranks: int | None = None
 
 
 UNBOUND = JobBounds()
@@ -177,7 +181,8 @@ class TaskEvent:
     """What a target's side says of a task; the recorder turns it into state.
 
     ``kind`` is one of ``started``, ``succeeded``, ``failed``, ``requeued`` (an attempt was lost; ``error`` says why),
-    ``returned`` (the target did not take it: the attempt does not count).
+    ``returned`` (the target did not take it: the attempt does not count), ``progress`` (how far a long attempt is, in
+    ``progress``; it changes no state and is told again soon, so one that is lost is no loss).
     ``at`` is seconds since the epoch; ``cost`` is of this attempt alone.
     Applying an event twice, or after a final state, changes nothing.
     """
@@ -195,13 +200,15 @@ class TaskEvent:
     error: Mapping[str, Any] | None = None
     why: str | None = None
     cost: float = 0.0
+    progress: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
     """One entry of the event log that subscribers read; ``id`` grows and is never reused.
 
-    ``type`` is ``task`` (state of one task changed), ``job`` (state or counts of a job changed) or ``deleted``.
+    ``type`` is ``task`` (state of one task changed), ``progress`` (a running task is so far), ``job`` (state or counts
+    of a job changed) or ``deleted``.
     """
 
     id: int

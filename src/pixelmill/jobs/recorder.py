@@ -46,10 +46,11 @@ class JobChange:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a batch changed; both empty if it changed nothing."""
+    """What a batch changed; all empty if it changed nothing. ``moving``: owner and job of who told how far it is."""
 
     tasks: Sequence[TaskChange] = ()
     jobs: Sequence[JobChange] = ()
+    moving: Sequence[tuple[str, str]] = ()
 
 
 _ids = table_of("rows", id=Text).subquery("ids")
@@ -168,6 +169,7 @@ class _Entry:
     before: TaskFacts
     now: TaskFacts
     last: TaskEvent | None = None
+    progress: TaskEvent | None = None
 
 
 def record(connection: Connection, events: Sequence[TaskEvent], retention_s: float | None) -> Recorded:
@@ -178,6 +180,9 @@ def record(connection: Connection, events: Sequence[TaskEvent], retention_s: flo
         entry = entries.get(event.task)
         if entry is None or entry.row["owner"] != event.owner:
             continue  # the job was deleted meanwhile
+        if event.kind == "progress":
+            entry.progress = event
+            continue
         after, given_up = advance(entry.now, event)
         if after is entry.now:
             continue
@@ -186,17 +191,20 @@ def record(connection: Connection, events: Sequence[TaskEvent], retention_s: flo
         if given_up is not None:
             lost.append((entry.row, given_up))
     changed = [entry for entry in entries.values() if entry.last is not None]
+    moving = [entry for entry in entries.values() if _moves(entry)]
+    jobs_moving = list(dict.fromkeys((entry.row["owner"], entry.row["job"]) for entry in moving))
     if not changed:
-        return Recorded()
+        log(connection, list(map(_progress_row, moving)))
+        return Recorded(moving=jobs_moving)
     connection.execute(_UPDATE, {"rows": encode(map(_task_row, changed))})
     if lost:
         connection.execute(_INSERT_LOST, {"rows": encode(_lost_row(row, attempt) for row, attempt in lost)})
     findings_store.write(connection, map(_found, changed))
     at = max(event.at for event in events)
     job_changes, job_entries = _record_jobs(connection, changed, retention_s)
-    log(connection, [*map(_event_row, changed), *job_entries])
+    log(connection, [*map(_event_row, changed), *job_entries, *map(_progress_row, moving)])
     announce(connection, [(one.owner, one.job, one.state, one.counts, at) for one in job_changes if one.ended])
-    return Recorded([_change(entry) for entry in changed], job_changes)
+    return Recorded([_change(entry) for entry in changed], job_changes, jobs_moving)
 
 
 def _fetch(connection: Connection, events: Iterable[TaskEvent]) -> dict[str, _Entry]:
@@ -312,6 +320,19 @@ def _event_row(entry: _Entry) -> EventRow:
     if now.error is not None:
         data["error"] = now.error.get("type")
     return (row["owner"], row["job"], "task", dumps(data), entry.last.at)
+
+
+def _moves(entry: _Entry) -> bool:
+    """Whether it told how far it is and still runs, in the same attempt. Of several in a batch the last one counts."""
+    told, now = entry.progress, entry.now
+    return told is not None and now.state is State.RUNNING and (told.run, told.attempt) == (now.run, now.attempts)
+
+
+def _progress_row(entry: _Entry) -> EventRow:
+    row, told = entry.row, entry.progress
+    assert told is not None
+    data = {"id": row["id"], "name": row["name"], "seq": row["seq"], "attempt": told.attempt}
+    return (row["owner"], row["job"], "progress", dumps(data | {"progress": dict(told.progress or {})}), told.at)
 
 
 def _change(entry: _Entry) -> TaskChange:

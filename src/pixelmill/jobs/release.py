@@ -117,6 +117,8 @@ class Releases:
                         limits=bounds.limits,
                         timeout_s=bounds.timeout_s,
                         max_attempts=bounds.max_attempts,
+                        tiled=bounds.tiled,
+                        ranks=bounds.ranks,
                         trace=row.trace or "",
                         queued=row.queued,
                     ),

@@ -11,7 +11,7 @@ from pixelmill.errors import JobError
 from pixelmill.jobs.model import TaskEvent
 
 _FIELDS = tuple(field.name for field in fields(TaskEvent))
-_KINDS = frozenset({"started", "succeeded", "failed", "requeued", "returned"})
+_KINDS = frozenset({"started", "succeeded", "failed", "requeued", "returned", "progress"})
 
 
 def event_to_json(event: TaskEvent) -> bytes:

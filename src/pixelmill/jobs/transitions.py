@@ -47,6 +47,8 @@ def advance(task: TaskFacts, event: TaskEvent) -> tuple[TaskFacts, LostAttempt |
     """The task after the event (the same object where nothing changes), and the attempt that the event gave up."""
     if event.run != task.run or task.state.is_final:
         return task, None
+    if event.kind == "progress":
+        return task, None
     if event.kind == "started":
         return _start(task, event)
     if event.kind == "requeued":

@@ -240,7 +240,7 @@ class Threshold(Operation):
         return Need(color=False)
 
     def tiled(self, form: Form) -> tuple[Pass, ...]:
-        """otsu counts first; the others are as local as they are."""
+        """Otsu counts first; the others are as local as they are."""
         if self.method != "otsu":
             return super().tiled(form)
 

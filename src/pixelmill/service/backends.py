@@ -28,8 +28,10 @@ from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import GatePolicy
 from pixelmill.fleet.spill import Spill
 from pixelmill.jobs.database import Database
+from pixelmill.jobs.messages import RunBounds
 from pixelmill.service.settings import ServiceConfig
 from pixelmill.storage.named import SourceStores
+from pixelmill.storage.options import StoreSpec
 from pixelmill.storage.store import ObjectStore
 
 EVENTS = "events"
@@ -118,7 +120,18 @@ def make_engine(
 def make_executor(config: ServiceConfig, store: ObjectStore, sources: SourceStores) -> Executor:
     """With RabbitMQ a hard time limit costs an attempt, for machines of a fleet are not alike."""
     fleet = config.queue_url.startswith("amqp")
-    return Executor(store, config.source_roots, sources, retried=(TaskTimeout,) if fleet else ())
+    return Executor(
+        store,
+        config.source_roots,
+        sources,
+        retried=(TaskTimeout,) if fleet else (),
+        spec=StoreSpec(config.store or str(config.data / "objects"), config.store_options),
+    )
+
+
+def run_bounds(config: ServiceConfig) -> RunBounds:
+    """Bounds of the tasks of this installation."""
+    return RunBounds(config.limits, config.timeout_s, config.max_attempts, config.tiled, config.mpi.max_ranks)
 
 
 def _azure(config: ServiceConfig, host: str) -> Transport:

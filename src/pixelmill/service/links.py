@@ -65,7 +65,7 @@ class Links:
 
     async def upload(self, owner: str, expires_s: int) -> Link:
         """To put the bytes of a new upload, which :meth:`complete` makes usable."""
-        upload, maximum = self._new_id("up"), self._parts.config.limits.max_bytes
+        upload, maximum = self._new_id("up"), self._parts.config.max_upload
         key, expires = _incoming(owner, upload), int(time.time()) + expires_s
         url = await self._parts.store.presign(key, "PUT", expires_s)
         headers = put_headers(self._parts.store)

@@ -18,6 +18,7 @@ from pixelmill.jobs.model import Priority
 from pixelmill.metrics import Metrics
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.aws_lambda import LambdaTarget
+from pixelmill.targets.needs import TILES
 from pixelmill.targets.remote import RemoteTarget
 from pixelmill.targets.serverless import ServerlessTarget
 from pixelmill.targets.tokens import Anonymous, Bearer, Credentials, GoogleIdToken
@@ -66,7 +67,7 @@ class Overflow:
         """Let them take work."""
         for target in self.targets:
             await target.start()
-            self._dispatcher.add(target, target.gate, overflow=True)
+            self._dispatcher.add(target, target.gate, overflow=True, lacks=frozenset({TILES}))
 
     async def stop(self) -> None:
         """Take them away, hang up, and settle what is open."""

@@ -21,7 +21,6 @@ from pixelmill.fleet.load import LoadHistory, LoadSample
 from pixelmill.fleet.nodes import Nodes
 from pixelmill.jobs.dead_letters import DeadLetters
 from pixelmill.jobs.eventlog import EventLog
-from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.release import Releases
 from pixelmill.jobs.saved import SavedPipelines
 from pixelmill.jobs.search import TaskSearch
@@ -33,7 +32,7 @@ from pixelmill.jobs.uploads import Uploads
 from pixelmill.jobs.webhooks import Webhooks
 from pixelmill.metrics import Metrics
 from pixelmill.service.about import new_holder
-from pixelmill.service.backends import make_database, make_engine, make_executor, make_queues
+from pixelmill.service.backends import make_database, make_engine, make_executor, make_queues, run_bounds
 from pixelmill.service.cancelling import Cancelled, Tell
 from pixelmill.service.history import History
 from pixelmill.service.interactive import Interactive
@@ -51,6 +50,7 @@ from pixelmill.service.signing import LinkSigner
 from pixelmill.service.thumbnails import Thumbnails
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.modelling import PoolModels
+from pixelmill.targets.tiled import TiledPool
 
 T = TypeVar("T")
 INTERACTIVE_SLOTS = 1
@@ -69,7 +69,7 @@ class Parts:
         self.blobs = asyncio.Lock()
         self._search = ThreadPoolExecutor(1, thread_name_prefix="pixelmill-sources")
         folder = config.data
-        bounds = RunBounds(config.limits, config.timeout_s, config.max_attempts)
+        bounds = run_bounds(config)
         self.store = open_objects(config)
         self.sources = open_sources(config)
         self.link_signer = LinkSigner(config.link_keys, folder)
@@ -110,8 +110,9 @@ class Parts:
         )
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)
+        self.tiled = TiledPool(self.pool, config.tiled_config)
         self.dispatcher = Dispatcher(
-            [self.pool],
+            [self.tiled],
             reserved=INTERACTIVE_SLOTS,
             max_waiting=config.max_waiting,
             gates={self.pool.name: self.gate},

@@ -51,5 +51,5 @@ class Recorder:
                     self._metrics.store_failed("task", error)
         if recorded.tasks:
             self._ended()
-        for job in recorded.jobs:
-            self._bus.publish(job.owner, job.job)
+        for owner, job in dict.fromkeys([*((one.owner, one.job) for one in recorded.jobs), *recorded.moving]):
+            self._bus.publish(owner, job)

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pixelmill.events.redis_client import PREFIX
+from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.overflow_settings import OverflowConfig
-from pixelmill.images.limits import Limits
+from pixelmill.images.limits import Limits, TiledLimits
 from pixelmill.storage.options import StoreSpec
+from pixelmill.targets.tiled_settings import MPI_OFF, MpiConfig, TiledConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,10 @@ class ServiceConfig:
     in this process too, not only on workers. ``lease_s``: so long after the death of its worker a task is given to
     another one. ``gate``: the rule for the own pool, ``joined_gate`` for nodes that ask for none
     (``fleet/gates.py``). ``store``: see ``open_store``; empty is ``objects`` in ``data``. ``stores``: buckets that jobs
-    may name as sources. ``link_keys``: see ``signing.py``.
+    may name as sources. ``link_keys``: see ``signing.py``. ``tiled``: bounds of images that are too large for
+    ``limits``; None: they are refused. ``tiled_memory``: of all processes of a run over tiles together. ``scratch``:
+    where such runs keep what they have written (None: ``scratch`` in ``data``), ``scratch_bytes`` in all at most.
+    ``mpi``: how ranks are started, and how many.
     """
 
     data: Path
@@ -82,8 +87,29 @@ class ServiceConfig:
     redis_prefix: str = PREFIX
     webhook_allow_private: bool = False
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig, repr=False)
+    tiled: TiledLimits | None = None
+    tiled_memory: int = 2_000_000_000
+    scratch: Path | None = None
+    scratch_bytes: int = 100_000_000_000
+    mpi: MpiConfig = MPI_OFF
 
     @property
     def models_folder(self) -> Path:
         """Where the weights of learned operations lie."""
         return self.models or self.data / "models"
+
+    @property
+    def max_upload(self) -> int:
+        """Bytes of the largest file that is taken in for a job: those that are run in tiles may be larger."""
+        return max(self.limits.max_bytes, 0 if self.tiled is None else self.tiled.max_bytes)
+
+    @property
+    def tiled_config(self) -> TiledConfig:
+        """What a machine needs to know to run tasks over tiles."""
+        return TiledConfig(
+            self.scratch or self.data / "scratch",
+            self.scratch_bytes,
+            self.tiled_memory,
+            cores=usable_cores(),
+            mpi=self.mpi,
+        )

@@ -167,6 +167,11 @@ class Service:
         self.metrics.bytes_received(len(body))
         return await self._parts.interactive.run(request)
 
+    def check_upload(self, count: int) -> None:
+        """Raise :class:`LimitExceeded` for more bytes than a file of a job may have."""
+        if count > self.config.max_upload or self.config.tiled is None:
+            self.config.limits.check_bytes(count)
+
     # -- uploads ---------------------------------------------------------------------------------
 
     async def put_upload(self, owner: str, name: str, body: AsyncIterator[bytes]) -> Upload:
@@ -186,7 +191,7 @@ class Service:
         key = f"uploads/{owner}/{upload_id}"
         try:
             with tracing.part("store.put", "client"):
-                info = await self._parts.store.put(key, body, limit=self.config.limits.max_bytes)
+                info = await self._parts.store.put(key, body, limit=self.config.max_upload)
         except StorageError as error:
             self.metrics.store_failed("put", error.type)
             raise
@@ -229,9 +234,10 @@ class Service:
         ``fingerprint`` tells a replay from another request under the same key (:class:`IdempotencyConflict`).
         ``webhook`` (see ``webhooks.new``) becomes one of this job alone. ``objects`` were found already, and are not
         looked for: whoever reads one checks its address, and one that can't be read fails alone. ``bounds`` narrow the
-        service's own for the runs of this job.
+        service's own for the runs of this job. MPI ranks are given to who asks for them where the service allows any.
         """
         self._take_work()
+        self._check_ranks(bounds.ranks)
         key = (idempotency_key, fingerprint) if idempotency_key else None
         if key is not None and (before := await self._parts.jobs.replayed(owner, *key)) is not None:
             return before, False
@@ -263,6 +269,19 @@ class Service:
             self._parts.bus.publish(owner, job.id)
             self._parts.wake()
         return job, created
+
+    def _check_ranks(self, ranks: int | None) -> None:
+        most = self.config.mpi.max_ranks
+        if not ranks or ranks <= most:
+            return
+        if not most:
+            raise RequestError(
+                "This service runs nothing over MPI. Leave 'mpi' out, or have its operator set mpi_max_ranks.",
+                field="mpi",
+            )
+        raise LimitExceeded(
+            f"A job may ask for {most} MPI ranks here, not for {ranks}.", limit="ranks", value=ranks, maximum=most
+        )
 
     async def extend(
         self, owner: str, job_id: str, *, uploads: Sequence[str] = (), sources: Sequence[str] = (), seal: bool = False

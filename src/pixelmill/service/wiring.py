@@ -77,6 +77,7 @@ class Wiring:
         await self._open_queues()
         await self.parts.pool.start()
         stack.push_async_callback(self.parts.pool.stop)
+        stack.push_async_callback(self.parts.tiled.end_runs)
         stack.push_async_callback(self.parts.thumbnails.stop)
         stack.push_async_callback(self.parts.nodes.close)  # after the engine: what runs on nodes may end
         await self.parts.overflow.start()

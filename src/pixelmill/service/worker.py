@@ -42,12 +42,11 @@ from pixelmill.fleet.resting import Resting
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.eventlog import EventLog
-from pixelmill.jobs.messages import RunBounds
 from pixelmill.jobs.store import JobStore
 from pixelmill.jobs.taskevents import event_to_json
 from pixelmill.metrics import Metrics
 from pixelmill.service.about import new_holder
-from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues
+from pixelmill.service.backends import CloudQueues, make_database, make_engine, make_executor, make_queues, run_bounds
 from pixelmill.service.cancelling import Cancelled, hear_cancels
 from pixelmill.service.exporter import Exporter
 from pixelmill.service.fleet_history import FleetHistory
@@ -60,6 +59,7 @@ from pixelmill.storage.opening import close_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.modelling import PoolModels
+from pixelmill.targets.tiled import TiledPool
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,9 @@ class LocalPlace:
         await pool.start()
         stack.push_async_callback(pool.stop)
         # Nobody waits here in person: no slot is kept free.
-        dispatcher = Dispatcher([pool], reserved=0, max_waiting=config.max_waiting)
+        tiled = TiledPool(pool, config.tiled_config)
+        stack.push_async_callback(tiled.end_runs)
+        dispatcher = Dispatcher([tiled], reserved=0, max_waiting=config.max_waiting)
         gate = gate_named(config.gate)
         monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
@@ -247,7 +249,7 @@ class Worker:
             await when_there(database.open, "the database")
             jobs = JobStore(
                 database,
-                bounds=RunBounds(config.limits, config.timeout_s, config.max_attempts),
+                bounds=run_bounds(config),
                 retention_s=config.retention_s,
             )
             # Its subscribers are in the services, which follow the event log.

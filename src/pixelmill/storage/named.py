@@ -37,6 +37,7 @@ class _Place:
     bucket: str
     prefix: str
     store: ObjectStore
+    spec: StoreSpec
 
 
 def names_bucket(uri: str) -> bool:
@@ -48,7 +49,7 @@ class SourceStores:
     """The configured stores by name; raises :class:`ConfigError` for one that can't be."""
 
     def __init__(self, specs: Mapping[str, StoreSpec]) -> None:
-        places = [_Place(*bucket_of(spec.uri), open_store(spec.uri, spec.options)) for spec in specs.values()]
+        places = [_Place(*bucket_of(spec.uri), open_store(spec.uri, spec.options), spec) for spec in specs.values()]
         # The nearest prefix first: it may have credentials of its own.
         self._places = sorted(places, key=lambda place: len(place.prefix), reverse=True)
 
@@ -57,6 +58,11 @@ class SourceStores:
         found = parse_uri(uri)
         place = self._place(found.scheme, found.bucket, found.path, uri)
         return place.store, _key(found.path.removeprefix(place.prefix), uri)
+
+    def spec_of(self, uri: str) -> StoreSpec:
+        """How that store is opened; raises :class:`SourceRefused`."""
+        found = parse_uri(uri)
+        return self._place(found.scheme, found.bucket, found.path, uri).spec
 
     async def expand(
         self, uris: Sequence[str], *, max_files: int = MAX_FILES, max_visited: int = MAX_VISITED

@@ -20,7 +20,7 @@ from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.invocation import document, is_cold, read_outcome, warm_document
 from pixelmill.targets.remote import WARM_S, Remote
 from pixelmill.targets.soundness import plain, sound_error
-from pixelmill.targets.target import RunRequest, RunResult
+from pixelmill.targets.target import RunRequest, RunResult, near
 from pixelmill.targets.transfer import Transfer, contents
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ class LambdaTarget(Remote):
         request = replace(request, source_name=request.source_name.encode("utf-8", "replace").decode())
         if self._store is not None and self._links:
             return await self._with_links(request, self._store, within_s)
-        source = await contents(request.source)
+        source = await contents(near(request.source, self.name))
         images = {reference: await contents(image) for reference, image in request.images.items()}
         if not _fits(source, *images.values()):
             raise self._too_large()
@@ -106,7 +106,7 @@ class LambdaTarget(Remote):
         """Small bytes in the event; large ones by links. There is always a link for the result."""
         transfer = Transfer(store, within_s + CONNECT_S)
         try:
-            source = await contents(request.source)
+            source = await contents(near(request.source, self.name))
             images = {reference: await contents(image) for reference, image in request.images.items()}
             result = await transfer.result_link()
             if _fits(source, *images.values()):

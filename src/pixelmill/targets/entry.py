@@ -14,7 +14,7 @@ from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.run import run
 from pixelmill.pipelines.sheet import run_sheet
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.targets.target import RunRequest
+from pixelmill.targets.target import RunRequest, near
 
 PRELOAD = (
     "numpy",
@@ -40,4 +40,5 @@ def run_request(request: RunRequest, *, models: ModelSource | None = None) -> Ou
         assert isinstance(request.source, bytes), "a sheet's document travels as bytes"
         return run_sheet(_parse(request.pipeline), request.source, limits=request.limits, images=request.images)
     pipeline = _parse(request.pipeline)
-    return run(pipeline, request.source, limits=request.limits, images=request.images, models=models)
+    source = near(request.source, "A pool process")
+    return run(pipeline, source, limits=request.limits, images=request.images, models=models)

@@ -14,18 +14,21 @@ from pixelmill.errors import MissingExtra, ModelMissing, PixelmillError, Unsuppo
 from pixelmill.images.formats import FORMATS, sniff
 from pixelmill.models.registry import EXTRA_OF, REGISTRY
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.targets.target import RunRequest
+from pixelmill.targets.target import FarSource, RunRequest
 
 MODEL = "model:"
 """Stands before the name of a model among extras."""
+TILES = "tiles"
+"""What no joined node and no serverless target has: images that are too large to be sent are run in tiles at home."""
 EXTRAS = frozenset(
     (
         *(fmt.extra for fmt in FORMATS.values() if fmt.extra is not None),
         *EXTRA_OF.values(),
         *(f"{MODEL}{name}" for name in REGISTRY),
+        TILES,
     )
 )
-"""The extras that formats and learned operations need, and the models of the registry."""
+"""The extras that formats and learned operations need, the models of the registry, and runs over tiles."""
 _HEAD = 4_096
 
 
@@ -33,6 +36,7 @@ def needs(request: RunRequest) -> frozenset[str]:
     """The extras that the formats of source, images and result need. Reads the head of what is a file."""
     parts = (request.source, *request.images.values()) if request.kind == "image" else ()
     found = {_extra_of(part) for part in parts} | {_written(request.pipeline)} | _learned(request.pipeline)
+    found |= {TILES} if request.ranks or isinstance(request.source, FarSource) else set()
     return frozenset(extra for extra in found if extra is not None)
 
 
@@ -45,7 +49,9 @@ def lacking(error: PixelmillError) -> str | None:
     return extra if extra in EXTRAS else None
 
 
-def _extra_of(part: bytes | Path) -> str | None:
+def _extra_of(part: bytes | Path | FarSource) -> str | None:
+    if isinstance(part, FarSource):
+        return None  # runs where all is that this machine has
     try:
         fmt = sniff(part[:_HEAD] if isinstance(part, bytes) else _head(part))
     except OSError:

@@ -28,7 +28,7 @@ from pixelmill.errors import (
 from pixelmill.storage.faults import translated
 from pixelmill.targets.link import Link
 from pixelmill.targets.soundness import described, is_of_task, plain, sound_outcome
-from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
+from pixelmill.targets.target import RunRequest, RunResult, TargetLoad, near
 from pixelmill.targets.wire import encode_request
 
 PROTOCOL = 1
@@ -320,4 +320,4 @@ def _read_all(request: RunRequest) -> RunRequest:
             raise translated(error, "read", part.name) from error
 
     images = {name: read(image) for name, image in request.images.items()}
-    return replace(request, source=read(request.source), images=images)
+    return replace(request, source=read(near(request.source, "A joined node")), images=images)

@@ -21,7 +21,7 @@ from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.invocation import document, is_cold, read_outcome
 from pixelmill.targets.remote import GRACE_S, WARM_S, Remote
 from pixelmill.targets.soundness import plain, sound_error
-from pixelmill.targets.target import RunRequest, RunResult
+from pixelmill.targets.target import RunRequest, RunResult, near
 from pixelmill.targets.tokens import Anonymous, Credentials
 from pixelmill.targets.transfer import Transfer, contents
 
@@ -102,7 +102,9 @@ class ServerlessTarget(Remote):
         for reference, image in request.images.items():
             files.append((f"image:{reference}", ("image", await contents(image), BINARY)))
         # No file name, no file: RFC 7578 tells a file from a value by it.
-        files.append(("file", (request.source_name or "image", await contents(request.source), BINARY)))
+        files.append(
+            ("file", (request.source_name or "image", await contents(near(request.source, self.name)), BINARY))
+        )
         answer = await self._answered(files=files)
         return self._result(await _parsed(self.name, answer), None)
 

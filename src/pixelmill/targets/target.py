@@ -5,14 +5,30 @@ A target knows pipelines (as JSON), bytes and limits; it knows nothing of jobs, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pixelmill.images.limits import Limits
+from pixelmill.errors import TargetUnavailable
+from pixelmill.images.limits import Limits, TiledLimits
 from pixelmill.pipelines.outcome import Outcome
+from pixelmill.storage.options import StoreSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FarSource:
+    """A source in a store that is too large to be held whole.
+
+    ``stream`` gives its ``size`` bytes in chunks, each time anew. ``spec`` and ``key``: where it lies, for a process
+    that can read parts of it itself.
+    """
+
+    size: int
+    stream: Callable[[], AsyncIterator[bytes]]
+    spec: StoreSpec
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +36,20 @@ class RunRequest:
     """One source through one pipeline, with its bounds.
 
     ``pipeline`` is canonical JSON. ``source`` and ``images`` (by the reference that the pipeline uses) are
-    bytes, or a file that a process on this machine can read. ``source_name`` is shown in errors only. Of the kind
-    ``sheet`` the source is the document of a contact sheet, and ``images`` are its thumbnails, as bytes.
-    ``source_key``: where the source lies in the service's store too, for targets that can be sent a link. ``trace``:
-    what the work belongs to where it came from another process (``tracing.TraceContext.to_text``).
+    bytes, or a file that a process on this machine can read; a source beyond ``limits`` may be a :class:`FarSource`.
+    ``source_name`` is shown in errors only. Of the kind ``sheet`` the source is the document of a contact sheet, and
+    ``images`` are its thumbnails, as bytes. ``source_key``: where the source lies in the service's store too, for
+    targets that can be sent a link. ``trace``: what the work belongs to where it came from another process
+    (``tracing.TraceContext.to_text``).
+
+    ``tiled``: bounds of an image that is too large for ``limits``, for targets that can cut it into tiles (None: it is
+    refused); ``ranks``: over how many MPI ranks to spread it. ``tell`` is called, in the event loop, with how far a
+    long run is (:class:`Progress`). The three stay on this machine.
     """
 
     id: str
     pipeline: str
-    source: bytes | Path
+    source: bytes | Path | FarSource
     images: Mapping[str, bytes | Path] = field(default_factory=dict)
     source_name: str = ""
     limits: Limits = field(default_factory=Limits)
@@ -36,13 +57,45 @@ class RunRequest:
     kind: Literal["image", "sheet"] = "image"
     source_key: str = ""
     trace: str = ""
+    tiled: TiledLimits | None = None
+    ranks: int = 0
+    tell: Callable[[Progress], None] = field(default=lambda _: None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run over tiles is: passes over the image count each tile once.
+
+    ``pixels_s``: pixels of the result a second, ``memory`` resident bytes of all its processes, ``left_s`` seconds that
+    are left (None: not known yet). ``kept``: tiles that an attempt before had written.
+    """
+
+    tiles: int
+    of: int
+    pixels_s: float = 0.0
+    memory: int = 0
+    left_s: float | None = None
+    kept: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, rounded for people."""
+        left = None if self.left_s is None else round(self.left_s, 1)
+        return {
+            "tiles": self.tiles,
+            "of": self.of,
+            "megapixels_s": round(self.pixels_s / 1e6, 2),
+            "memory": self.memory,
+            "seconds_left": left,
+            "kept": self.kept,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
     """The outcome and where it came from: target name and process id (or the like); and what it cost.
 
-    ``cold``: it was the first task of its process, container or function instance.
+    ``cold``: it was the first task of its process, container or function instance. ``file`` holds the encoded image
+    where it is too large to be bytes of the outcome; who has it no longer needed calls ``discard``.
     """
 
     outcome: Outcome
@@ -50,6 +103,20 @@ class RunResult:
     worker: str
     cost: float = 0.0
     cold: bool = False
+    file: Path | None = None
+    discard: Callable[[], None] = field(default=lambda: None, compare=False)
+
+
+def near(source: bytes | Path | FarSource, place: str) -> bytes | Path:
+    """The source of a run that holds the image whole; raises :class:`TargetUnavailable` for one that can't be held."""
+    if isinstance(source, FarSource):
+        raise TargetUnavailable(
+            f"{place} runs no images that are so large ({source.size:,} bytes). The task waits for a worker that cuts "
+            "them into tiles.",
+            fault=False,
+            billed="none",
+        )
+    return source
 
 
 def measured(request: RunRequest, result: RunResult) -> dict[str, Any]:
@@ -57,9 +124,14 @@ def measured(request: RunRequest, result: RunResult) -> dict[str, Any]:
     outcome = result.outcome
     record = outcome.to_dict()
     record["bytes"] = None if outcome.bytes is None else len(outcome.bytes)
+    if result.file is not None:
+        with suppress(OSError):
+            record["bytes"] = result.file.stat().st_size
     source = request.source
     if isinstance(source, bytes):
         record["source_bytes"] = len(source)
+    elif isinstance(source, FarSource):
+        record["source_bytes"] = source.size
     else:
         with suppress(OSError):  # it was removed meanwhile: then nobody knows
             record["source_bytes"] = source.stat().st_size

@@ -15,7 +15,7 @@ from pathlib import Path
 from pixelmill.errors import ObjectNotFound, StorageError, TargetUnavailable
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.invocation import Link
-from pixelmill.targets.target import RunRequest
+from pixelmill.targets.target import RunRequest, near
 
 PREFIX = "transfer/"
 
@@ -44,7 +44,7 @@ class Transfer:
         if url is not None:
             source = Link(url)
         else:  # it does not lie there, or below a name that the store can't sign
-            source = await self._put("source", await contents(request.source))
+            source = await self._put("source", await contents(near(request.source, "This target")))
         images = {
             reference: await self._put(f"image{number}", await contents(image))
             for number, (reference, image) in enumerate(request.images.items())

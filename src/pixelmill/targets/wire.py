@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pixelmill.errors import PixelmillError, error_from_dict, error_to_dict
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
-from pixelmill.targets.target import RunRequest
+from pixelmill.targets.target import RunRequest, near
 
 HEAD = struct.Struct("<IQ")
 """Length of the JSON (at most :data:`MAX_JSON`) and of the bytes behind it."""
@@ -57,7 +57,7 @@ def encode_request(request: RunRequest, trace: str = "") -> list[Buffer]:
     record = {
         "id": request.id,
         "pipeline": request.pipeline,
-        "source": describe(request.source),
+        "source": describe(near(request.source, "A pool process")),
         "images": {name: describe(value) for name, value in request.images.items()},
         "name": request.source_name,
         "limits": [limits.max_bytes, limits.max_pixels, limits.max_side],

@@ -22,6 +22,7 @@ from pixelmill.engines.executor import Slot
 from pixelmill.errors import CorruptImage, PixelmillError, WorkerCrashed, error_to_dict
 from pixelmill.jobs.messages import TaskMessage
 from pixelmill.jobs.model import TaskEvent
+from pixelmill.targets.target import Progress
 from pixelmill.testing.slots import Slots
 
 BOUND_S = 30.0
@@ -45,8 +46,11 @@ class Script:
     begun: list[tuple[str, int]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: Slot) -> TaskEvent:
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None] = lambda _: None
+    ) -> TaskEvent:
         """Act, then succeed."""
+        del tell
         self.begun.append((message.task, attempt))
         self.running.add(message.task)
         self.most = max(self.most, len(self.running))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ def run_tiled(
     """
     lanes = Lanes(workers or program.workers, AHEAD, stop)
     own = Scratch() if scratch is None else nullcontext(scratch)
-    run = _Run(program, reader, writer, done, progress)
+    run = Run(program, reader, writer, done, progress)
     try:
         with own as stores, one_thread():
             run.scratch = stores
@@ -83,7 +83,7 @@ def run_tiled(
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """What is known between sweeps."""
 
     program: Program
@@ -128,15 +128,15 @@ class _Run:
             assert self.program.result is not None
             self.writer = self.made(self.program.result)
         for number in _made(stage):
-            spec = self.program.stores[number]
-            self.stores[number] = self.scratch.make(spec.raster, spec.tile)
-        tellings = {link.survey: _Tellings(self.program, link.survey, stage.grid.tiles) for link in stage.looks}
-        work = _Work(self, stage, Sweep(self.program, stage, self.conclusions), tellings)
+            self.stores[number] = self.made_store(number, stage)
+        self.begin(stage)
+        tellings = {link.survey: Tellings(self.program, link.survey, stage.grid.tiles) for link in stage.looks}
+        work = TileWork(self, stage, Sweep(self.program, stage, self.conclusions), tellings)
         lanes.run(work, work.numbers, lambda done: self._tell(work, done))
         for link in stage.looks:
             with translated(link.step, link.operation, link.before.size):
                 survey = self.program.surveys[link.survey].survey
-                self.conclusions[link.survey] = concluded = survey.conclude(tellings[link.survey].all())
+                self.conclusions[link.survey] = concluded = self.concluded(link.survey, tellings[link.survey])
                 found = survey.data(concluded) if survey.data is not None else None
             if found is not None:
                 self.data[link.survey] = found
@@ -144,26 +144,47 @@ class _Run:
             if spec.last <= stage.number and number in self.stores and self._is_over(number):
                 self.scratch.give_back(self.stores.pop(number))
 
-    def _tell(self, work: _Work, done: int) -> None:
-        if self.progress is None:
-            return
-        stage, stages = work.stage, self.program.stages
-        tiles = done + stage.grid.tiles - len(work.numbers)
+    def numbers(self, stage: Stage) -> Sequence[int]:
+        """The tiles of a sweep that this process works on."""
+        return range(stage.grid.tiles)
+
+    def made_store(self, number: int, stage: Stage) -> Store:
+        """The store that a sweep is about to write."""
+        del stage
+        spec = self.program.stores[number]
+        return self.scratch.make(spec.raster, spec.tile)
+
+    def begin(self, stage: Stage) -> None:
+        """Get what the sweep reads from a store, where that isn't here."""
+
+    def concluded(self, survey: int, tellings: Tellings) -> Any:
+        """What a survey concludes from all tiles."""
+        return self.program.surveys[survey].survey.conclude(tellings.all())
+
+    def _tell(self, work: TileWork, done: int) -> None:
+        self.tell(work.stage, done + len(self.numbers(work.stage)) - len(work.numbers))
+
+    def tell(self, stage: Stage, tiles: int) -> None:
+        """So many tiles of the sweep are done."""
+        if self.progress is not None:
+            self.progress(self.progress_of(stage, tiles, self.read, self.written))
+
+    def progress_of(self, stage: Stage, tiles: int, read: int, written: int) -> Progress:
+        """How far a run is that has done so many tiles of a sweep."""
+        stages = self.program.stages
         pixels = stage.grid.size.pixels * tiles // stage.grid.tiles
         before = sum(item.grid.size.pixels for item in stages[: stage.number])
-        self.progress(
-            Progress(
-                stage=stage.number + 1,
-                stages=len(stages),
-                name=stage.name,
-                tiles=tiles,
-                of_tiles=stage.grid.tiles,
-                pixels=pixels,
-                of_pixels=stage.grid.size.pixels,
-                read=self.read,
-                written=self.written,
-                share=(before + pixels) / sum(item.grid.size.pixels for item in stages),
-            )
+        return Progress(
+            stage=stage.number + 1,
+            stages=len(stages),
+            name=stage.name,
+            tiles=tiles,
+            of_tiles=stage.grid.tiles,
+            pixels=pixels,
+            of_pixels=stage.grid.size.pixels,
+            read=read,
+            written=written,
+            share=(before + pixels) / sum(item.grid.size.pixels for item in stages),
         )
 
     def _is_over(self, store: int) -> bool:
@@ -184,7 +205,7 @@ def _made(stage: Stage) -> tuple[int, ...]:
     return (*(() if stage.store is None else (stage.store,)), *(store for _, store in stage.keeps))
 
 
-class _Tellings:
+class Tellings:
     """What looks have told of one survey: added up where that can be, else held by tile."""
 
     def __init__(self, program: Program, survey: int, tiles: int) -> None:
@@ -193,13 +214,19 @@ class _Tellings:
         self._held: list[tuple[Place | None, Any] | None] = [None] * (tiles if self._join is None else 0)
         self._sum: list[Any] = []
 
-    def add(self, place: Place, told: Any) -> None:
-        """Of one tile."""
+    def add(self, place: Place | None, told: Any) -> None:
+        """Of one tile, or of several whose tellings were joined."""
         if self._join is None:
+            assert place is not None
             self._held[place.number] = (place, told)
             return
         with self._lock:
             self._sum = [self._join(self._sum[0], told)] if self._sum else [told]
+
+    def merge(self, parts: Sequence[tuple[Place | None, Any]]) -> None:
+        """Take in what was told elsewhere."""
+        for place, told in parts:
+            self.add(place, told)
 
     def all(self) -> list[tuple[Place | None, Any]]:
         """For the conclusion."""
@@ -208,10 +235,10 @@ class _Tellings:
         return [item for item in self._held if item is not None]
 
 
-class _Work:
+class TileWork:
     """One sweep's tiles, for lanes: reading, computing, and putting away."""
 
-    def __init__(self, run: _Run, stage: Stage, sweep: Sweep, tellings: Mapping[int, _Tellings]) -> None:
+    def __init__(self, run: Run, stage: Stage, sweep: Sweep, tellings: Mapping[int, Tellings]) -> None:
         self.run, self.stage, self.sweep = run, stage, sweep
         self._tellings = tellings
         self._source: RegionReader | Store | Bands = run.reader if stage.start == SOURCE else run.stores[stage.start]
@@ -220,7 +247,7 @@ class _Work:
         self._keeps = {survey: run.stores[store] for survey, store in stage.keeps}
         self._store = None if stage.store is None else run.stores[stage.store]
         self._ordered: Ordered | None = None
-        numbers = range(stage.grid.tiles)
+        numbers = run.numbers(stage)
         log = run.log if stage.writes and not stage.looks else None  # what is looked at is needed again
         self.numbers = [number for number in numbers if not log.has(number)] if log is not None else list(numbers)
         if stage.writes and run.writer is not None and run.writer.in_order:
