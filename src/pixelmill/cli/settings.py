@@ -67,6 +67,10 @@ def service_config(settings: Settings, role: str = "service") -> ServiceConfig:
         source_roots=settings["source_roots"],
         fonts=settings["fonts"],
         models=settings["models"],
+        models_warm=settings["models_warm"],
+        models_idle_s=settings["models_idle"],
+        model_slots=settings["model_slots"],
+        model_process=settings["model_process"],
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],
@@ -135,7 +139,26 @@ def pool_models(settings: Settings, *, paths: bool = False) -> PoolModels:
     """The same for the processes of a pool. ``paths``: pipelines come from the user of this command alone."""
     from pixelmill.targets.modelling import PoolModels
 
-    return PoolModels(models_folder(settings), paths)
+    return PoolModels(
+        models_folder(settings),
+        paths,
+        shared=settings["model_process"] == "shared",
+        slots=settings["model_slots"],
+        idle_s=settings["models_idle"],
+    )
+
+
+def node_models(settings: Settings) -> PoolModels:
+    """The same for a node, which stays."""
+    from pixelmill.service.settings import resident_models
+
+    return resident_models(
+        models_folder(settings),
+        warm=settings["models_warm"],
+        idle_s=settings["models_idle"],
+        slots=settings["model_slots"],
+        shared=settings["model_process"] == "shared",
+    )
 
 
 def own_models(settings: Settings) -> Sessions:

@@ -29,9 +29,7 @@ class Dispatcher(Protocol):
         """Tasks with learned models that could begin now."""
         ...
 
-    async def acquire(
-        self, priority: Priority | str = ..., wait_s: float | None = ..., *, models: bool = ...
-    ) -> Slot:
+    async def acquire(self, priority: Priority | str = ..., wait_s: float | None = ..., *, models: bool = ...) -> Slot:
         """A slot, in turn; ``models``: for a task that wants learned models."""
         ...
 

@@ -117,6 +117,7 @@ def choose(
     every = list(places)
     own = [place for place in every if not place.overflow]
     opened = [place for place in own if place.verdict().open]
+
     def order(place: Place) -> tuple[float, float]:
         """By the gate's rank, then the least busy; of equals the first."""
         return place.gate.rank(), place.busy(models=models)

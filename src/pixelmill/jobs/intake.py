@@ -159,9 +159,7 @@ def enqueue(
 
 def head_rank(connection: Connection, owner: str, number: int) -> int | None:
     """The smallest rank that an owner has queued in a class, or None where nothing is."""
-    found = connection.execute(
-        select(func.min(queue.c.rank)).where(queue.c.priority == number, queue.c.owner == owner)
-    )
+    found = connection.execute(select(func.min(queue.c.rank)).where(queue.c.priority == number, queue.c.owner == owner))
     rank = found.scalar()
     return None if rank is None else int(rank)
 

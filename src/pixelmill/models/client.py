@@ -70,7 +70,7 @@ class ModelClient:
             self._drop()
 
     def run(self, nature: Nature, item: Array) -> tuple[Array, ...]:
-        """All outputs for one item."""
+        """The outputs for one item."""
         return tuple(self._ask(_named(nature.name, nature.task), (item,))[1])
 
     def _ask(self, record: dict[str, Any], arrays: tuple[Array, ...]) -> tuple[dict[str, Any], list[Array]]:
@@ -135,7 +135,7 @@ class _Remote:
         self._client, self.nature = client, nature
 
     def run(self, item: Array) -> tuple[Array, ...]:
-        """All outputs for one item."""
+        """The outputs for one item."""
         return self._client.run(self.nature, item)
 
 
