@@ -36,8 +36,9 @@ class ServiceConfig:
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name, ``models``: that of the weights of learned operations (None:
     ``models`` in ``data``). ``models_warm``: those that are loaded at the start (``last``: those used last).
-    ``model_slots``: tasks that want them at once, 0 means one for two cores and one more. ``model_process``: ``shared`` by all
-    of this user, or ``private``; it ends when it was idle for ``models_idle_s`` (None: never).
+    ``model_slots``: tasks that want them at once, 0 means one for two cores and one more.
+    ``model_process``: ``shared`` by all of this user, or ``private``; it ends when it was idle for ``models_idle_s``
+    (None: never).
     ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its

@@ -25,9 +25,9 @@ class PoolModels:
 
     ``budget``: bytes that sessions may take together. ``shared``: one model process for all pools of this user on the
     machine, else one of this pool. ``slots``: tasks with models that run at once, beside all others; 0 is one for two
-    cores, and one more. ``warm``: models that are loaded at the start, by name. ``remembered``: the file that keeps which ones
-    were used last, to load them too; None: nobody remembers. ``idle_s``: the process ends when nothing was asked of it
-    for so long (None: never).
+    cores, and one more. ``warm``: models that are loaded at the start, by name. ``remembered``: the file that keeps
+    which ones were used last, to load them too; None: nobody remembers. ``idle_s``: the process ends when nothing was
+    asked of it for so long (None: never).
     """
 
     folder: Path | None = None
