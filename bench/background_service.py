@@ -105,7 +105,9 @@ def main() -> None:
         models = Path(folder) / "models"
         models.mkdir()
         shutil.copy(args.weights, models / "weights.onnx")
-        with PrivateService("--set", f"models={models}") as service:
+        with PrivateService(
+            "--set", f"models={models}", "--set", "interactive_wait=5m", "--set", "timeout=5m"
+        ) as service:
             address = f"http://127.0.0.1:{service.port}/v1/process"
 
             def ours(body: bytes) -> None:

@@ -190,7 +190,8 @@ async def test_what_a_dying_process_said_is_in_the_log(
         async with asyncio.timeout(60), keeper.used():
             while keeper.restarts < model_keeper.MAX_FAILURES:  # noqa: ASYNC110 -- it tells nobody
                 await asyncio.sleep(0.01)
-        assert "no room here" in caplog.text
+        reasons = [getattr(line, "fields", {}).get("reason", "") for line in caplog.records]
+        assert any("no room here" in reason for reason in reasons)
         with pytest.raises(WorkerCrashed, match="5 times in a row"):
             async with keeper.used():
                 pass
