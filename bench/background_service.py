@@ -9,6 +9,7 @@ Memory is PSS, looked at every 0.2 s. ``--flat N`` sends N images to the service
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 
 import common
 from server import PrivateService, free_port
@@ -45,6 +47,17 @@ class Peak:
         self._over.set()
         self._thread.join()
         return self.bytes
+
+
+def by_name(pid: int) -> dict[str, int]:
+    """PSS of a process tree, by what its processes are."""
+    found: dict[str, int] = {}
+    root = psutil.Process(pid)
+    for process in (root, *root.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            name = process.name()
+            found[name] = found.get(name, 0) + process.memory_full_info().pss
+    return found
 
 
 def rate(send: Callable[[bytes], None], images: list[bytes], clients: int) -> float:
@@ -92,7 +105,9 @@ def main() -> None:
         models = Path(folder) / "models"
         models.mkdir()
         shutil.copy(args.weights, models / "weights.onnx")
-        with PrivateService("--set", f"models={models}") as service:
+        with PrivateService(
+            "--set", f"models={models}", "--set", "interactive_wait=5m", "--set", "timeout=5m"
+        ) as service:
             address = f"http://127.0.0.1:{service.port}/v1/process"
 
             def ours(body: bytes) -> None:
@@ -102,7 +117,8 @@ def main() -> None:
             if args.flat:
                 for start in range(0, args.flat, 100):
                     rate(ours, [images[n % len(images)] for n in range(100)], args.clients)
-                    common.say(f"{start + 100} images: {common.tree_rss(service.pid) / 1e6:,.0f} MB")
+                    parts = ", ".join(f"{name} {size / 1e6:,.0f}" for name, size in by_name(service.pid).items())
+                    print(f"{start + 100} images: {common.tree_rss(service.pid) / 1e6:,.0f} MB ({parts})", flush=True)
                 return
             theirs_process, theirs_url = rembg_server(args.rembg, Path(folder) / "home", args.weights)
 

@@ -111,11 +111,14 @@ def test_requests_are_counted_by_template_and_streams_are_not_timed() -> None:
 def test_gauges_tell_what_is_now() -> None:
     metrics = Metrics("1.2.3")
     busy = [1]
-    gone = {"name": "gone", "capacity": 1, "running": 0, "gate": {"open": True}}
-    metrics.set_targets([gone])
-    metrics.before_render(
-        lambda: metrics.set_targets([{"name": "local", "capacity": 4, "running": busy[0], "gate": {"open": False}}])
-    )
+
+    def told(name: str, running: int, gate: bool) -> dict[str, Any]:
+        models = {"running": 2, "capacity": 3}
+        target = {"name": name, "capacity": 4, "running": running, "models": models, "gate": {"open": gate}}
+        return {"waiting_for_models": 7, "targets": [target]}
+
+    metrics.set_targets(told("gone", 0, True))
+    metrics.before_render(lambda: metrics.set_targets(told("local", busy[0], False)))
     load = {"host_cpu": 50.0, "own_cpu": 20.0, "host_ram": 30.0, "own_ram": 10.0}
     metrics.set_nodes({"here": load, "b": None}, {"b": 0.25}, 2)
     metrics.set_queue(Depth(10, 2, 1, 33.5))
@@ -127,7 +130,9 @@ def test_gauges_tell_what_is_now() -> None:
     assert seen["pixelmill_queue_oldest_seconds",] == 33.5
     assert seen["pixelmill_slots", "local"] == 4
     assert seen["pixelmill_slots_busy", "local"] == 3
-    assert seen["pixelmill_concurrent_runs",] == 3
+    assert (seen["pixelmill_model_slots", "local"], seen["pixelmill_model_slots_busy", "local"]) == (3, 2)
+    assert seen["pixelmill_model_waiting",] == 7
+    assert seen["pixelmill_concurrent_runs",] == 5
     assert seen["pixelmill_gate_open", "local"] == 0
     assert ("pixelmill_slots", "gone") not in seen
     assert seen["pixelmill_node_cpu_percent", "here", "own"] == 20.0

@@ -335,6 +335,34 @@ TABLE: tuple[Setting, ...] = (
         False,
         "Take checkpoints of captioners that are pickles (`pytorch_model.bin`). Only weights are read from them.",
     ),
+    Setting(
+        "models_warm",
+        "names",
+        ("last",),
+        "Models that are loaded in the background at the start: names, `last` for those that were used last, or "
+        "`none`.",
+    ),
+    Setting(
+        "model_slots",
+        "integer",
+        0,
+        "Tasks with learned models that run at once, beside all others; 0 is one for two cores, and one more.",
+        high=1024,
+    ),
+    Setting(
+        "model_process",
+        "text",
+        "shared",
+        "The process that holds learned models: `shared` by all services, workers and commands of this user on the "
+        "machine, or `private`.",
+        choices=("shared", "private"),
+    ),
+    Setting(
+        "models_idle",
+        "patience",
+        900.0,
+        "How long the model process stays when nothing is asked of it; models that `models_warm` names keep it.",
+    ),
     Setting("offline", "boolean", False, "Never fetch weights over the network: `pixelmill models pull` is refused."),
     Setting("upload_ttl", "seconds", 24 * 3600.0, "How long an unused upload is kept.", low=1),
     Setting("retention", "seconds", 7 * 24 * 3600.0, "How long an ended job and its results are kept.", low=1),

@@ -102,6 +102,12 @@ async def queue(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield MemoryLeaseQueue() if request.param == "memory" else Blind()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 -- of an engine that tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def forever(message: TaskMessage, attempt: int) -> None:
     await asyncio.Event().wait()
 
@@ -148,14 +154,10 @@ async def test_a_model_task_that_waits_is_stopped_when_it_is_cancelled(queue: Le
         names = [f"m{number}" for number in range(MODEL_SLOTS + PARKED)]
         await rig.submit(names)
         await rig.script.until(lambda: len(rig.script.running) == MODEL_SLOTS)
-        async with asyncio.timeout(30):
-            while rig.engine.held < len(names):
-                await asyncio.sleep(0.01)
+        await until(lambda: rig.engine.held == len(names))
         waiting = next(name for name in names if name not in rig.script.running)
         await rig.engine.cancel([f"{waiting}/0"])
-        async with asyncio.timeout(30):
-            while rig.engine.held > len(names) - 1:
-                await asyncio.sleep(0.01)
+        await until(lambda: rig.engine.held == len(names) - 1)
         assert waiting not in rig.script.running
         assert (await queue.depth()).leased + (await queue.depth()).waiting == len(names) - 1
 

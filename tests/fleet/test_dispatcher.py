@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from stub_target import StubTarget
 
 from pixelmill.errors import Busy, CorruptImage, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
-from pixelmill.fleet.dispatcher import ORDER, Dispatcher, Slot
+from pixelmill.fleet.dispatcher import ORDER, Dispatcher
 from pixelmill.fleet.gates import Gate
+from pixelmill.fleet.slot import Slot
 from pixelmill.jobs.model import Priority
+from pixelmill.pipelines.spec import Pipeline
 from pixelmill.targets.needs import needs
 from pixelmill.targets.target import RunRequest, RunResult
 
@@ -462,3 +464,90 @@ def test_slots_are_given_by_class_then_in_turn(priorities: list[Priority], data:
 
     left = [index for index in range(len(priorities)) if index not in cancelled]
     assert asyncio.run(play()) == sorted(left, key=lambda index: (ORDER.index(priorities[index]), index))
+
+
+# -- the lane of tasks that want learned models -----------------------------------------------------
+
+
+async def test_tasks_with_models_and_others_take_no_slots_from_each_other() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=2, model_slots=1)], reserved=1)
+    learned = await dispatcher.acquire("batch", 0, models=True)
+    with pytest.raises(Busy):
+        await dispatcher.acquire("interactive", 0, models=True)
+    others = [await dispatcher.acquire("batch", 0), await dispatcher.acquire("interactive", 0)]
+    with pytest.raises(Busy):
+        await dispatcher.acquire("interactive", 0)
+    (told,) = dispatcher.snapshot()["targets"]
+    assert (told["running"], told["capacity"], told["models"]) == (2, 2, {"running": 1, "capacity": 1})
+    assert (dispatcher.running, dispatcher.model_room) == (3, 0)
+    learned.release()
+    learned.release()
+    assert dispatcher.model_room == 1
+    for slot in others:
+        slot.release()
+    assert dispatcher.running == 0
+
+
+async def test_who_waits_for_models_holds_up_nobody_else_and_is_served_by_class() -> None:
+    dispatcher = Dispatcher([StubTarget(capacity=1, model_slots=1)], reserved=0)
+    held = await dispatcher.acquire("normal", models=True)
+    batch = asyncio.create_task(dispatcher.acquire("batch", models=True))
+    await settled()
+    urgent = asyncio.create_task(dispatcher.acquire("interactive", models=True))
+    await settled()
+    assert dispatcher.snapshot()["waiting_for_models"] == 2
+    await dispatcher.run(REQUEST, "batch", 0)
+    held.release()
+    await settled()
+    assert urgent.done()
+    assert not batch.done()
+    (await urgent).release()
+    (await batch).release()
+
+
+async def test_a_task_with_models_goes_where_its_lane_has_room_and_takes_a_common_slot_where_there_is_no_lane() -> None:
+    dispatcher = Dispatcher([StubTarget("own", 1, model_slots=1), StubTarget("node", 1, model_slots=2)], reserved=0)
+    dispatcher.add(StubTarget("plain", 1))
+    slots = [await dispatcher.acquire("normal", 0, models=True) for _ in range(4)]
+    assert sorted(slot.target for slot in slots) == ["node", "node", "own", "plain"]
+    with pytest.raises(Busy):
+        await dispatcher.acquire("normal", 0, models=True)
+    assert {(await dispatcher.acquire("normal", 0)).target for _ in range(2)} == {"own", "node"}
+
+
+async def test_a_request_with_models_waits_in_its_lane_as_long_as_it_may() -> None:
+    target = StubTarget(capacity=2, model_slots=1)
+    target.go.clear()
+    dispatcher = Dispatcher([target], reserved=0)
+    learned = RunRequest("m", Pipeline.parse("remove_background").to_json(), b"")
+    first = asyncio.create_task(dispatcher.run(learned, "interactive", 5))
+    await settled()
+    with pytest.raises(Busy):
+        await dispatcher.run(learned, "interactive", 0.01)
+    target.go.set()
+    await first
+    assert dispatcher.running == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Priority)), st.booleans(), st.integers(0, 4)), max_size=30))
+@settings(max_examples=40, deadline=None)
+def test_the_bounds_of_both_kinds_hold_in_any_order(tasks: list[tuple[Priority, bool, int]]) -> None:
+    async def check() -> None:
+        dispatcher = Dispatcher([StubTarget("a", 2, model_slots=1), StubTarget("b", 1, model_slots=2)], reserved=1)
+        out = {False: 0, True: 0}
+
+        async def work(priority: Priority, naps: int, *, models: bool) -> None:
+            async with await dispatcher.acquire(priority, models=models):
+                out[models] += 1
+                assert out[False] <= 3
+                assert out[True] <= 3
+                for _ in range(naps):
+                    await asyncio.sleep(0)
+                out[models] -= 1
+
+        async with asyncio.TaskGroup() as group:
+            for priority, models, naps in tasks:
+                group.create_task(work(priority, naps, models=models))
+        assert (dispatcher.running, dispatcher.waiting) == (0, 0)
+
+    asyncio.run(check())

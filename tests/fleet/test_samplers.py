@@ -89,3 +89,17 @@ def test_without_a_quota_all_cores_count_that_the_process_may_use(tmp_path: Path
     finally:
         os.sched_setaffinity(0, allowed)
     assert usable_cores(tmp_path) == len(allowed)
+
+
+def test_the_least_quota_of_all_groups_above_counts(tmp_path: Path) -> None:
+    here = len(os.sched_getaffinity(0))
+    own = tmp_path / "own"
+    own.write_text("1:name=systemd:/old\n0::/system.slice/mill.service\n")
+    group = tmp_path / "system.slice" / "mill.service"
+    group.mkdir(parents=True)
+    assert usable_cores(tmp_path, own) == here
+    (group / "cpu.max").write_text("max 100000\n")
+    (group.parent / "cpu.max").write_text("50000 100000\n")
+    assert usable_cores(tmp_path, own) == 1
+    own.write_text("0::/../../elsewhere\n")
+    assert usable_cores(tmp_path, own) == here

@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 
 from pixelmill.errors import JobError
 from pixelmill.images.limits import Limits
-from pixelmill.jobs.messages import RunBounds, TaskMessage, bodies, message_id, split_message_id
-from pixelmill.jobs.model import JobBounds, NewTask
+from pixelmill.jobs.messages import (
+    RunBounds,
+    TaskMessage,
+    bodies,
+    message_id,
+    queue_number,
+    split_message_id,
+    urgency,
+)
+from pixelmill.jobs.model import JobBounds, NewTask, Priority
 from pixelmill.jobs.outbox import Waiting, first_rank, plan_release
 from pixelmill.testing.job_store import job_of
 
@@ -126,3 +134,19 @@ def test_bounds_of_a_job_narrow_those_of_the_service_and_never_widen_them(
     assert (*got, message.timeout_s, message.max_attempts) == tuple(
         min(own, own if wanted is None else wanted) for wanted in (size, pixels, side, seconds, attempts)
     )
+
+
+def test_tasks_with_models_get_a_quarter_of_the_window_and_others_the_rest() -> None:
+    waiting = {"cut": Waiting(900, models=True), "small": Waiting(900)}
+    assert plan_release(waiting, {}, 100) == {"cut": 25, "small": 75}
+    assert plan_release({"cut": Waiting(900, models=True)}, {"cut": 20}, 100) == {"cut": 5}
+    assert plan_release(waiting, {"cut": 25, "small": 70}, 100) == {"small": 5}
+    assert plan_release(waiting, {"small": 100}, 100) == {}
+    assert plan_release({"cut": Waiting(1, models=True)}, {}, 1) == {"cut": 1}
+
+
+def test_messages_with_models_have_classes_of_their_own_of_the_same_urgency() -> None:
+    numbers = {queue_number(priority, models=models) for priority in Priority for models in (False, True)}
+    assert len(numbers) == 6
+    for priority in Priority:
+        assert urgency(queue_number(priority, models=True)) == queue_number(priority)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from tiny_models import classifier, graph, quantized, salient
+from tiny_models import classifier, graph, quantized, salient, two_inputs
 
 from pixelmill.errors import MissingExtra, ModelMissing, ModelRefused
 from pixelmill.models import onnx as onnx_module
@@ -26,12 +26,6 @@ def written(folder: Path, data: bytes, name: str = "mine.onnx") -> Path:
     path = folder / name
     path.write_bytes(data)
     return path
-
-
-def two_inputs() -> bytes:
-    shape = ["batch", 3, 32, 32]
-    given = (("a", TensorProto.FLOAT, shape), ("b", TensorProto.FLOAT, shape))
-    return graph([helper.make_node("Add", ["a", "b"], ["out"])], given, (("out", TensorProto.FLOAT, shape),))
 
 
 def identity(shape: list[Any], kind: int = TensorProto.FLOAT) -> bytes:

@@ -84,6 +84,13 @@ def quantized(levels: tuple[int, int, int] = (0, 50, 100)) -> bytes:
     )
 
 
+def two_inputs() -> bytes:
+    """A graph that adds two pictures."""
+    shape = ["batch", 3, 32, 32]
+    given = (("a", TensorProto.FLOAT, shape), ("b", TensorProto.FLOAT, shape))
+    return graph([helper.make_node("Add", ["a", "b"], ["out"])], given, (("out", TensorProto.FLOAT, shape),))
+
+
 def fill(folder: Path) -> dict[str, Entry]:
     """Tiny weights under the names of the registry, and a registry that knows their sums.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -13,13 +14,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pool_requests import picture, picture_request
-from tiny_models import fill, sessions
+from tiny_models import fill, salient, sessions, two_inputs
 
-from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused, WorkerCrashed
+from pixelmill.errors import (
+    InvalidParameter,
+    ModelMissing,
+    ModelRefused,
+    NotApplicable,
+    OutOfMemory,
+    WorkerCrashed,
+)
+from pixelmill.models.folder import ModelFolder
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.targets import model_keeper
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.needs import lacking, needs
+from pixelmill.targets.target import RunResult
 
 pytestmark = pytest.mark.anyio
 
@@ -166,3 +177,118 @@ def test_the_model_process_ends_with_who_started_it(tmp_path: Path) -> None:
     parent.stdout.close()
     assert select.select([descriptor], [], [], 20)[0], "the kernel ends it with its parent"
     os.close(descriptor)
+
+
+async def test_each_thing_that_is_wrong_ends_with_its_error_and_harms_nobody_else(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "cut.onnx").write_bytes(salient()[:200])
+    (tmp_path / "two.onnx").write_bytes(two_inputs())
+    pool = LocalPool(workers=2, models=PoolModels(tmp_path))
+    await pool.start()
+    try:
+        good = "remove_background:model=bright/format:png"
+        wrong = {
+            "remove_background:model=cut/format:png": (ModelRefused, "truncated, damaged or no ONNX model"),
+            "remove_background:model=two/format:png": (ModelRefused, "2 inputs"),
+            "resize:20,20,fit=fill/remove_background:model=bright/format:png": (NotApplicable, "32 a side"),
+            "remove_background:model=silueta/format:png": (ModelMissing, "pixelmill models pull silueta"),
+        }
+        tasks = [asyncio.ensure_future(pool.run(picture_request(text))) for text in (*wrong, good, *wrong, good)]
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end, expected in zip(ends, [*wrong.values(), None] * 2, strict=True):
+            if expected is None:
+                assert isinstance(end, RunResult)
+            else:
+                assert isinstance(end, expected[0])
+                assert expected[1] in str(end)
+                assert not end.retryable
+        assert (pool.load().restarts, pool.models.restarts) == (0, 0)
+    finally:
+        await pool.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another process is bounded on Linux alone")
+async def test_a_model_process_without_memory_says_so_and_goes_on_when_there_is_some(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "large.onnx").write_bytes(salient(3_000))  # an item of it is 108 MB
+    pool = LocalPool(workers=1, models=PoolModels(tmp_path))
+    await pool.start()
+    try:
+        await pool.run(picture_request("remove_background:model=bright/format:png"))
+        pid = pool.models.pid
+        assert pid is not None
+        most = (bytes_of_data(pid) + 60_000_000, resource.RLIM_INFINITY)
+        before = resource.prlimit(pid, resource.RLIMIT_DATA, most)
+        with pytest.raises(OutOfMemory):
+            await pool.run(picture_request("remove_background:model=large/format:png"))
+        await pool.run(picture_request("remove_background:model=bright/format:png"))
+        resource.prlimit(pid, resource.RLIMIT_DATA, before)
+        done = await pool.run(picture_request("remove_background:model=large/format:png"))
+        assert done.outcome.image.channels == 4
+        assert pool.models.pid == pid
+    finally:
+        await pool.stop()
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def until_stopped(pid: int) -> None:
+    """A process with many threads goes on for a moment after it was told to stop."""
+    async with asyncio.timeout(60):
+        while state_of(pid) != "T":  # noqa: ASYNC110 -- the kernel tells nobody else
+            await asyncio.sleep(0.01)
+
+
+def bytes_of_data(pid: int) -> int:
+    """What ``RLIMIT_DATA`` counts."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def threads_of(pid: int | None) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+async def test_tasks_with_models_have_processes_of_their_own(tmp_path: Path) -> None:
+    fill(tmp_path)
+    pool = LocalPool(workers=1, models=PoolModels(tmp_path, slots=2))
+    await pool.start()
+    try:
+        await pool.run(picture_request("grayscale/format:png"))
+        assert len(pool.processes()) == 2, "the zygote and one worker"
+        assert (pool.load().capacity, pool.load().model_slots) == (1, 2)
+        await pool.run(picture_request("remove_background:model=bright/format:png"))
+        pid = pool.models.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await until_stopped(pid)
+        learned = [
+            asyncio.ensure_future(pool.run(picture_request("remove_background:model=bright/format:png")))
+            for _ in range(2)
+        ]
+        await asyncio.sleep(0)
+        done = await pool.run(picture_request("grayscale/format:png"))
+        assert done.outcome.image.channels == 1
+        assert not any(task.done() for task in learned)
+        os.kill(pid, signal.SIGCONT)
+        await asyncio.gather(*learned)
+        assert pool.load().capacity == 1
+    finally:
+        await pool.stop()
+
+
+async def test_the_model_process_computes_on_no_more_threads_than_it_has_cores(
+    real: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for cores in (1, 3):
+        monkeypatch.setattr(model_keeper, "usable_cores", lambda cores=cores: cores)
+        pool = LocalPool(workers=1, models=PoolModels(real.path, slots=1))
+        await pool.start()
+        try:
+            await pool.run(picture_request("remove_background:model=salient/format:png"))
+            counts.append(threads_of(pool.models.pid))
+        finally:
+            await pool.stop()
+    assert counts[1] - counts[0] == 2, "two more beside the one that runs it"

@@ -81,7 +81,7 @@ def _work_for_hub(settings: Settings) -> None:
 
     import uvloop
 
-    from pixelmill.cli.settings import models_folder, pool_models, telemetry_config
+    from pixelmill.cli.settings import models_folder, node_models, telemetry_config
     from pixelmill.fleet.cores import usable_cores
     from pixelmill.fleet.gates import gate_named
     from pixelmill.fleet.samplers import sampler_for
@@ -110,7 +110,7 @@ def _work_for_hub(settings: Settings) -> None:
         workers=settings["workers"] or cores,
         memory_bytes=settings["memory"],
         recycle_after=settings["recycle_after"],
-        models=pool_models(settings),
+        models=node_models(settings),
     )
 
     async def work() -> None:

@@ -69,6 +69,10 @@ def service_config(settings: Settings, role: str = "service") -> ServiceConfig:
         fonts=settings["fonts"],
         models=settings["models"],
         allow_pickle=settings["allow_pickle"],
+        models_warm=settings["models_warm"],
+        models_idle_s=settings["models_idle"],
+        model_slots=settings["model_slots"],
+        model_process=settings["model_process"],
         limits=limits(settings),
         timeout_s=settings["timeout"],
         memory_bytes=settings["memory"],
@@ -160,7 +164,28 @@ def pool_models(settings: Settings, *, paths: bool = False) -> PoolModels:
     """The same for the processes of a pool. ``paths``: pipelines come from the user of this command alone."""
     from pixelmill.targets.modelling import PoolModels
 
-    return PoolModels(models_folder(settings), paths, allow_pickle=settings["allow_pickle"])
+    return PoolModels(
+        models_folder(settings),
+        paths,
+        shared=settings["model_process"] == "shared",
+        slots=settings["model_slots"],
+        idle_s=settings["models_idle"],
+        allow_pickle=settings["allow_pickle"],
+    )
+
+
+def node_models(settings: Settings) -> PoolModels:
+    """The same for a node, which stays."""
+    from pixelmill.service.settings import resident_models
+
+    return resident_models(
+        models_folder(settings),
+        warm=settings["models_warm"],
+        idle_s=settings["models_idle"],
+        slots=settings["model_slots"],
+        shared=settings["model_process"] == "shared",
+        allow_pickle=settings["allow_pickle"],
+    )
 
 
 def own_models(settings: Settings) -> Sessions:

@@ -15,7 +15,8 @@ from pixelmill.engines.cancels import Cancels
 from pixelmill.engines.celery_feed import CeleryFeed
 from pixelmill.engines.celery_worker import CeleryWorker
 from pixelmill.engines.executor import Execution
-from pixelmill.engines.leased import VISIBILITY_S, Dispatcher, LeasedEngine
+from pixelmill.engines.lane import Dispatcher
+from pixelmill.engines.leased import VISIBILITY_S, LeasedEngine
 from pixelmill.engines.queue import QueueDepth
 from pixelmill.engines.rabbit import OVERFLOW, TASK_QUEUES, RabbitQueue
 from pixelmill.engines.reporter import Emit

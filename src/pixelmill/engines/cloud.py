@@ -186,6 +186,7 @@ class CloudLeaseQueue:
 
     async def receive(self, limit: int, visibility_s: float, *, models: int | None = None) -> list[Lease]:
         """Up to ``limit`` visible messages, the most urgent queue first."""
+        del models
         leases: list[Lease] = []
         for queue in self._queues:
             while len(leases) < limit:

@@ -1,11 +1,11 @@
 """The leased engine: one consumer loop between a lease queue and the dispatcher's slots.
 
 A slot comes first, then a message: work is bound to a place at the last moment. To save transactions a few messages are
-fetched ahead; the leases held are never more than the slots of this engine, plus ``prefetch``, plus ``lane.PARKED``, plus
-``reporter.MAX_UNRECORDED`` and ``executor.MAX_STORING`` tasks that have run. A task that wants learned models waits in
-its lane (``lane.py``), and its slot goes to the next message; one for which there is no room there stays in the queue. A heartbeat extends them at a third of
-the visibility time. A lease is settled only after the end of its task is durable: a crash at any
-moment leads to a second delivery at worst, never to a lost task.
+fetched ahead; the leases held are never more than the slots of this engine, plus ``prefetch`` (or ``ASIDE``), plus
+``lane.PARKED``, plus ``reporter.MAX_UNRECORDED`` and ``executor.MAX_STORING`` tasks that have run. A task that wants
+learned models waits in its lane (``lane.py``), and its slot goes to the next message; one for which there is no room
+there stays in the queue. A heartbeat extends leases at a third of the visibility time. A lease is settled only after
+the end of its task is durable: a crash at any moment leads to a second delivery at worst, never to a lost task.
 """
 
 from __future__ import annotations

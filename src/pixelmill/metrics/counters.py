@@ -202,22 +202,24 @@ class Metrics:
         self._child("pixelmill_queue_dead").set(depth.dead)
         self._child("pixelmill_queue_oldest_seconds").set(depth.oldest_s)
 
-    def set_slots(self, target: str, total: int, busy: int) -> None:
-        """How many tasks a target can run, and runs; for a process that has only that one."""
-        self._child("pixelmill_slots", target).set(total)
-        self._child("pixelmill_slots_busy", target).set(busy)
-        self._child("pixelmill_concurrent_runs").set(busy)
+    def set_targets(self, snapshot: Mapping[str, Any], *, gates: bool = True) -> None:
+        """Slots and gates of all targets (``Dispatcher.snapshot()``); those that are gone leave.
 
-    def set_targets(self, targets: Iterable[Mapping[str, Any]]) -> None:
-        """Slots and gates of all targets (``Dispatcher.snapshot()["targets"]``); those that are gone leave."""
+        ``gates``: the dispatcher has them.
+        """
         self._clear("pixelmill_slots", "pixelmill_slots_busy", "pixelmill_gate_open")
+        self._clear("pixelmill_model_slots", "pixelmill_model_slots_busy")
         running = 0
-        for target in targets:
-            name = target["name"]
-            running += target["running"]
+        for target in snapshot["targets"]:
+            name, learned = target["name"], target["models"]
+            running += target["running"] + learned["running"]
             self._child("pixelmill_slots", name).set(target["capacity"])
             self._child("pixelmill_slots_busy", name).set(target["running"])
-            self._child("pixelmill_gate_open", name).set(int(target["gate"]["open"]))
+            self._child("pixelmill_model_slots", name).set(learned["capacity"])
+            self._child("pixelmill_model_slots_busy", name).set(learned["running"])
+            if gates:
+                self._child("pixelmill_gate_open", name).set(int(target["gate"]["open"]))
+        self._child("pixelmill_model_waiting").set(snapshot["waiting_for_models"])
         self._child("pixelmill_concurrent_runs").set(running)
 
     def set_peak(self, running: int) -> None:

@@ -45,6 +45,11 @@ SERIES: Mapping[str, Series] = {
     "pixelmill_queue_oldest_seconds": Series(Gauge, (), "Age of the oldest task that waits."),
     "pixelmill_slots": Series(Gauge, ("target",), "Tasks that a target can run at once."),
     "pixelmill_slots_busy": Series(Gauge, ("target",), "Tasks that a target runs now."),
+    "pixelmill_model_slots": Series(
+        Gauge, ("target",), "Tasks with learned models that a target can run at once, beside those of its slots."
+    ),
+    "pixelmill_model_slots_busy": Series(Gauge, ("target",), "Tasks with learned models that a target runs now."),
+    "pixelmill_model_waiting": Series(Gauge, (), "Tasks of this process that wait for a slot for learned models."),
     "pixelmill_concurrent_runs": Series(Gauge, (), "Tasks that run now on all targets of this process."),
     "pixelmill_concurrent_runs_peak": Series(Gauge, (), "The most that ran at once since this process started."),
     "pixelmill_throttled_total": Series(

@@ -70,7 +70,7 @@ class ModelClient:
             self._drop()
 
     def run(self, nature: Nature, item: Array, options: Options) -> tuple[Array, ...]:
-        """All outputs for one item."""
+        """The outputs for one item."""
         asked = {"options": dict(options)} if options else {}
         return tuple(self._ask({**_named(nature.name, nature.task), **asked}, (item,))[1])
 
@@ -136,7 +136,7 @@ class _Remote:
         self._client, self.nature = client, nature
 
     def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
-        """All outputs for one item."""
+        """The outputs for one item."""
         return self._client.run(self.nature, item, options)
 
 

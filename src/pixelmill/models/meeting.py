@@ -36,7 +36,7 @@ def shared_address() -> str:
 
     Raises :class:`OSError` where it can't be told what files this process sees.
     """
-    same = [__version__, PROTOCOL, sys.executable, str(Path(__file__).parent), os.stat(_MOUNTS).st_ino]
+    same = [__version__, PROTOCOL, sys.executable, str(Path(__file__).parent), _MOUNTS.stat().st_ino]
     told = hashlib.sha256(json.dumps(same).encode()).hexdigest()[:16]
     return f"\0pixelmill-models-{os.getuid()}-{told}"
 
@@ -67,7 +67,7 @@ def connected(address: str, timeout_s: float = _ANSWER_S) -> socket.socket:
         made.settimeout(timeout_s)
         made.connect(address)
         if not peer_is_us(made):
-            raise Taken("a process of another user listens there")
+            raise Taken("a process of another user listens there")  # noqa: TRY301 -- here it is closed
     except BaseException:
         made.close()
         raise

@@ -61,7 +61,7 @@ class Model(Protocol):
         ...
 
     def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
-        """All outputs for one item of ``nature.shape``, each without the batch.
+        """The outputs for one item of ``nature.shape`` that its task is about, each without the batch.
 
         Raises :class:`ModelRefused` where the weights turn out to be unfit, :class:`OutOfMemory`,
         :class:`InvalidParameter` for options that it can't follow.

@@ -63,7 +63,8 @@ class OnnxModel:
             found = ", ".join(item.name for item in inputs)
             raise _unfit(name, task, f"it takes {len(inputs)} inputs ({found}), not one picture")
         self._input = inputs[0].name
-        self._outputs = [item.name for item in self._session.get_outputs()]
+        # U-2-Net gives seven masks, coarser ones after the first: they would only be carried about.
+        self._outputs = [item.name for item in self._session.get_outputs()][:1]
         shape, dtype = _shape(inputs[0], task, family, name)
         family = family or guessed(task, shape)
         assert family is not None, "every task that runs here has a family"
@@ -80,7 +81,7 @@ class OnnxModel:
         return self._nature
 
     def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
-        """All outputs for one item, each without the batch. There are no options."""
+        """The first output for one item, without the batch. There are no options."""
         del options
         return tuple(output[0] for output in self._run(item[np.newaxis]))
 

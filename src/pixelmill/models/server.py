@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelmill import __version__
-from pixelmill.errors import Busy, ModelError, PixelmillError, RunError, error_to_dict
+from pixelmill.errors import Busy, ModelError, OutOfMemory, PixelmillError, RunError, error_to_dict
 from pixelmill.models.channel import Malformed, receive, send
 from pixelmill.models.folder import ModelFolder
 from pixelmill.models.meeting import PROTOCOL, is_closed, peer_is_us
@@ -127,6 +127,9 @@ class Runner:
         except PixelmillError as error:
             for item in wanted:
                 item.error = error
+        except MemoryError:
+            for item in wanted:
+                item.error = _no_memory()
         except Exception as error:  # noqa: BLE001 - the seam: whatever a library raises becomes an answer
             for item in wanted:
                 item.error = RunError(f"The model failed with an unexpected {type(error).__name__}: {error}.")
@@ -173,7 +176,11 @@ class ModelServer:
             if not peer_is_us(connection) or not self._connections.acquire(blocking=False):
                 connection.close()
                 continue
-            threading.Thread(target=self._attend, args=(connection,), name="connection", daemon=True).start()
+            try:
+                threading.Thread(target=self._attend, args=(connection,), name="connection", daemon=True).start()
+            except (RuntimeError, MemoryError):  # no room for a thread: who asks tries again
+                connection.close()
+                self._connections.release()
 
     # -- who is here -----------------------------------------------------------------------------
 
@@ -196,19 +203,22 @@ class ModelServer:
 
     def _attend(self, connection: socket.socket) -> None:
         try:
-            with connection:
-                message = receive(connection)
-                if message is None:
-                    return
-                record = message[0]
-                send(connection, _welcome(record))
-                if record["hello"] == "pool":
-                    self._hold(connection, keep=record["keep"] is True)
-                else:
-                    self._serve(connection, self._sessions_of(record))
+            message = receive(connection)
+            if message is None:
+                return
+            record = message[0]
+            send(connection, _welcome(record))
+            if record["hello"] == "pool":
+                self._hold(connection, keep=record["keep"] is True)
+            else:
+                self._serve(connection, self._sessions_of(record))
         except (OSError, Malformed):
             pass  # gone, or talking nonsense: a process that runs hostile images may do either
+        except MemoryError:
+            with suppress(OSError):  # the rest of what it sent is lost, and its connection with it
+                send(connection, {"error": error_to_dict(_no_memory())})
         finally:
+            connection.close()
             self._connections.release()
 
     def _hold(self, connection: socket.socket, *, keep: bool) -> None:
@@ -306,6 +316,13 @@ def _options(record: dict[str, Any]) -> Options:
     if not all(isinstance(value, str | int) and len(str(value)) <= _MAX_OPTION for value in given.values()):
         raise Malformed("an option that is neither a short text nor a number")
     return given
+
+
+def _no_memory() -> OutOfMemory:
+    return OutOfMemory(
+        "The process that runs learned models has no memory for this item. Use a smaller model, or give the machine "
+        "(or the control group) more memory."
+    )
 
 
 _MAX_OPTIONS, _MAX_OPTION = 16, 1_000

@@ -49,7 +49,6 @@ from pixelmill.service.shared import Shared
 from pixelmill.service.signing import LinkSigner
 from pixelmill.service.thumbnails import Thumbnails
 from pixelmill.targets.local import LocalPool
-from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.tiled import TiledPool
 
 T = TypeVar("T")
@@ -106,7 +105,7 @@ class Parts:
             workers=workers,
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models_folder, allow_pickle=config.allow_pickle),
+            models=config.pool_models,
         )
         self.pool.on_restart(self.metrics.pool_restarted)
         self.gate = gate_named(config.gate)
@@ -197,7 +196,7 @@ class Parts:
         return await asyncio.get_running_loop().run_in_executor(self._search, function, sources)
 
     def _set_slots(self) -> None:
-        self.metrics.set_targets(self.dispatcher.snapshot()["targets"])
+        self.metrics.set_targets(self.dispatcher.snapshot())
         self.metrics.set_peak(self.dispatcher.peak_ever)
         self.metrics.set_nodes(
             {socket.gethostname(): self.load.last()}

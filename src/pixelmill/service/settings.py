@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits, TiledLimits
 from pixelmill.storage.options import StoreSpec
+from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.tiled_settings import MPI_OFF, MpiConfig, TiledConfig
+from pixelmill.targets.warming import FILE, LAST
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,10 @@ class ServiceConfig:
 
     ``workers``: pool processes for queued work, 0 means one a core; one more is kept for interactive work. ``fonts``:
     the folder whose font files pipelines may name, ``models``: that of the weights of learned operations (None:
-    ``models`` in ``data``), ``allow_pickle``: whether checkpoints there may be pickles. ``max_queued``: tasks that may
-    wait, all owners together.
+    ``models`` in ``data``), ``allow_pickle``: whether checkpoints there may be pickles. ``models_warm``: those that
+    are loaded at the start (``last``: those used last). ``model_slots``: tasks that want them at once, 0 means one for
+    two cores and one more. ``model_process``: ``shared`` by all of this user, or ``private``; it ends when it was idle
+    for ``models_idle_s`` (None: never). ``max_queued``: tasks that may wait, all owners together.
     ``synchronous``: SQLite's, ``NORMAL`` survives the death of the process, ``FULL`` that of the machine.
     ``redis_url``: what services of a fleet share; empty: this one is alone. ``redis_prefix``: of its
     keys there, one an installation. ``webhook_allow_private``: webhooks may go
@@ -64,6 +68,10 @@ class ServiceConfig:
     fonts: Path | None = None
     models: Path | None = None
     allow_pickle: bool = False
+    models_warm: tuple[str, ...] = ("last",)
+    models_idle_s: float | None = 900.0
+    model_slots: int = 0
+    model_process: str = "shared"
     limits: Limits = field(default_factory=Limits)
     timeout_s: float = 60.0
     memory_bytes: int = 1_000_000_000
@@ -113,3 +121,30 @@ class ServiceConfig:
             cores=usable_cores(),
             mpi=self.mpi,
         )
+
+    @property
+    def pool_models(self) -> PoolModels:
+        """What a pool is told of them."""
+        return resident_models(
+            self.models_folder,
+            warm=self.models_warm,
+            idle_s=self.models_idle_s,
+            slots=self.model_slots,
+            shared=self.model_process == "shared",
+            allow_pickle=self.allow_pickle,
+        )
+
+
+def resident_models(
+    folder: Path, *, warm: Sequence[str], idle_s: float | None, slots: int, shared: bool, allow_pickle: bool = False
+) -> PoolModels:
+    """Learned models of a process that stays: it loads some at its start, and remembers which ones were used."""
+    return PoolModels(
+        folder,
+        slots=slots,
+        shared=shared,
+        idle_s=idle_s,
+        warm=tuple(name for name in warm if name not in {LAST, "none"}),
+        remembered=folder / FILE if LAST in warm else None,
+        allow_pickle=allow_pickle,
+    )

@@ -31,7 +31,6 @@ from pixelmill.service.settings import ServiceConfig
 from pixelmill.service.telemetry import Telemetry
 from pixelmill.service.verbs import new_id
 from pixelmill.targets.local import LocalPool
-from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.target import RunRequest, RunResult
 
 
@@ -48,7 +47,7 @@ class Stateless:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models_folder, allow_pickle=config.allow_pickle),
+            models=config.pool_models,
         )
         self._pool.on_restart(self.metrics.pool_restarted)
         self._gate = gate_named(config.gate)
@@ -81,7 +80,7 @@ class Stateless:
         logs.event("service.stopped", pid=os.getpid())
 
     def _set_slots(self) -> None:
-        self.metrics.set_targets(self._dispatcher.snapshot()["targets"])
+        self.metrics.set_targets(self._dispatcher.snapshot())
         self.metrics.set_peak(self._dispatcher.peak_ever)
 
     def drain(self) -> None:

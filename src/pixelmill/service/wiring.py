@@ -128,7 +128,7 @@ class Wiring:
         """Busy slots, and the names of overflow targets."""
         targets = self.parts.dispatcher.snapshot()["targets"]
         overflow = frozenset(target["name"] for target in targets if target["overflow"])
-        return sum(target["running"] for target in targets), overflow
+        return sum(target["running"] + target["models"]["running"] for target in targets), overflow
 
     async def _find_missing(self) -> None:
         """Of a queue elsewhere: tasks whose messages it has lost."""

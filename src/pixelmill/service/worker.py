@@ -58,7 +58,6 @@ from pixelmill.service.telemetry import Telemetry
 from pixelmill.storage.opening import close_store
 from pixelmill.storage.store import ObjectStore
 from pixelmill.targets.local import LocalPool
-from pixelmill.targets.modelling import PoolModels
 from pixelmill.targets.tiled import TiledPool
 
 log = logging.getLogger(__name__)
@@ -111,20 +110,20 @@ class LocalPlace:
             workers=config.workers or usable_cores(),
             memory_bytes=config.memory_bytes,
             recycle_after=config.recycle_after,
-            models=PoolModels(config.models_folder, allow_pickle=config.allow_pickle),
+            models=config.pool_models,
         )
 
     async def engine(self, post: Post, stack: AsyncExitStack) -> Engine:
         """See :class:`Place`."""
         config, pool = post.config, self.pool
         pool.on_restart(post.metrics.pool_restarted)
-        post.metrics.before_render(lambda: self._set_slots(post.metrics))
         await pool.start()
         stack.push_async_callback(pool.stop)
         # Nobody waits here in person: no slot is kept free.
         tiled = TiledPool(pool, config.tiled_config)
         stack.push_async_callback(tiled.end_runs)
         dispatcher = Dispatcher([tiled], reserved=0, max_waiting=config.max_waiting)
+        post.metrics.before_render(lambda: post.metrics.set_targets(dispatcher.snapshot(), gates=False))
         gate = gate_named(config.gate)
         monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
@@ -153,10 +152,6 @@ class LocalPlace:
     def busy(self) -> tuple[int, frozenset[str]]:
         """See :class:`Place`."""
         return self.pool.load().running, frozenset()
-
-    def _set_slots(self, metrics: Metrics) -> None:
-        load = self.pool.load()
-        metrics.set_slots(self.pool.name, load.capacity, load.running)
 
 
 async def _keep_gate(resting: Resting, engine: LeasedEngine) -> None:

@@ -13,13 +13,14 @@ from typing import Literal
 
 from pixelmill import tracing
 from pixelmill.errors import Cancelled, ShuttingDown, TaskTimeout
-from pixelmill.pipelines.learned import wants_models
+from pixelmill.pipelines.learned import learned_models
 from pixelmill.pipelines.outcome import Timings
 from pixelmill.targets.crew import Crew
 from pixelmill.targets.model_keeper import ModelProcess
 from pixelmill.targets.modelling import PoolModels, model_slots
 from pixelmill.targets.spawner import ZygoteProcess
 from pixelmill.targets.target import RunRequest, RunResult, TargetLoad
+from pixelmill.targets.warming import LastUsed, warm_up
 from pixelmill.targets.wire import encode_request
 from pixelmill.targets.worker import out_of_memory
 
@@ -64,6 +65,7 @@ class LocalPool:
         self.name = name
         self._memory_bytes = memory_bytes
         self.models = ModelProcess(models)
+        self._models = models
         boot = {
             "entry": entry,
             "preload": list(preload),
@@ -77,6 +79,8 @@ class LocalPool:
         self._running = 0
         self._state: Literal["new", "on", "off"] = "new"
         self._watch: asyncio.TimerHandle | None = None
+        self._last_used = None if models.remembered is None else LastUsed(models.remembered)
+        self._warming: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop
 
     def on_restart(self, tell: Callable[[str], None]) -> None:
@@ -93,6 +97,8 @@ class LocalPool:
             await self.stop()
             raise
         self._state = "on"
+        if self.models.address and (self._models.warm or self._models.remembered):
+            self._warming = asyncio.create_task(warm_up(self._models, self.models), name="warm-up")
 
     async def stop(self) -> None:
         """End all processes at once; running tasks raise :class:`Cancelled`."""
@@ -101,6 +107,9 @@ class LocalPool:
         self._state = "off"
         if self._watch is not None:
             self._watch.cancel()
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self._crew.stop()
         self.models.stop()
 
@@ -128,13 +137,17 @@ class LocalPool:
         """
         if self._state != "on":
             raise ShuttingDown("The pool is not running; start it, or send the work to another process.")
-        if wants_models(request.pipeline):
-            if not self._has_grown:
-                self._has_grown = True
-                self._crew.grow(self._model_slots)
-            async with self.models.used():
-                return await self._run(request)
-        return await self._run(request)
+        learned = learned_models(request.pipeline)
+        if not learned:
+            return await self._run(request)
+        if not self._has_grown:
+            self._has_grown = True
+            self._crew.grow(self._model_slots)
+        async with self.models.used():
+            result = await self._run(request)
+        if self._last_used is not None and self._last_used.note(learned):
+            await asyncio.to_thread(self._last_used.write)
+        return result
 
     async def _run(self, request: RunRequest) -> RunResult:
         buffers = encode_request(request, tracing.carried())

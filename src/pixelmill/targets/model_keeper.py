@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from pixelmill import logs
 from pixelmill.cores import usable_cores
 from pixelmill.errors import WorkerCrashed
 from pixelmill.models.channel import SUPPORTED, Malformed, receive, send
@@ -141,7 +142,7 @@ class ModelProcess:
         if listener is None:
             return None
         with listener:  # while ours is open, who asks waits in its backlog
-            self._child = _Child(self._models, listener, self._shared)
+            self._child = _Child(self._models, listener, shared=self._shared)
             return connected(self.address)
 
     def _begin(self, connection: socket.socket) -> None:
@@ -185,7 +186,7 @@ class ModelProcess:
         self.restarts += 1
         child, self._child = self._child, None
         why = "started by another process" if child is None else child.why()
-        log.warning("the model process has ended (%s)", why, extra={"event": "pool.model_process_ended"})
+        logs.event("pool.model_process_ended", reason=why)
         if self._users and self._failures < MAX_FAILURES:
             self._rejoining = asyncio.create_task(self._rejoin())
 
@@ -197,7 +198,7 @@ class ModelProcess:
 class _Child:
     """A model process that we have started: a thread takes what it prints, and waits for its end."""
 
-    def __init__(self, models: PoolModels, listener: socket.socket, shared: bool) -> None:
+    def __init__(self, models: PoolModels, listener: socket.socket, *, shared: bool) -> None:
         boot = {
             "listener": listener.fileno(),
             "parent": 0 if shared else os.getpid(),
@@ -210,7 +211,7 @@ class _Child:
         self._popen = subprocess.Popen(  # noqa: S603 - the interpreter of this program, with fixed arguments
             [sys.executable, "-P", "-c", _COMMAND, json.dumps(boot), json.dumps(sys.path)],
             stdin=subprocess.DEVNULL,
-            # A pipe, not ours: it may live longer than we do, and who waits for the end of our output must not wait for it.
+            # A pipe, not our own output: it may live longer than we do, and somebody may wait for the end of that.
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=[listener.fileno()],

@@ -24,10 +24,10 @@ class PoolModels:
     """The models folder (None: this user's own), and whether a pipeline may name weights by a path beside.
 
     ``budget``: bytes that sessions may take together. ``shared``: one model process for all pools of this user on the
-    machine, else one of this pool. ``slots``: tasks with models that run at once, beside all others; 0 is one a core,
-    and one more. ``warm``: models that are loaded at the start, by name. ``remembered``: the file that keeps which ones
-    were used last, to load them too; None: nobody remembers. ``idle_s``: the process ends when nothing was asked of it
-    for so long (None: never). ``allow_pickle``: see :class:`ModelFolder`.
+    machine, else one of this pool. ``slots``: tasks with models that run at once, beside all others; 0 is one for two
+    cores, and one more. ``warm``: models that are loaded at the start, by name. ``remembered``: the file that keeps
+    which ones were used last, to load them too; None: nobody remembers. ``idle_s``: the process ends when nothing was
+    asked of it for so long (None: never). ``allow_pickle``: see :class:`ModelFolder`.
     """
 
     folder: Path | None = None
@@ -68,8 +68,11 @@ def folder_of(boot: Mapping[str, Any]) -> ModelFolder:
 
 
 def model_slots(models: PoolModels) -> int:
-    """Tasks with models that run at once: while one is computed, others are decoded and encoded."""
-    return models.slots or usable_cores() + 1
+    """Tasks with models that run at once: while one is computed on all cores, others are decoded and encoded.
+
+    Of U-2-Net on a photograph that is a quarter of the work: half as many processes as cores keep up with it.
+    """
+    return models.slots or 1 + usable_cores() // 2
 
 
 def source_of(boot: Mapping[str, Any]) -> ModelSource:
