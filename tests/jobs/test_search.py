@@ -210,15 +210,15 @@ async def test_a_job_has_a_bounded_number_of_labels(store: JobStore) -> None:
     assert await found(store, labels=["t29x0"]) == ["job-29"], "only counts have the bound"
 
 
-@pytest.mark.parametrize("window", [search.WINDOW, 7])
+@pytest.mark.parametrize("windows", [search.WINDOWS, (3, 7)])
 async def test_a_search_is_what_looking_at_every_task_gives(
-    store: JobStore, monkeypatch: pytest.MonkeyPatch, window: int
+    store: JobStore, monkeypatch: pytest.MonkeyPatch, windows: tuple[int, ...]
 ) -> None:
     """Against a search without any index, over tasks of several jobs that end in any order.
 
-    With a small window most pages end before they are full.
+    With small windows most pages end before they are full.
     """
-    monkeypatch.setattr(search, "WINDOW", window)
+    monkeypatch.setattr(search, "WINDOWS", windows)
     chance = random.Random(7)
     vocabulary = [f"word{number}" for number in range(6)]
     data: dict[str, dict[str, Any]] = {}

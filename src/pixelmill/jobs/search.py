@@ -1,8 +1,8 @@
 """Searches over what operations found in tasks: what is asked for, and the queries that answer it.
 
 A page is a walk along the numbers of one term, the latest first, from the cursor on; every other condition is one look
-into an index a step. The walk follows the rarest of the terms, and ends after :data:`WINDOW` steps whatever it has
-found, so that no search takes long, however many tasks there are; the next page goes on from there.
+into an index a step. The walk follows the rarest of the terms, and ends after so many steps (:data:`WINDOWS`) whatever
+it has found, so that no search takes long, however many tasks there are; the next page goes on from there.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ MAX_TERMS = 12
 MAX_ASKED = 200
 """Characters of one label, or of the words for captions."""
 MOST_FACES = 1_000_000
-WINDOW = 20_000
-"""Tasks of its rarest term that a page looks at; so many are also counted of each term to find the rarest."""
+WINDOWS = (1_000, 10_000)
+"""Tasks of its rarest term that a page looks at: at first, which fills most pages, and at most."""
+_COUNTED = 5_000
+"""Tasks of a term that are counted to find the rarest; terms with more are taken for equally frequent."""
 
 _RANGE = re.compile(r"(?P<low>\d{0,7})(?P<dots>\.\.)?(?P<high>\d{0,7})", re.ASCII)
 _FACES_HELP = "Write a number of faces (3), or a range: 1.., 2..5, ..4."
@@ -151,12 +153,17 @@ def _found(
     if connection.dialect.name == "postgresql":
         # It knows nothing of tables that have just grown, and would read and sort all tasks of a term for each page.
         connection.execute(text("SET LOCAL enable_sort = off"))
-    end = connection.execute(steps(owner, terms[0], low, high).offset(WINDOW - 1).limit(1)).scalar()
-    low = low if end is None else int(end)
-    numbers = list(connection.execute(walk(owner, terms, job, low, high).limit(limit + 1)).scalars())
-    if len(numbers) > limit:
-        return numbers[:limit], numbers[limit - 1]
-    return numbers, None if end is None else low
+    numbers: list[int] = []
+    end: int | None = None
+    for window in WINDOWS:
+        end = connection.execute(steps(owner, terms[0], low, high).offset(window - 1).limit(1)).scalar()
+        query = walk(owner, terms, job, low if end is None else end, high)
+        numbers = list(connection.execute(query.limit(limit + 1)).scalars())
+        if len(numbers) > limit:
+            return numbers[:limit], numbers[limit - 1]
+        if end is None:
+            break
+    return numbers, end
 
 
 def steps(owner: str, term: Term, low: int, high: int | None) -> Select[Any]:
@@ -186,7 +193,7 @@ def _scores(entry: Any, term: Term) -> list[Any]:
 
 
 def _frequency(connection: Connection, owner: str, term: Term) -> int:
-    some = select(literal(1)).where(finding_terms.c.owner == owner, finding_terms.c.term == term.text).limit(WINDOW)
+    some = select(literal(1)).where(finding_terms.c.owner == owner, finding_terms.c.term == term.text).limit(_COUNTED)
     return int(connection.execute(select(func.count()).select_from(some.subquery())).scalar_one())
 
 

@@ -8,7 +8,7 @@ import { isAbort } from "../../net/http";
 import { go, route } from "../../state/router";
 
 const PAGE = 100;
-/** Pages that are read at once where they hold nothing: each looks at the last 20,000 tasks of a word. */
+/** Pages that are read at once where they hold nothing: each looks at the last 10,000 tasks of a word. */
 const EMPTY_PAGES = 20;
 
 export interface Asked {
