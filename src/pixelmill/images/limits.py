@@ -16,6 +16,16 @@ class Limits:
     max_pixels: int = 100_000_000
     max_side: int = 16_384
 
+    def lowered(
+        self, max_bytes: int | None = None, max_pixels: int | None = None, max_side: int | None = None
+    ) -> Limits:
+        """These, and each that is given where it is smaller."""
+        return Limits(
+            max_bytes=self.max_bytes if max_bytes is None else min(self.max_bytes, max_bytes),
+            max_pixels=self.max_pixels if max_pixels is None else min(self.max_pixels, max_pixels),
+            max_side=self.max_side if max_side is None else min(self.max_side, max_side),
+        )
+
     def check_bytes(self, count: int) -> None:
         """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large."""
         if count > self.max_bytes:

@@ -31,11 +31,7 @@ class RunBounds:
         def least(own: float, wanted: float | None) -> Any:
             return own if wanted is None else min(own, wanted)
 
-        limits = Limits(
-            max_bytes=least(self.limits.max_bytes, bounds.max_bytes),
-            max_pixels=least(self.limits.max_pixels, bounds.max_pixels),
-            max_side=least(self.limits.max_side, bounds.max_side),
-        )
+        limits = self.limits.lowered(bounds.max_bytes, bounds.max_pixels, bounds.max_side)
         return RunBounds(limits, least(self.timeout_s, bounds.timeout_s), least(self.max_attempts, bounds.max_attempts))
 
 
