@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent / "src" / "pixelmill"
 
@@ -55,8 +54,13 @@ def room_of(path: Path) -> str:
     return relative.parts[0] if len(relative.parts) > 1 else relative.stem
 
 
-def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
-    """Each imported pixelmill module, its line, and whether it stands at module level."""
+@cache
+def imports(path: Path) -> tuple[tuple[str, int, bool], ...]:
+    """Each imported module, its line, and whether it stands at module level."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, int, bool]]:
     tree = ast.parse(path.read_text())
     inside = {
         id(node)
@@ -79,40 +83,43 @@ def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
             yield name, node.lineno, id(node) not in inside
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_imports_only_from_rooms_above_its_own(path: Path) -> None:
-    room = room_of(path)
-    if room in {"__init__", "__main__", "testing"}:
-        return
-    for name, line, _ in imports(path):
-        parts = name.split(".")
-        if parts[0] != "pixelmill" or len(parts) == 1:
-            continue
-        other = parts[1]
-        if other == room or other.startswith("__"):
-            continue
-        where = f"{path}:{line}: {room} imports {name}"
-        if room == "client":
-            assert other in CLIENT_MAY_IMPORT, where
-        elif room == "evaluation":
-            assert other in EVALUATION_MAY_IMPORT, where
-        elif room == "cli":
-            assert (
-                other in {"client", "evaluation", *CLI_ALONE_MAY_IMPORT, *EDGES_KNOWN_TO_CLI}
-                or LEVEL[other] < LEVEL[room]
-            ), where
-        else:
-            assert other in LEVEL, f"{where}: which is in no layer"
-            assert LEVEL[other] < LEVEL[room], where
+def may_import(room: str, other: str) -> bool:
+    if room == "client":
+        return other in CLIENT_MAY_IMPORT
+    if room == "evaluation":
+        return other in EVALUATION_MAY_IMPORT
+    if room == "cli" and other in {"client", "evaluation", *CLI_ALONE_MAY_IMPORT, *EDGES_KNOWN_TO_CLI}:
+        return True
+    return other in LEVEL and LEVEL[other] < LEVEL[room]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_inside_functions_stand_only_in_the_lazy_doors(path: Path) -> None:
-    relative = str(path.relative_to(ROOT))
-    if any(relative == door or relative.startswith(f"{door}/") for door in LAZY_DOORS):
-        return
-    late = [f"{path}:{line}: {name}" for name, line, top in imports(path) if not top and name.startswith("pixelmill")]
-    assert not late
+def test_a_module_imports_only_from_rooms_above_its_own() -> None:
+    assert len(FILES) > 100
+    wrong = []
+    for path in FILES:
+        room = room_of(path)
+        if room in {"__init__", "__main__", "testing"}:
+            continue
+        for name, line, _ in imports(path):
+            top, _, rest = name.partition(".")
+            other = rest.partition(".")[0]
+            if top != "pixelmill" or not other or other == room or other.startswith("__"):
+                continue
+            if not may_import(room, other):
+                wrong.append(f"{path}:{line}: {room} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_imports_inside_functions_stand_only_in_the_lazy_doors() -> None:
+    late = []
+    for path in FILES:
+        relative = str(path.relative_to(ROOT))
+        if any(relative == door or relative.startswith(f"{door}/") for door in LAZY_DOORS):
+            continue
+        late += [
+            f"{path}:{line}: {name}" for name, line, top in imports(path) if not top and name.startswith("pixelmill")
+        ]
+    assert not late, "\n".join(late)
 
 
 def test_there_are_no_cycles_between_modules() -> None:

@@ -154,3 +154,10 @@ def test_a_hostile_count_of_webp_chunks_is_bounded() -> None:
     body = b"VP8X\x0a\0\0\0\x02\0\0\0\0\0\0\0\0\0" + b"ANMF\0\0\0\0" * 70_000
     with pytest.raises(LimitExceeded, match="frames"):
         probe(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body)
+
+
+def test_limits_are_lowered_and_never_raised() -> None:
+    own = Limits(max_bytes=100, max_pixels=200, max_side=300)
+    assert own.lowered() == own
+    assert own.lowered(max_bytes=99, max_pixels=201) == Limits(max_bytes=99, max_pixels=200, max_side=300)
+    assert own.lowered(max_side=1).max_side == 1

@@ -220,7 +220,7 @@ def test_resolved_operations_give_the_same_pixels(name: str, arguments: dict[str
 
 
 def test_a_batch_in_threads_gives_what_each_image_gives_alone() -> None:
-    images = [picture((37, 53), channels, depth, seed) for channels in CHANNELS for depth in DEPTHS for seed in (1, 2)]
+    images = [picture((37, 53), channels, depth, 1) for channels in CHANNELS for depth in DEPTHS]
     subjects = [operation(name, arguments) for name, arguments in CASES if name != "crop"]
     alone = [[subject.apply(image).image.pixels for image in images] for subject in subjects]
     with ThreadPoolExecutor(4) as pool:

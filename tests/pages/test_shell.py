@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
 from browser import OpenWindow, accessibility_faults, visit
@@ -11,33 +13,42 @@ from service_process import ServiceProcess, submit, wait_until
 PATHS = ["/", "/jobs", "/dashboard"]
 
 
-def test_documents_are_under_a_strict_policy_and_scripts_keep_for_good(service: ServiceProcess) -> None:
-    answer = httpx.get(f"{service.url}/jobs", headers={"accept": "text/html"})
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """One for all tests that leave nothing there."""
+    started = ServiceProcess(tmp_path_factory.mktemp("shell") / "data", "--workers", "1")
+    started.start()
+    yield started
+    started.end()
+
+
+def test_documents_are_under_a_strict_policy_and_scripts_keep_for_good(empty: ServiceProcess) -> None:
+    answer = httpx.get(f"{empty.url}/jobs", headers={"accept": "text/html"})
     policy = answer.headers["content-security-policy"]
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'; script-src 'self'")
     script = next(part.split('"')[0] for part in answer.text.split('src="')[1:] if part.startswith("/assets/main"))
-    found = httpx.get(service.url + script, headers={"accept-encoding": "br"})
+    found = httpx.get(empty.url + script, headers={"accept-encoding": "br"})
     assert "immutable" in found.headers["cache-control"]
     assert found.headers["content-encoding"] == "br"
     assert found.headers["content-type"].startswith("text/javascript")
-    again = httpx.get(service.url + script, headers={"if-none-match": found.headers["etag"]})
+    again = httpx.get(empty.url + script, headers={"if-none-match": found.headers["etag"]})
     assert again.status_code == 304
-    assert httpx.get(f"{service.url}/assets/other.js").status_code == 404
+    assert httpx.get(f"{empty.url}/assets/other.js").status_code == 404
     # Scripts still get the routes as JSON.
-    assert httpx.get(service.url).json()["name"] == "Pixelmill"
+    assert httpx.get(empty.url).json()["name"] == "Pixelmill"
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible(service: ServiceProcess, open_window: OpenWindow, path: str, scheme: str) -> None:
-    page = open_window(service.url, color_scheme=scheme).page
+def test_pages_are_accessible(empty: ServiceProcess, open_window: OpenWindow, path: str, scheme: str) -> None:
+    page = open_window(empty.url, color_scheme=scheme).page
     visit(page, path)
     assert accessibility_faults(page) == []
 
 
-def test_navigation_changes_the_page_without_loading_anew(service: ServiceProcess, open_window: OpenWindow) -> None:
-    page = open_window(service.url).page
+def test_navigation_changes_the_page_without_loading_anew(empty: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(empty.url).page
     visit(page, "/")
     page.evaluate("window.stays = true")
     page.get_by_role("link", name="Jobs").click()
@@ -92,8 +103,8 @@ def test_pages_that_were_not_visited_yet_are_there_without_the_service(
     expect(page.get_by_role("searchbox")).to_be_visible()
 
 
-def test_what_is_not_ours_in_the_storage_does_no_harm(service: ServiceProcess, open_window: OpenWindow) -> None:
-    page = open_window(service.url).page
+def test_what_is_not_ours_in_the_storage_does_no_harm(empty: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(empty.url).page
     visit(page, "/")
     page.evaluate(
         """() => {
@@ -108,8 +119,8 @@ def test_what_is_not_ours_in_the_storage_does_no_harm(service: ServiceProcess, o
     expect(page.get_by_role("button", name="Theme: as the system")).to_be_visible()
 
 
-def test_a_chosen_theme_stays(service: ServiceProcess, open_window: OpenWindow) -> None:
-    page = open_window(service.url, color_scheme="light").page
+def test_a_chosen_theme_stays(empty: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(empty.url, color_scheme="light").page
     visit(page, "/")
     page.get_by_role("button", name="Theme: as the system").click()
     page.get_by_role("button", name="Theme: light").click()
@@ -130,8 +141,8 @@ def test_a_lost_service_is_told_and_found_again(service: ServiceProcess, open_wi
     watched.page.get_by_text("Nothing here is lost").wait_for(state="detached")
 
 
-def test_states_are_seen_where_colors_are_forced(service: ServiceProcess, open_window: OpenWindow) -> None:
-    page = open_window(service.url, forced_colors="active").page
+def test_states_are_seen_where_colors_are_forced(empty: ServiceProcess, open_window: OpenWindow) -> None:
+    page = open_window(empty.url, forced_colors="active").page
     visit(page, "/")
     page.get_by_role("textbox", name="As text").fill("invert/resize:100")
     switch = page.get_by_role("switch").first

@@ -342,7 +342,7 @@ def check(parsed: Parsed) -> None:
     assert parsed.events or parsed.unread
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(mutated())
 def test_a_damaged_document_never_raises_and_never_leaves_the_grammar(document: Any) -> None:
     check(read_events(document))

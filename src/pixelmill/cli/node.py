@@ -14,7 +14,6 @@ from pixelmill.cli.state import Globals
 
 if TYPE_CHECKING:
     from pixelmill.config import Settings
-    from pixelmill.service.settings import ServiceConfig
 
 EVENTS_A_CORE = 4
 """Events worked on at once, a pool process: most of their time they wait for the store."""
@@ -153,7 +152,7 @@ def _listen(settings: Settings) -> None:
             api = replace(api, host=EVERYWHERE)  # a platform that gives the port comes from outside
     config = service_config(settings, "node")
     container, events = Stateless(config, settings["token"]), None
-    given_to_function = settings_of({**os.environ, **_limits_of(config)})
+    given_to_function = settings_of(os.environ, config.limits)
     if given_to_function.takes_events:
         from pixelmill.functions.container import Immediate
 
@@ -166,16 +165,6 @@ def _listen(settings: Settings) -> None:
         )
     # It has the verbs that these routes ask for.
     run(cast("Service", container), api, resources=CONTAINER, triggers=events)
-
-
-def _limits_of(config: ServiceConfig) -> dict[str, str]:
-    """The limits of the settings, wherever they were given, as a function reads them."""
-    limits = config.limits
-    return {
-        "PIXELMILL_MAX_BYTES": str(limits.max_bytes),
-        "PIXELMILL_MAX_PIXELS": str(limits.max_pixels),
-        "PIXELMILL_MAX_SIDE": str(limits.max_side),
-    }
 
 
 def _say(line: str) -> None:

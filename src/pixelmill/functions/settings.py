@@ -53,9 +53,11 @@ class FunctionSettings:
         return bool(self.rules or (self.pipeline and self.output))
 
 
-def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
-    """The settings in these variables; raises :class:`ConfigError` that names the variable."""
-    usual = Limits()
+def settings_of(environ: Mapping[str, str], limits: Limits | None = None) -> FunctionSettings:
+    """The settings in these variables; raises :class:`ConfigError` that names the variable.
+
+    ``limits`` take the place of those in the variables. The function's memory lowers either.
+    """
     memory = _number(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0) or _number(environ, "FUNCTION_MEMORY_MB", 0)
     pipeline, output = environ.get("PIPELINE", "").strip(), environ.get("OUTPUT_BUCKET", "").strip()
     rules = environ.get("TRIGGERS", "").strip()
@@ -71,11 +73,7 @@ def settings_of(environ: Mapping[str, str]) -> FunctionSettings:
         dead_letters=_place(environ.get("DEAD_LETTERS", ""), "DEAD_LETTERS"),
         token=environ.get("PIXELMILL_TOKEN", "").strip(),
         insecure=_yes(environ, "PIXELMILL_INSECURE"),
-        limits=Limits(
-            max_bytes=_within(memory << 20, _number(environ, "PIXELMILL_MAX_BYTES", usual.max_bytes)),
-            max_pixels=_number(environ, "PIXELMILL_MAX_PIXELS", usual.max_pixels),
-            max_side=_number(environ, "PIXELMILL_MAX_SIDE", usual.max_side),
-        ),
+        limits=(limits or _limits(environ)).lowered(max_bytes=_largest(memory << 20) if memory else None),
         memory=memory << 20 if memory else None,
         function=name_of(environ),
         models=environ.get("PIXELMILL_MODELS", "").strip(),
@@ -102,9 +100,18 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _within(memory: int, max_bytes: int) -> int:
+def _limits(environ: Mapping[str, str]) -> Limits:
+    usual = Limits()
+    return Limits(
+        max_bytes=_number(environ, "PIXELMILL_MAX_BYTES", usual.max_bytes),
+        max_pixels=_number(environ, "PIXELMILL_MAX_PIXELS", usual.max_pixels),
+        max_side=_number(environ, "PIXELMILL_MAX_SIDE", usual.max_side),
+    )
+
+
+def _largest(memory: int) -> int:
     """So large a source may be: while it is fetched there may be two copies of it, and neither must end the process."""
-    return min(max_bytes, max(1, (memory - RESERVE) // 2)) if memory else max_bytes
+    return max(1, (memory - RESERVE) // 2)
 
 
 def _yes(environ: Mapping[str, str], name: str) -> bool:

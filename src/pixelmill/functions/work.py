@@ -35,7 +35,7 @@ from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.triggers.event import ObjectEvent
 from pixelmill.triggers.naming import DATA, data_destination, destination, facts_of
-from pixelmill.triggers.rule import Rule, RuleLimits
+from pixelmill.triggers.rule import Rule
 
 if TYPE_CHECKING:
     from pixelmill.models.model import ModelSource
@@ -129,7 +129,8 @@ class Work:
         return done
 
     def _written(self, event: ObjectEvent, rule: Rule) -> Done:
-        limits = limited(self.settings.limits, rule.limits)
+        own = rule.limits
+        limits = self.settings.limits.lowered(own.max_bytes, own.max_pixels, own.max_side)
         for _ in range(MAX_ROUNDS):
             source = self.objects.get(event.uri, limits.max_bytes)
             outcome = self._run(rule.pipeline, source.body, limits)
@@ -173,15 +174,6 @@ class Work:
         }
         body = json.dumps(letter, ensure_ascii=False, indent=1).encode()
         self.objects.put(f"{self.settings.dead_letters}{name}.json", body, "application/json")
-
-
-def limited(limits: Limits, rule: RuleLimits) -> Limits:
-    """The function's limits, lowered by a rule's."""
-    return Limits(
-        max_bytes=min(limits.max_bytes, rule.max_bytes or limits.max_bytes),
-        max_pixels=min(limits.max_pixels, rule.max_pixels or limits.max_pixels),
-        max_side=min(limits.max_side, rule.max_side or limits.max_side),
-    )
 
 
 def run_here(memory: int | None, models: str = "") -> Run:

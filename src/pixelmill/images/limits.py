@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pixelmill.errors import LimitExceeded
 from pixelmill.images.image import ImageInfo, Size
@@ -15,6 +15,16 @@ class Limits:
     max_bytes: int = 100_000_000
     max_pixels: int = 100_000_000
     max_side: int = 16_384
+
+    def lowered(
+        self, max_bytes: int | None = None, max_pixels: int | None = None, max_side: int | None = None
+    ) -> Limits:
+        """These, and each that is given where it is smaller."""
+        return Limits(
+            max_bytes=self.max_bytes if max_bytes is None else min(self.max_bytes, max_bytes),
+            max_pixels=self.max_pixels if max_pixels is None else min(self.max_pixels, max_pixels),
+            max_side=self.max_side if max_side is None else min(self.max_side, max_side),
+        )
 
     def check_bytes(self, count: int) -> None:
         """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large."""
@@ -44,6 +54,17 @@ class TiledLimits:
         """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large to be run in tiles too."""
         if count > self.max_bytes:
             raise _exceeded("bytes", count, self.max_bytes, "PIXELMILL_TILED_MAX_BYTES")
+
+    def lowered(
+        self, max_bytes: int | None = None, max_pixels: int | None = None, max_side: int | None = None
+    ) -> TiledLimits:
+        """These, and each that is given where it is smaller."""
+        return replace(
+            self,
+            max_bytes=self.max_bytes if max_bytes is None else min(self.max_bytes, max_bytes),
+            max_pixels=self.max_pixels if max_pixels is None else min(self.max_pixels, max_pixels),
+            max_side=self.max_side if max_side is None else min(self.max_side, max_side),
+        )
 
 
 @dataclass(frozen=True, slots=True)

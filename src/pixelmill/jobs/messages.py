@@ -29,9 +29,6 @@ def urgency(number: int) -> int:
     return number % CLASSES
 
 
-_OF_IMAGES = ("max_bytes", "max_pixels", "max_side")
-
-
 @dataclass(frozen=True, slots=True)
 class RunBounds:
     """Bounds that tasks of a store get: limits of the image, seconds of a run, deliveries before it fails.
@@ -54,16 +51,15 @@ class RunBounds:
         def least(own: float, wanted: float | None) -> Any:
             return own if wanted is None else min(own, wanted)
 
-        def narrowed(own: Limits | TiledLimits) -> dict[str, int]:
-            return {name: least(getattr(own, name), getattr(bounds, name)) for name in _OF_IMAGES}
-
-        tiled = self.tiled and TiledLimits(
-            **narrowed(self.tiled), timeout_s=least(self.tiled.timeout_s, bounds.timeout_s)
-        )
+        of_image = (bounds.max_bytes, bounds.max_pixels, bounds.max_side)
+        timeout_s = least(self.timeout_s, bounds.timeout_s)
+        tiled = self.tiled
+        if tiled is not None:
+            tiled = replace(tiled.lowered(*of_image), timeout_s=least(tiled.timeout_s, bounds.timeout_s))
         return replace(
             self,
-            limits=Limits(**narrowed(self.limits)),
-            timeout_s=least(self.timeout_s, bounds.timeout_s),
+            limits=self.limits.lowered(*of_image),
+            timeout_s=timeout_s,
             max_attempts=least(self.max_attempts, bounds.max_attempts),
             tiled=tiled,
             ranks=min(self.ranks, bounds.ranks or 0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 
 from pixelmill import logs
 from pixelmill.engines.outbox import Outbox
@@ -49,6 +50,18 @@ async def keep_going(work: Callable[[], Awaitable[object]], name: str) -> None:
         else:
             return
         await asyncio.sleep(PAUSE_S)
+
+
+def in_background(stack: AsyncExitStack, work: Callable[[], Awaitable[object]], name: str) -> None:
+    """Start what never ends; it is cancelled, and has ended, when its turn comes as the stack is closed."""
+    task = asyncio.create_task(keep_going(work, name), name=name)
+
+    async def end() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(end)
 
 
 class Releaser:

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 from pixelmill import __version__, logs
@@ -23,7 +23,7 @@ from pixelmill.jobs.suspects import Suspects
 from pixelmill.service.about import installed_extras, library_versions
 from pixelmill.service.fleet_history import FleetHistory
 from pixelmill.service.housekeeping import Housekeeping
-from pixelmill.service.loops import Follower, for_ever, keep_going
+from pixelmill.service.loops import Follower, for_ever, in_background
 from pixelmill.service.missing import LOOK_S, Missing
 from pixelmill.service.parts import Parts
 from pixelmill.service.reconcile import Lost, Reconcile
@@ -165,14 +165,7 @@ class Wiring:
             self._background(fleet.hear, "history heard")
 
     def _background(self, work: Callable[[], Awaitable[object]], name: str) -> None:
-        task = asyncio.create_task(keep_going(work, name), name=name)
-
-        async def end() -> None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-        self._stack.push_async_callback(end)
+        in_background(self._stack, work, name)
 
     async def stop(self) -> None:
         """In reverse: streams, consumer (running tasks may end), pool, database, lock."""

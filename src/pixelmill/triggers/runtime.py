@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pixelmill.jobs.trigger_events import RULE, SOURCE
 from pixelmill.jobs.trigger_identity import NewTriggerEvent, name_key, state_key
 from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.service import Service
-from pixelmill.service.loops import keep_going
+from pixelmill.service.loops import in_background
 from pixelmill.triggers.current import Current
 from pixelmill.triggers.deliverer import Deliverer
 from pixelmill.triggers.destinations import Destinations, identities
@@ -88,14 +88,7 @@ class Triggers:
         await self._stack.aclose()
 
     def _background(self, work: Callable[[], Awaitable[object]], name: str) -> None:
-        task = asyncio.create_task(keep_going(work, name), name=name)
-
-        async def end() -> None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-        self._stack.push_async_callback(end)
+        in_background(self._stack, work, name)
 
     def _on_change(self) -> None:
         by_place: dict[str, list[Rule]] = {}
