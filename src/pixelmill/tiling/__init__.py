@@ -1,0 +1,1 @@
+"""Runs pipelines over images larger than memory, tile by tile. Knows passes and regions, no operation and no codec."""
