@@ -74,7 +74,7 @@ def parts_of(objects: NDArray[np.uint8], place: Place, connectivity: int, min_ar
     table[:, AREA] = area
     sums = np.rint(np.nan_to_num(centers) * area[:, np.newaxis]).astype(np.int64)
     table[:, SUM_X], table[:, SUM_Y] = sums[:, 0] + area * core.left, sums[:, 1] + area * core.top
-    table[:, FIRST] = _firsts(labels, count, place, connectivity)
+    table[:, FIRST] = firsts_of(labels, count, place, connectivity)
     rim = rim_of(labels, place)
     on_seam = np.unique(rim.labels)
     row = np.zeros(count, np.int32)
@@ -92,7 +92,7 @@ def parts_of(objects: NDArray[np.uint8], place: Place, connectivity: int, min_ar
     )
 
 
-def _firsts(labels: NDArray[np.int32], count: int, place: Place, connectivity: int) -> Table:
+def firsts_of(labels: NDArray[np.int32], count: int, place: Place, connectivity: int) -> Table:
     """Of each label: where OpenCV would first meet it in the whole image."""
     core, width = place.core, place.size.width
     firsts = np.full(count, np.iinfo(np.int64).max)
