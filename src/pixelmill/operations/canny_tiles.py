@@ -68,7 +68,6 @@ def canny_survey(low: float, high: float, aperture: int, *, l2: bool, ns_per_pix
         finish,
         keeps=np.dtype(np.uint8),
         halo=aperture // 2 + 1,
-        keeps=np.dtype(np.uint8),
         channels=1,
         dtype=np.dtype(np.uint8),
         ns_per_pixel=ns_per_pixel,
