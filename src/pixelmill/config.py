@@ -418,6 +418,12 @@ TABLE: tuple[Setting, ...] = (
     Setting("max_bytes", "bytes", 10**8, "Largest image file.", low=1),
     Setting("max_pixels", "integer", 10**8, "Most pixels of an image, all frames counted.", low=1),
     Setting("max_side", "integer", 16_384, "Longest side of an image, in pixels.", low=1),
+    # Images that are too large to be held whole.
+    Setting("tiled_max_pixels", "integer", 40 * 10**9, "Most pixels of an image that is run in tiles.", low=1),
+    Setting("tiled_max_side", "integer", 10**6, "Longest side of an image that is run in tiles.", low=1),
+    Setting("tiled_memory", "bytes", 2 * 10**9, "Memory of all processes of a run in tiles together.", low=10**8),
+    Setting("scratch", "path", None, "Folder where runs in tiles keep what they have written (default: in `data`)."),
+    Setting("scratch_bytes", "bytes", 10**11, "Most bytes in that folder.", low=10**6),
     Setting("max_waiting", "integer", 10_000, "Most synchronous requests that wait for a slot.", low=1),
     Setting("max_queued", "integer", 5_000_000, "Most tasks that wait in the queue, all owners together.", low=1),
     # How the client commands reach a service.

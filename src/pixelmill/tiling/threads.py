@@ -150,6 +150,7 @@ class _Run:
         stage, stages = work.stage, self.program.stages
         tiles = done + stage.grid.tiles - len(work.numbers)
         pixels = stage.grid.size.pixels * tiles // stage.grid.tiles
+        all_pixels = sum(item.grid.size.pixels for item in stages)
         before = sum(item.grid.size.pixels for item in stages[: stage.number])
         self.progress(
             Progress(
@@ -162,7 +163,8 @@ class _Run:
                 of_pixels=stage.grid.size.pixels,
                 read=self.read,
                 written=self.written,
-                share=(before + pixels) / sum(item.grid.size.pixels for item in stages),
+                share=(before + pixels) / all_pixels,
+                all_pixels=all_pixels,
             )
         )
 
