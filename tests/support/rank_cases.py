@@ -33,7 +33,7 @@ from pixelmill.images.image import Image, Size
 from pixelmill.operations.passes import Pass
 from pixelmill.tiling.arrays import ArrayReader, ArrayWriter
 from pixelmill.tiling.compiler import Wishes
-from pixelmill.tiling.mpi import Told, run_ranks
+from pixelmill.tiling.mpi import Team, Told, run_ranks
 from pixelmill.tiling.scratch import Scratch
 
 KINDS = ("reach", "mixed", "leveled", "watched", "turned", "halved", "numbered", "cropped")
@@ -86,7 +86,7 @@ def main(seed: int, count: int) -> None:
             return written[-1]
 
         told: list[Told] = []
-        found = run_ranks(program, reader, begun, comm, scratch=scratch, progress=told.append)
+        found = run_ranks(program, reader, begun, Team(comm), scratch=scratch, progress=told.append)
         # Each tile was written by one rank, and the others have zeros there.
         parts = comm.gather(written[0].pixels)
         if comm.rank == 0:
