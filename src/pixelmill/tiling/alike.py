@@ -18,11 +18,8 @@ from pixelmill.errors import ConfigError
 
 def traits() -> dict[str, str]:
     """What must be the same on all ranks. The features are those that OpenCV uses, not all that the CPU has."""
-    features = sorted(
-        name.removeprefix("CPU_")
-        for name in dir(cv2)
-        if name.startswith("CPU_") and name != "CPU_MAX_FEATURE" and cv2.checkHardwareSupport(getattr(cv2, name))
-    )
+    # Those that it would use and can't have a "?" behind them.
+    features = sorted(name.lstrip("*") for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?"))
     return {
         "pixelmill": __version__,
         "NumPy": np.__version__,
