@@ -14,6 +14,7 @@ from typing import Literal
 from pixelmill.cli.inputs import STDIN, Input, Inputs
 from pixelmill.errors import ConfigError, ObjectExists, StorageDenied, StorageError, StorageFull
 from pixelmill.images.formats import FORMATS, WRITTEN, format_of_name
+from pixelmill.images.region_options import is_regions_only
 
 Clash = Literal["refuse", "overwrite", "skip"]
 """What to do about a file that is there already."""
@@ -46,6 +47,8 @@ def understand(text: str | None, inputs: Inputs) -> Destination:
             raise ConfigError("`-o -` writes one image to standard output; there are several sources. Name a folder.")
         return Destination("stdout")
     path = Path(text)
+    if is_regions_only(path.name) and not inputs.many and not text.endswith(("/", os.sep)):
+        return Destination("file", path)  # of Zarr it is a folder
     if path.is_dir() or text.endswith(("/", os.sep)):
         return Destination("folder", path)
     if inputs.many:

@@ -61,6 +61,10 @@ def run(
     model: Annotated[
         str | None, typer.Option(help="Name or path of the model, for all steps that ask for one.")
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=64, max=16_384, help="Run in tiles of about that many pixels a side, also small images."),
+    ] = None,
     progress: Annotated[bool | None, typer.Option(help="Draw a progress bar, or not (default: on a terminal).")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
@@ -69,8 +73,8 @@ def run(
     """Run a pipeline over files here and now, on all cores, without a service.
 
     A folder given to -o keeps each source's relative path and stem, with the extension of the result; data goes to
-    STEM.json beside it. What a pipeline that only analyzes finds is printed where no -o is given. Exit code 1 if any
-    source failed.
+    STEM.json beside it. What a pipeline that only analyzes finds is printed where no -o is given. An image that is too
+    large to be held runs in tiles. Exit code 1 if any source failed.
     """
     from pixelmill.cli import inputs, outputs
     from pixelmill.pipelines.plan import gives_data_only
@@ -91,6 +95,10 @@ def run(
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
     parsed = with_output_format(with_model(parse_pipeline(pipeline, settings), model), destination)
+    reason = _why_tiled(parsed, found, destination, tile, settings)
+    if explain and reason is not None:
+        _explain_tiled(parsed, found, destination, settings, tile, reason, as_json=json_lines)
+        return
     if explain:
         from pixelmill.cli.explain import explain as print_plan
 
@@ -111,6 +119,10 @@ def run(
     limited = timeout is not None or workers is not None or bool(assignments)
     one = len(work.sources) == 1 and not limited and _size(found.items[0]) <= SMALL_FILE
     printer = Printer(work, destination, json_lines=json_lines, prints_data=prints_data)
+    if reason is not None:
+        _run_tiled(work, parsed, settings, printer, progress, tile, reason)
+        printer.finish()
+        return
     _run_here(work, settings, printer) if one else _run_in_pool(work, settings, printer, progress)
     printer.finish()
 
@@ -249,6 +261,64 @@ def _run_here(work: Work, settings: Settings, printer: Printer) -> None:
         work.rules, pipeline, 0, source.target, source.body, work.limits, work.images, own_models(settings)
     )
     printer.take(report, outcome.bytes if outcome is not None else None)
+
+
+def _why_tiled(
+    pipeline: Pipeline, found: Inputs, destination: Destination, tile: int | None, settings: Settings
+) -> str | None:
+    """Why the sources run in tiles, None where they run whole. Many do where that is asked for, and else one alone."""
+    if tile is None and (found.many or not found.items or found.items[0].error is not None):
+        return None
+    from pixelmill.cli.tiled import why_tiled
+
+    return why_tiled(pipeline, found.items[0].body, destination.path, tile, settings)
+
+
+def _explain_tiled(
+    pipeline: Pipeline,
+    found: Inputs,
+    destination: Destination,
+    settings: Settings,
+    tile: int | None,
+    reason: str,
+    *,
+    as_json: bool,
+) -> None:
+    from pixelmill.cli.outputs import plan
+    from pixelmill.cli.tiled import Order, explain_order
+
+    first = found.items[0]
+    if first.error is not None:
+        raise first.error
+    targets, _ = plan(found.items[:1], destination)
+    order = Order(0, first.name, first.body, targets[0], reason)
+    explain_order(order, pipeline, settings, tile, as_json=as_json)
+
+
+def _run_tiled(
+    work: Work,
+    pipeline: Pipeline,
+    settings: Settings,
+    printer: Printer,
+    progress: bool | None,
+    tile: int | None,
+    reason: str,
+) -> None:
+    """One source after the other, each on all cores."""
+    from pixelmill.cli.progress import is_shown
+    from pixelmill.cli.tiled import Order, run_order
+    from pixelmill.cli.work import failed
+
+    for number, source in enumerate(work.sources):
+        if source.error is not None:
+            printer.take(failed(number, source.error), None)
+            continue
+        order = Order(number, source.name, source.body, source.target, reason)
+        try:
+            printer.take(*run_order(order, pipeline, work.rules, settings, tile, shown=is_shown(progress)))
+        except (KeyboardInterrupt, Stopped):
+            printer.stopped()
+            raise
 
 
 def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: bool | None) -> None:

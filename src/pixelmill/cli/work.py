@@ -123,17 +123,25 @@ def _data_file(target: Target) -> str:
 
 def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
     """Write what a source gave, where it is to go."""
-    output = data_file = None
+    output = None
     part = part_of(rules, target, number)
     if part is not None and outcome.bytes is not None and outcome.format is not None:
         output = target.path or f"{target.stem}{extension(outcome.format, target.name)}"
         write(output, outcome.bytes, rules.clash, part)
-    if part is not None and outcome.data and rules.data_to_files:
-        data_file = _data_file(target)
-        text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
-        write(data_file, text.encode(), rules.clash, part)
+    data_file = keep_data(rules, number, target, outcome.data)
     shown = detail(outcome) if rules.detailed else None
     return Report(number, "succeeded", output, data_file, shown)
+
+
+def keep_data(rules: Rules, number: int, target: Target, data: Mapping[str, Any]) -> str | None:
+    """Write what was found, where it is to go: the file's name."""
+    part = part_of(rules, target, number)
+    if part is None or not data or not rules.data_to_files:
+        return None
+    path = _data_file(target)
+    text = json.dumps(dict(data), indent=2, ensure_ascii=False) + "\n"
+    write(path, text.encode(), rules.clash, part)
+    return path
 
 
 def detail(outcome: Outcome) -> dict[str, Any]:

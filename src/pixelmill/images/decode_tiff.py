@@ -21,7 +21,7 @@ from pixelmill.images.image import Need
 from pixelmill.images.pillow_files import open_lazily, to_pixels, translated
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
-_APART = 2
+_APART, _FLOAT, _NOT_PACKED = 2, 3, 1
 _ASSOCIATED = 1
 _quiet = threading.Lock()
 
@@ -31,7 +31,9 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | 
     facts = header.facts
     assert isinstance(facts, TiffFacts)
     profile = tiff_header.profile(data, facts)
-    if not tiff_header.is_deep_color(data, facts):
+    if _is_swapped_twice(data, facts):
+        pixels, icc = _by_cv2(tiff_header.rebuilt(data, facts)), color.profile_kept(profile, "gray", keep=need.icc)
+    elif not tiff_header.is_deep_color(data, facts):
         pixels, icc = _by_pillow(data, facts, profile, keep=need.icc)
     else:
         apart = tiff_header.number(data, facts, tiff_header.PLANAR, 1) == _APART
@@ -42,6 +44,17 @@ def read(data: Data, header: Header, need: Need) -> tuple[NDArray[Any], bytes | 
     if pixels.shape[:2] != (header.info.stored_size.height, header.info.stored_size.width):
         corrupt("TIFF", "its picture is not as large as its header says")
     return pixels, icc
+
+
+def _is_swapped_twice(data: Data, facts: TiffFacts) -> bool:
+    """Gray floats, packed, in the other byte order: libtiff turns their bytes, and then Pillow does so again."""
+    return (
+        facts.order == ">"
+        and tiff_header.number(data, facts, tiff_header.SAMPLES, 1) == 1
+        and tiff_header.number(data, facts, tiff_header.BITS, 1) == 32
+        and tiff_header.number(data, facts, tiff_header.SAMPLE_FORMAT, 1) == _FLOAT
+        and tiff_header.number(data, facts, tiff_header.COMPRESSION, 1) != _NOT_PACKED
+    )
 
 
 def _by_pillow(data: Data, facts: TiffFacts, profile: bytes | None, *, keep: bool) -> tuple[NDArray[Any], bytes | None]:
@@ -102,6 +115,8 @@ def _by_cv2(page: bytes) -> NDArray[Any]:
             logging.setLogLevel(level)
     if pixels is None:
         corrupt("TIFF", "its pixels can't be unpacked")
+    if pixels.ndim == 2 and pixels.dtype == np.float32:
+        return np.asarray(pixels)
     if pixels.ndim != 3 or pixels.dtype not in (np.uint16, np.float32):
         raise UnsupportedFormat("This kind of deep TIFF is not read. Convert the file to PNG.", format="tiff")
     code = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA

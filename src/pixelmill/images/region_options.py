@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pixelmill.errors import UnknownOperation
 from pixelmill.images.encoders import EncodeOptions, JpegOptions, PngOptions, Subsampling, as_hex, as_text, invalid
+from pixelmill.images.formats import format_of_name
 
 Level: TypeAlias = Annotated[int, Field(ge=1, le=9, description="Effort of packing, 1 (fast) to 9 (small)")]
 Tile: TypeAlias = Annotated[
@@ -102,6 +103,12 @@ def region_format(name: str) -> str:
             known=sorted(REGION_FORMATS),
         )
     return found
+
+
+def is_regions_only(name: str) -> bool:
+    """Whether a result of that name is only written by regions: no format of whole images has its extension."""
+    found = _EXTENSIONS.get(PurePath(name).suffix.lower())
+    return found is not None and format_of_name(PurePath(name)) is None
 
 
 def region_options(fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> EncodeOptions:

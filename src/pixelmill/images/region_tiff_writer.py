@@ -21,6 +21,7 @@ from pixelmill.images.image import Size
 from pixelmill.images.pyramids import Pyramid, level_sizes
 from pixelmill.images.region_grid import Grid, check_whole
 from pixelmill.images.region_options import TileTiffOptions
+from pixelmill.images.region_places import ResultPlace
 from pixelmill.images.region_results import FileResult, Result
 from pixelmill.images.regions import Raster, Region
 from pixelmill.images.tiff_directories import COMPRESSIONS, TileTable, directories, header, is_big, predictor_of
@@ -144,16 +145,15 @@ class CogWriter(TiffWriter):
         return self._scratch.read_at(int(table.starts[number]), int(table.lengths[number]))
 
 
-def tiff_writer(dest: Path, raster: Raster, options: TileTiffOptions, *, if_absent: bool = False) -> TiffWriter:
-    """A writer of the file ``dest``, as the options have it."""
+def tiff_writer(place: ResultPlace, raster: Raster, options: TileTiffOptions) -> TiffWriter:
+    """A writer of a TIFF as the options have it; where its header comes first, tiles wait in a scratch file."""
     check_tiles(raster, options)
-    result = FileResult(dest, if_absent=if_absent)
+    # Packing adds little to what can't be packed, copies a third.
+    result = place.file(raster.bytes * 3 // 2 + (64 << 20))
     try:
-        return (
-            CogWriter(result, raster, options, FileResult(dest))
-            if options.cog
-            else TiffWriter(result, raster, options, dest.parent)
-        )
+        if options.cog or not place.changes:
+            return CogWriter(result, raster, options, FileResult(place.scratch / place.name))
+        return TiffWriter(result, raster, options, place.scratch)
     except BaseException:
         result.abort()
         raise

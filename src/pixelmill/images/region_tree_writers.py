@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 import zlib
 from importlib import resources
 from pathlib import Path
@@ -105,7 +106,8 @@ def viewer_page(stem: str, size: Size, tile: int, extension: str) -> str:
     facts = {"folder": f"{stem}_files", "width": size.width, "height": size.height, "tile": tile, "format": extension}
     page = resources.files("pixelmill.images").joinpath("deep_zoom.html").read_text("utf-8")
     # "<" can't end the script that holds the facts.
-    return page.replace("{{title}}", html.escape(stem)).replace("{{facts}}", json.dumps(facts).replace("<", "\\u003c"))
+    values = {"title": html.escape(stem), "facts": json.dumps(facts).replace("<", "\\u003c")}
+    return re.sub(r"\{\{(title|facts)\}\}", lambda found: values[found[1]], page)
 
 
 class ZarrWriter:

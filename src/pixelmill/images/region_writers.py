@@ -9,16 +9,21 @@ from typing import Any
 from pixelmill.images.encoders import EncodeOptions, JpegOptions, PngOptions
 from pixelmill.images.image import Size
 from pixelmill.images.region_bands_writer import BandsWriter, JpegBands, PngBands
-from pixelmill.images.region_options import DeepZoomOptions, TileTiffOptions, ZarrOptions, region_format, region_options
-from pixelmill.images.region_results import FileResult
+from pixelmill.images.region_options import (
+    DeepZoomOptions,
+    TileTiffOptions,
+    ZarrOptions,
+    region_format,
+    region_options,
+)
+from pixelmill.images.region_places import FolderPlace, ResultPlace
 from pixelmill.images.region_tiff_writer import tiff_writer
 from pixelmill.images.region_tree_writers import DeepZoomWriter, ZarrWriter
-from pixelmill.images.region_trees import FolderTree
 from pixelmill.images.regions import Raster, RegionWriter
 
 
 def create_regions(
-    dest: Path,
+    dest: Path | ResultPlace,
     raster: Raster,
     *,
     fmt: str | None = None,
@@ -28,7 +33,8 @@ def create_regions(
     """A writer of the result ``dest``, beside that name until it is finished.
 
     Args:
-        dest: the file (of Deep Zoom its .dzi, of Zarr its folder); one that is there is replaced at the end.
+        dest: the file (of Deep Zoom its .dzi, of Zarr its folder); one that is there is replaced at the end. Or any
+            :class:`ResultPlace`, which knows ``if_absent`` itself.
         raster: what the pixels will be.
         fmt: one of ``region_options.REGION_FORMATS``; by default the name's extension tells.
         options: names and values of that format's model, or one.
@@ -37,17 +43,19 @@ def create_regions(
     Raises:
         UnknownOperation, InvalidParameter, NotApplicable (the format can't hold them), MissingExtra, StorageError.
     """
-    chosen = region_options(fmt or region_format(dest.name), options)
+    place = FolderPlace(dest, if_absent=if_absent) if isinstance(dest, Path) else dest
+    chosen = region_options(fmt or region_format(place.name), options)
     if isinstance(chosen, TileTiffOptions):
-        return tiff_writer(dest, raster, chosen, if_absent=if_absent)
+        return tiff_writer(place, raster, chosen)
     if isinstance(chosen, PngOptions | JpegOptions):
         coder = PngBands(raster, chosen) if isinstance(chosen, PngOptions) else JpegBands(raster, chosen)
-        return BandsWriter(FileResult(dest, if_absent=if_absent), raster, coder)
+        return BandsWriter(place.file(raster.bytes), raster, coder)
     if isinstance(chosen, DeepZoomOptions):
-        tree = FolderTree(dest.parent, dest.name, if_absent=if_absent)
-        return DeepZoomWriter(tree, dest.stem, raster, chosen, dest.parent)
+        stem = Path(place.name).stem
+        return DeepZoomWriter(place.tree(f"{stem}.dzi"), stem, raster, chosen, place.scratch)
     assert isinstance(chosen, ZarrOptions)
-    return ZarrWriter(FolderTree(dest.parent, dest.name, if_absent=if_absent), dest.name, raster, chosen)
+    last = "zarr.json" if chosen.version == 3 else ".zarray"
+    return ZarrWriter(place.tree(f"{place.name}/{last}"), place.name, raster, chosen)
 
 
 def region_unit(raster: Raster, fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> Size:

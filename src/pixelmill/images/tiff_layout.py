@@ -48,6 +48,7 @@ _MAX_TILES = 8_000_000
 """128 MB of places. A million rows, one a strip, and 1,000,000 pixels a side in tiles of 512 are below."""
 _APART = 2
 _REDUCED, _MASK = 1, 4
+_KINDS = {**WHOLE_TYPES, 18: "Q"}  # and places of directories in a BigTIFF
 
 Blob = tuple[int, int, bytes]
 """Type, count and bytes of a tag, as :func:`tiff_header.with_directory` takes it."""
@@ -273,9 +274,9 @@ class _Directories:
 
 
 def _numbers(order: str, blob: Blob | None) -> tuple[int, ...]:
-    if blob is None or blob[0] not in WHOLE_TYPES:
+    if blob is None or blob[0] not in _KINDS:
         return ()
-    return struct.unpack_from(f"{order}{blob[1]}{WHOLE_TYPES[blob[0]]}", blob[2])
+    return struct.unpack_from(f"{order}{blob[1]}{_KINDS[blob[0]]}", blob[2])
 
 
 def _narrow(order: str, tag: int, blob: Blob) -> Blob:

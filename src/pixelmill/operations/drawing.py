@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.images.image import Image, Size
+from pixelmill.images.regions import Region
 from pixelmill.images.samples import to_uint8
 from pixelmill.operations.pixels import channels_of_color
 
@@ -44,8 +45,26 @@ def line_width(size: Size) -> int:
 
 def outlined(image: Image, boxes: list[tuple[int, int, int, int]], color: str) -> Image:
     """A copy with the outlines of boxes (left, top, width, height), drawn within them as far as lines are thin."""
-    mask = np.zeros(image.pixels.shape[:2], np.uint8)
-    width = line_width(image.size)
+    return outlined_part(image, boxes, color, image.size, Region(0, 0, *image.size))
+
+
+def outlined_part(
+    part: Image, boxes: list[tuple[int, int, int, int]], color: str, size: Size, region: Region
+) -> Image:
+    """:func:`outlined` of a region of an image of ``size``."""
+    mask = np.zeros(part.pixels.shape[:2], np.uint8)
+    width = line_width(size)
     for x, y, w, h in boxes:
-        cv2.rectangle(mask, (x, y), (x + w - 1, y + h - 1), 255, width)
-    return painted(image, mask, color)
+        left, top = x - region.left, y - region.top
+        if left - width < region.width and top - width < region.height and min(left + w, top + h) + width > 0:
+            _outline(mask, left, top, w, h, width)
+    return painted(part, mask, color)
+
+
+def _outline(mask: NDArray[np.uint8], left: int, top: int, width: int, height: int, line: int) -> None:
+    """What ``cv2.rectangle`` draws; only what lies near the mask, for it can't count far."""
+    rows, columns = mask.shape
+    reach = line + 2
+    x, right = max(left, -reach), min(left + width - 1, columns + reach)
+    y, bottom = max(top, -reach), min(top + height - 1, rows + reach)
+    cv2.rectangle(mask, (x, y), (right, bottom), 255, line)

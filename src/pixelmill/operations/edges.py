@@ -19,7 +19,8 @@ from pixelmill.operations.canny_tiles import canny_survey
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import as_number
 from pixelmill.operations.passes import Form, Pass
-from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors, without_ipp
+from pixelmill.operations.pixels import as_gray, fit_depth, gray8_of, on_colors
+from pixelmill.operations.plain_opencv import without_ipp
 
 
 class Canny(Operation):

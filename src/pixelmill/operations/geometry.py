@@ -7,6 +7,7 @@ out exactly as large as the whole one would.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 import cv2
@@ -15,15 +16,28 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from pixelmill.errors import InvalidParameter, NotApplicable
+from pixelmill.errors import InvalidParameter, NotApplicable, NotTileable
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.images.regions import Region
 from pixelmill.images.scales import extent
 from pixelmill.operations.fit import Fit, fitted, placed
 from pixelmill.operations.kernels import Kernel, scaled_by
+from pixelmill.operations.moves import Turn, affine_table, placed_move, warped, warped_source
+from pixelmill.operations.opacity import by_opacity
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, Position
-from pixelmill.operations.pixels import channels_of_color, filtered, fit_depth, full_scale, is_gray_color, with_room_for
+from pixelmill.operations.passes import Array, Form, Map, Move, Pass
+from pixelmill.operations.pixels import (
+    channels_of_color,
+    channels_with,
+    filtered,
+    fit_depth,
+    full_scale,
+    is_gray_color,
+    with_room_for,
+)
 from pixelmill.operations.resample import Interpolation, resample
+from pixelmill.operations.scaling import nearest_passes, scaled_passes
 
 MAX_SIDE = 65_535
 MARGIN = 1.15
@@ -130,6 +144,14 @@ class Resize(Operation):
             steps.append(Crop(x=x, y=y, width=left.width, height=left.height))
         return tuple(steps)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Fit this very image."""
+        passes: list[Pass] = []
+        for step in self.resolve(form.size):
+            passes.extend(step.tiled(form))
+            form = form._replace(size=step.size(form.size))
+        return tuple(passes)
+
     def apply(self, image: Image) -> Step:
         """Fit this very image."""
         for step in self.resolve(image.size):
@@ -158,6 +180,18 @@ class Scale(Operation):
         """The target."""
         del size
         return self.target
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Lanczos and nearest, each in numbers of the whole image."""
+        if "nearest" in (self.interpolation, self.kernel):
+            return nearest_passes(form.size, self.target)
+        if self.kernel is not None or self.interpolation not in ("auto", "lanczos"):
+            raise NotTileable(
+                f"resize: {self.kernel or self.interpolation} is defined on the whole image, and can't run over tiles. "
+                "Use auto or lanczos.",
+                operation=self.name,
+            )
+        return scaled_passes(form, self.target)
 
     def apply(self, image: Image) -> Step:
         """Scale, by the extent that a reduced decode really covers."""
@@ -238,6 +272,11 @@ class Crop(Operation):
         del size
         return Need(color=after.color)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Cut."""
+        target = self.size(form.size)
+        return (placed_move(self.name, target, Region(*self._corner(form.size), *target), (0, 0)),)
+
     def apply(self, image: Image) -> Step:
         """Cut, into memory of its own."""
         x, y = self._corner(image.size)
@@ -295,6 +334,46 @@ class Rotate(Operation):
         least = after.least
         return Need(color=color, least=Size(least.height, least.width) if turns % 2 else least)
 
+    def channels(self, channels: int) -> int:
+        """RGB where colored corners are put around gray."""
+        return channels if self._turns == 0 else channels_with(self.background, channels)
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Turn, or warp by OpenCV's own table of coordinates."""
+        turns, target = self._turns, self.size(form.size)
+        if turns == 0:
+            return ()
+        room = Map("room", lambda pixels, place: self._with_room(pixels), channels=self.channels(form.channels))
+        first = (room,) if self.channels(form.channels) != form.channels else ()
+        if turns is not None:
+            return (*first, self._turn(form.size, turns, target))
+        table = affine_table(self._matrix(form.size, target))
+
+        def passes(opaque: bool | None) -> tuple[Pass, ...]:
+            def apply(pixels: Array, source: Region, region: Region) -> Array:
+                def run(samples: Array) -> Array:
+                    border = self._border(pixels)
+                    return warped(samples, table, source, region, cv2.BORDER_CONSTANT, border)
+
+                return self._weighed(pixels, run, opaque)
+
+            facts = self.facts()
+            memory = max(facts.memory_factor, facts.alpha_memory_factor * (opaque is False)) + 6.0
+            source = warped_source(table, form.size)
+            return (Move(self.name, target, source, apply, ns_per_pixel=30.0, memory_factor=memory),)
+
+        return (*first, *by_opacity(form, passes))
+
+    def _with_room(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        return with_room_for(Image(pixels), self.background).pixels
+
+    def _turn(self, size: Size, turns: int, target: Size) -> Move:
+        turned = Size(size.height, size.width) if turns % 2 else size
+        wide, high = min(turned.width, target.width), min(turned.height, target.height)
+        window = Region((turned.width - wide) // 2, (turned.height - high) // 2, wide, high)
+        at = ((target.width - wide) // 2, (target.height - high) // 2)
+        return placed_move(self.name, target, window, at, self._filling, Turn(size, turns, None))
+
     def apply(self, image: Image) -> Step:
         """Rotate."""
         turns, target = self._turns, self.size(image.size)
@@ -311,15 +390,18 @@ class Rotate(Operation):
         color = self.background if self.background is not None else "00000000"
         return channels_of_color(color, pixels.dtype)
 
+    def _filling(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """One pixel of the background."""
+        shape = pixels.shape[2:]
+        return fit_depth(np.array(self._fill(pixels)[: shape[0] if shape else 1]), pixels.dtype).reshape(shape)
+
     def _placed(self, turned: NDArray[Any], target: Size) -> NDArray[Any]:
         """Quarter-turned pixels around the center of ``target``, cut off or on background; half pixels go up, left."""
         height, width = turned.shape[:2]
         if (width, height) == target:
             return turned
         canvas = np.empty((target.height, target.width, *turned.shape[2:]), turned.dtype)
-        canvas[...] = fit_depth(np.array(self._fill(turned)[: canvas[0, 0].size]), turned.dtype).reshape(
-            canvas[0, 0].shape
-        )
+        canvas[...] = self._filling(turned)
         wide, high = min(width, target.width), min(height, target.height)
         left, top = (width - wide) // 2, (height - high) // 2
         x, y = (target.width - wide) // 2, (target.height - high) // 2
@@ -334,19 +416,34 @@ class Rotate(Operation):
                 f"this one has {width:,}×{height:,} there. Resize it first.",
                 operation="rotate",
             )
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -self.angle, 1.0)
-        matrix[:, 2] += ((target.width - width) / 2, (target.height - height) / 2)
-        *color, alpha = self._fill(pixels)
-        weight = alpha / full_scale(pixels.dtype)
-        has_alpha = pixels.ndim == 3 and pixels.shape[2] == 4
-        border = (*(value * weight for value in color), alpha) if has_alpha else tuple(color)
+        matrix = self._matrix(Size(width, height), target)
 
         def run(source: NDArray[Any]) -> NDArray[Any]:
+            border = self._border(pixels)
             return cv2.warpAffine(
                 source, matrix, target, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=border
             )
 
-        done = filtered(pixels, run, keeps_opaque=weight == 1.0)
+        return self._weighed(pixels, run)
+
+    def _matrix(self, size: Size, target: Size) -> NDArray[np.float64]:
+        width, height = size
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -self.angle, 1.0)
+        matrix[:, 2] += ((target.width - width) / 2, (target.height - height) / 2)
+        return np.asarray(matrix, np.float64)
+
+    def _border(self, pixels: NDArray[Any]) -> tuple[float, ...]:
+        *color, alpha = self._fill(pixels)
+        if pixels.ndim == 2 or pixels.shape[2] == 3:
+            return tuple(color)
+        weight = alpha / full_scale(pixels.dtype)
+        return (*(value * weight for value in color), alpha)
+
+    def _weighed(
+        self, pixels: NDArray[Any], run: Callable[[NDArray[Any]], NDArray[Any]], opaque: bool | None = None
+    ) -> NDArray[Any]:
+        covers = self._fill(pixels)[3] == full_scale(pixels.dtype)
+        done = filtered(pixels, run, keeps_opaque=covers, opaque=opaque)
         return np.clip(done, 0.0, 1.0) if done.dtype == np.float32 else done
 
 
@@ -370,10 +467,18 @@ class Flip(Operation):
             return after
         return Need(color=after.color)
 
+    @property
+    def _code(self) -> int:
+        return {"vertical": 0, "horizontal": 1, "both": -1}[self.direction]
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Mirror."""
+        turn = Turn(form.size, 0, self._code)
+        return (placed_move(self.name, form.size, Region(0, 0, *form.size), (0, 0), turn=turn),)
+
     def apply(self, image: Image) -> Step:
         """Mirror."""
-        code = {"vertical": 0, "horizontal": 1, "both": -1}[self.direction]
-        return Step(image.with_pixels(cv2.flip(image.pixels, code).reshape(image.pixels.shape)))
+        return Step(image.with_pixels(cv2.flip(image.pixels, self._code).reshape(image.pixels.shape)))
 
 
 def _aligned(size: Size, *, x: bool, y: bool) -> bool:

@@ -150,3 +150,12 @@ Pass: TypeAlias = Map | Survey | Move
 def summed(one: Any, other: Any) -> Any:
     """A ``join`` of counts."""
     return one + other
+
+
+def within(core: Array, place: Place) -> Array:
+    """An array for ``place.extended`` that holds what was found for its core; zeros elsewhere."""
+    if place.core == place.extended:
+        return core
+    done = np.zeros((place.extended.height, place.extended.width, *core.shape[2:]), core.dtype)
+    place.core.of(done, place.extended)[...] = core
+    return done

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from pixelmill.errors import InvalidParameter, NotApplicable
+from pixelmill.errors import InvalidParameter, NotApplicable, NotTileable
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.images.regions import Region
 from pixelmill.operations.geometry import MAX_SIDE, Side
+from pixelmill.operations.moves import perspective_table, warped, warped_source
+from pixelmill.operations.opacity import by_opacity
 from pixelmill.operations.operation import Facts, Operation, Step
+from pixelmill.operations.passes import Array, Form, Move, Pass
 from pixelmill.operations.pixels import filtered
 from pixelmill.operations.resample import resample
 
@@ -103,28 +107,56 @@ class Perspective(Operation):
         del size
         return Need(color=after.color)
 
-    def apply(self, image: Image) -> Step:
-        """Warp, at the length of the edges where the result is smaller, so that shrinking does not alias."""
-        target, natural = self.size(image.size), self._natural
-        warped = Size(max(target.width, natural.width), max(target.height, natural.height))
-        if max(*image.size, *warped) > _WARP_MAX_SIDE:
-            raise NotApplicable(
-                f"perspective: images may have {_WARP_MAX_SIDE:,} pixels a side; this one has "
-                f"{image.size.width:,}×{image.size.height:,} there, and {warped.width:,}×{warped.height:,} "
-                "straightened. Resize it first.",
-                operation="perspective",
-            )
-        # OpenCV counts from the centers of pixels.
+    def _matrix(self, warped: Size) -> NDArray[np.float64]:
+        """From the image to the rectangle; OpenCV counts from the centers of pixels."""
         edges = ((0, 0), (warped.width, 0), warped, (0, warped.height))
-        matrix = cv2.getPerspectiveTransform(
+        return cv2.getPerspectiveTransform(
             np.asarray(self._corners, np.float32) - 0.5, np.asarray(edges, np.float32) - 0.5
         )
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Warp by OpenCV's own table of coordinates, then scale."""
+        target, natural = self.size(form.size), self._natural
+        straight = Size(max(target.width, natural.width), max(target.height, natural.height))
+        table = perspective_table(self._matrix(straight), straight)
+        if straight != target:
+            raise NotTileable(
+                "perspective: a result that is smaller than the quadrilateral can't be had over tiles. Leave width "
+                "and height out, and put a resize behind it.",
+                operation=self.name,
+            )
+
+        def passes(opaque: bool | None) -> tuple[Pass, ...]:
+            def apply(pixels: Array, source: Region, region: Region) -> Array:
+                def run(samples: Array) -> Array:
+                    return warped(samples, table, source, region, cv2.BORDER_REPLICATE)
+
+                done = filtered(pixels, run, opaque=opaque)
+                return np.clip(done, 0.0, 1.0) if done.dtype == np.float32 else done
+
+            source = warped_source(table, form.size)
+            return (Move(self.name, target, source, apply, ns_per_pixel=50.0, memory_factor=16.0),)
+
+        return by_opacity(form, passes)
+
+    def apply(self, image: Image) -> Step:
+        """Warp, at the length of the edges where the result is smaller, so that shrinking does not alias."""
+        target, natural = self.size(image.size), self._natural
+        straight = Size(max(target.width, natural.width), max(target.height, natural.height))
+        if max(*image.size, *straight) > _WARP_MAX_SIDE:
+            raise NotApplicable(
+                f"perspective: images may have {_WARP_MAX_SIDE:,} pixels a side; this one has "
+                f"{image.size.width:,}×{image.size.height:,} there, and {straight.width:,}×{straight.height:,} "
+                "straightened. Resize it first.",
+                operation="perspective",
+            )
+        matrix = self._matrix(straight)
+
         def run(source: NDArray[Any]) -> NDArray[Any]:
             done: NDArray[Any] = cv2.warpPerspective(
-                source, matrix, warped, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+                source, matrix, straight, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
             )
-            return done if warped == target else resample(done, target, "lanczos")
+            return done if straight == target else resample(done, target, "lanczos")
 
         done = filtered(image.pixels, run)
         return Step(image.with_pixels(np.clip(done, 0.0, 1.0) if done.dtype == np.float32 else done))

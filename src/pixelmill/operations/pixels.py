@@ -5,7 +5,6 @@ Arrays in, arrays out; nothing here writes into its input.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,17 +59,6 @@ def laid_out(run: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[Any]) 
         result[:body] = run(flat[:body].reshape(-1, _LINE, *flat.shape[1:])).reshape(body, *done.shape[2:])
     result[first:] = done[0, : len(flat) - first]
     return result.reshape(*pixels.shape[:2], *done.shape[2:])
-
-
-@contextlib.contextmanager
-def without_ipp() -> Iterator[None]:
-    """Calls of OpenCV in this thread without Intel's IPP, which rounds some floats by where they lie."""
-    before = cv2.ipp.useIPP()
-    cv2.ipp.setUseIPP(False)
-    try:
-        yield
-    finally:
-        cv2.ipp.setUseIPP(before)
 
 
 def transformed(colors: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
@@ -163,11 +151,7 @@ def filtered(
         return run(pixels)
     if keeps_opaque and (is_opaque(pixels) if opaque is None else opaque):
         return run(pixels)
-    done = run(_premultiplied(pixels))
-    result = np.empty(done.shape, pixels.dtype)
-    for band in _bands(done.shape):
-        result[band] = _straight(done[band], pixels.dtype)
-    return result
+    return straightened(run(premultiplied(pixels)), pixels.dtype)
 
 
 _BAND = 1 << 16
@@ -180,7 +164,15 @@ def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, shape[0], rows))
 
 
-def _premultiplied(pixels: Pixels) -> NDArray[np.float32]:
+def straightened(samples: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The inverse of :func:`premultiplied`, at the depth ``dtype``."""
+    result = np.empty(samples.shape, dtype)
+    for band in _bands(samples.shape):
+        result[band] = _straight(samples[band], dtype)
+    return result
+
+
+def premultiplied(pixels: Pixels) -> NDArray[np.float32]:
     """RGBA as ``float32`` on its own scale, colors times alpha."""
     full = full_scale(pixels.dtype)
     work = np.empty(pixels.shape, np.float32)

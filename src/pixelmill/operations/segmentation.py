@@ -15,10 +15,34 @@ from pydantic import BeforeValidator, Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Size
-from pixelmill.operations.drawing import channels_with_color, outlined, painted, rgb8_of
+from pixelmill.images.regions import Region
+from pixelmill.operations.component_tiles import (
+    AREA,
+    BOTTOM,
+    RIGHT,
+    SUM_X,
+    SUM_Y,
+    Joined,
+    join,
+    labeled,
+    parts_of,
+)
+from pixelmill.operations.drawing import channels_with_color, outlined, outlined_part, painted, rgb8_of
+from pixelmill.operations.objects import Foreground, Side, by_side, side_of
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color
-from pixelmill.operations.pixels import fit_depth, full_scale, gray8_of
+from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey, within
+from pixelmill.operations.pixels import fit_depth, full_scale
+from pixelmill.operations.watershed_tiles import (
+    Steps,
+    areas_of,
+    cores_of,
+    flood_of,
+    lines_in,
+    regions_of,
+    state_of,
+    watershed_passes,
+)
 
 MAX_LISTED = 1_000
 """Components that are listed; the count is of all."""
@@ -28,7 +52,6 @@ _SEED = 1
 _CUT_SIDE = 1_024
 """GrabCut looks at no more pixels a side; its time grows with their number, and its edge is smoothed anyway."""
 
-Foreground = Literal["auto", "bright", "dark"]
 _FOREGROUND = (
     "Which side of Otsu's threshold is an object; auto: the one that has less of the image's outermost row and columns"
 )
@@ -40,11 +63,11 @@ def _as_number(value: Any) -> Any:
 
 
 class Watershed(Operation):
-    """Part objects that touch each other: Otsu's threshold, opening, distance transform, watershed (Meyer 1992).
+    """Part objects that touch each other: Otsu's threshold, opening, distance transform, watershed.
 
     Objects are what lies on one side of Otsu's threshold of luma at 8 bits. Their cores, where the distance to the
-    background is above a part of the greatest one within the same connected area, are the markers that cv2.watershed
-    floods from. Transparency is not looked at. overlay draws the borders into the image; labels gives the numbers of
+    background is above a part of the greatest one within the same connected area, are the markers that are grown along
+    the least differences of neighbors (minimum spanning forest, Cousty et al. 2009). Transparency is not looked at. overlay draws the borders into the image; labels gives the numbers of
     the regions, with 0 between them and where none is; count leaves the image as it is.
     """
 
@@ -73,30 +96,50 @@ class Watershed(Operation):
     color: Color = Field(default="ff0000", description="Color of the borders")
 
     def facts(self) -> Facts:
-        """The order of flooding reaches across the whole image."""
+        """Distances, areas and flooding; what lies far from any object costs nothing of the last."""
         if self.mode == "count":
-            return Facts("analysis", "self-exact", ns_per_pixel=4.0, memory_factor=6.2)
-        return Facts("whole", "self-exact", ns_per_pixel=13.0, memory_factor=8.0)
+            return Facts("analysis", "self-exact", ns_per_pixel=12.0, memory_factor=14.0)
+        return Facts("border-merge", "self-exact", ns_per_pixel=200.0, memory_factor=60.0)
 
     def channels(self, channels: int) -> int:
         """Gray labels; color where borders are drawn."""
         return {"overlay": channels_with_color(channels), "labels": 1, "count": channels}[self.mode]
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Otsu's threshold, distances, cores by area, and flooding, each joined over seams."""
+        labels = self.mode == "labels"
+        steps = Steps(
+            form,
+            self.opening,
+            self.core,
+            self.mode == "count",
+            self._drawn,
+            self.channels(form.channels),
+            np.dtype(np.uint16) if labels else form.dtype,
+        )
+        expected = watershed_passes(steps, Side(0, True))
+        return by_side(self.foreground, lambda side: watershed_passes(steps, side), expected)
+
     def apply(self, image: Image) -> Step:
         """Flood; ``count`` of the objects is the data."""
-        objects = _objects(image, self.foreground)
-        kernel = np.ones((3, 3), np.uint8)
-        if self.opening:
-            objects = cv2.morphologyEx(objects, cv2.MORPH_OPEN, kernel, iterations=self.opening)
-        cores = _cores(objects, self.core)
-        found, markers = cv2.connectedComponents(cores, connectivity=8, ltype=cv2.CV_32S)
-        data = {"count": int(found) - 1}
-        if self.mode == "count":
+        everything = Region(0, 0, *image.size)
+        place = Place(image.size, everything, everything, 0, 1)
+        state = state_of(_objects(image, self.foreground), self.opening)
+        areas, labels = areas_of(state, place)
+        state = cores_of(state, labels, areas.greatest, self.core)
+        flood, node = flood_of(None if self.mode == "count" else rgb8_of(image), state, place)
+        found = regions_of([flood], image.size.width)
+        data = {"count": found.count}
+        if node is None:
             return Step(image, data)
-        regions = _flooded(rgb8_of(image), markers, surely_background=cv2.dilate(objects, kernel, iterations=3) == 0)
+        regions = found.of_nodes[0][node]
+        drawn = self._drawn(image.pixels, regions, lines_in(regions))
+        return Step(image.with_pixels(drawn) if self.channels(image.channels) == image.channels else Image(drawn), data)
+
+    def _drawn(self, pixels: NDArray[Any], regions: NDArray[np.int64], lines: NDArray[np.bool_]) -> NDArray[Any]:
         if self.mode == "labels":
-            return Step(_label_image(np.maximum(regions - 1, 0)), data)
-        return Step(painted(image, regions == -1, self.color), data)
+            return _label_image(np.where(lines, 0, np.maximum(regions - 1, 0))).pixels
+        return painted(Image(pixels), lines, self.color).pixels
 
 
 class Components(Operation):
@@ -132,30 +175,81 @@ class Components(Operation):
         """Gray labels; color where boxes are drawn."""
         return {"overlay": channels_with_color(channels), "labels": 1, "data": channels}[self.mode]
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Otsu's threshold, then components by tile, joined over seams."""
+        return by_side(self.foreground, lambda side: (self._survey(form, side),), (self._survey(form, Side(0, True)),))
+
+    def _survey(self, form: Form, side: Side) -> Survey:
+        def look(pixels: Array, place: Place) -> Look:
+            objects = side.of(np.ascontiguousarray(place.core.of(pixels, place.extended)))
+            return Look(parts_of(objects, place, self.connectivity, self.min_area, MAX_LISTED))
+
+        def finish(pixels: Array, place: Place, joined: Joined) -> Array:
+            if self.mode == "overlay":
+                boxes = _boxes(joined.listed)
+                return outlined_part(Image(pixels), boxes, self.color, place.size, place.extended).pixels
+            labels = labeled(side.of(np.ascontiguousarray(place.core.of(pixels, place.extended))), self.connectivity)
+            numbers = np.zeros(int(labels.max()) + 1, np.int32)
+            mine, found = joined.by_tile[place.number]
+            numbers[mine] = found
+            return within(_label_image(numbers[labels]).pixels, place)
+
+        facts = self.facts()
+        return Survey(
+            self.name,
+            look,
+            lambda told: join(told, self.connectivity, self.min_area, MAX_LISTED),
+            finish,
+            channels=self.channels(form.channels),
+            dtype=np.dtype(np.uint16) if self.mode == "labels" else None,
+            data=lambda joined: _listed(joined.count, joined.listed, joined.numbers),
+            images=self.mode != "data",
+            ns_per_pixel=facts.ns_per_pixel,
+            memory_factor=12.0,
+        )
+
     def apply(self, image: Image) -> Step:
         """``cv2.connectedComponentsWithStats``, without the small ones."""
         objects = _objects(image, self.foreground)
         _, labels, stats, centers = cv2.connectedComponentsWithStats(objects, connectivity=self.connectivity)
-        kept = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= self.min_area)
+        area = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+        kept = 1 + np.flatnonzero(area[1:] >= self.min_area)
         numbers = np.zeros(len(stats), np.int32)
         numbers[kept] = np.arange(1, len(kept) + 1)
-        largest = sorted(kept.tolist(), key=lambda label: (-int(stats[label, cv2.CC_STAT_AREA]), label))[:MAX_LISTED]
-        listed = [
-            {
-                "number": int(numbers[label]),
-                "box": stats[label, :4].tolist(),
-                "area": int(stats[label, cv2.CC_STAT_AREA]),
-                "center": [round(float(value), 2) for value in centers[label]],
-            }
-            for label in largest
-        ]
-        data = {"count": len(kept), "components": listed}
+        largest = kept[np.lexsort((kept, -area[kept]))[:MAX_LISTED]]
+        table = np.zeros((len(largest), 8), np.int64)
+        table[:, :2], table[:, AREA] = stats[largest, :2], area[largest]
+        table[:, RIGHT : BOTTOM + 1] = stats[largest, :2] + stats[largest, 2:4]
+        table[:, SUM_X : SUM_Y + 1] = np.rint(centers[largest] * area[largest, np.newaxis])
+        data = _listed(len(kept), table, numbers[largest])
         if self.mode == "data":
             return Step(image, data)
         if self.mode == "labels":
             return Step(_label_image(numbers[labels]), data)
-        x, y, width, height = stats[largest, :4].T.tolist() if largest else ([], [], [], [])
-        return Step(outlined(image, list(zip(x, y, width, height, strict=True)), self.color), data)
+        return Step(outlined(image, _boxes(table), self.color), data)
+
+
+def _boxes(table: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
+    """Left, top, width and height."""
+    return [
+        (left, top, right - left, bottom - top) for left, top, right, bottom in table[:, : BOTTOM + 1].tolist()
+    ]
+
+
+def _listed(count: int, table: NDArray[np.int64], numbers: NDArray[Any]) -> dict[str, Any]:
+    rows = zip(_boxes(table), table.tolist(), numbers.tolist(), strict=True)
+    return {
+        "count": count,
+        "components": [
+            {
+                "number": int(number),
+                "box": list(box),
+                "area": row[AREA],
+                "center": [round(row[SUM_X] / row[AREA], 2), round(row[SUM_Y] / row[AREA], 2)],
+            }
+            for box, row, number in rows
+        ],
+    }
 
 
 class Grabcut(Operation):
@@ -260,35 +354,10 @@ def object_in(image: Image, rectangle: tuple[int, int, int, int], iterations: in
 
 def _objects(image: Image, foreground: Foreground) -> NDArray[np.uint8]:
     """255 where an object is, ``H×W``."""
-    _, bright = cv2.threshold(gray8_of(image.pixels), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    if foreground == "auto":
-        rim = np.concatenate((bright[0], bright[-1], bright[:, 0], bright[:, -1]))
-        foreground = "dark" if 2 * np.count_nonzero(rim) > rim.size else "bright"
-    return bright if foreground == "bright" else cv2.bitwise_not(bright)
+    return side_of(image.pixels, foreground).of(image.pixels)
 
 
-def _cores(objects: NDArray[np.uint8], part: float) -> NDArray[np.uint8]:
-    """1 where the distance to the background is above a part of the greatest in the same connected area."""
-    distance = cv2.distanceTransform(objects, cv2.DIST_L2, 5)
-    count, areas = cv2.connectedComponents(objects, connectivity=8, ltype=cv2.CV_32S)
-    greatest = np.zeros(count, np.float32)
-    np.maximum.at(greatest, areas.ravel(), distance.ravel())
-    cores: NDArray[np.bool_] = (areas > 0) & (distance > part * greatest[areas])
-    return cores.astype(np.uint8)
-
-
-def _flooded(
-    rgb: NDArray[np.uint8], cores: NDArray[np.int32], surely_background: NDArray[np.bool_]
-) -> NDArray[np.int32]:
-    """Regions after ``cv2.watershed``: 1 the background, from 2 the objects, -1 between them."""
-    markers = np.where(cores > 0, cores + 1, surely_background.astype(np.int32))
-    # OpenCV makes the outermost pixels borders whatever they are: a frame takes that part.
-    framed = cv2.copyMakeBorder(markers, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    relief = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    return cv2.watershed(relief, framed)[1:-1, 1:-1]
-
-
-def _label_image(numbers: NDArray[np.int32]) -> Image:
+def _label_image(numbers: NDArray[Any]) -> Image:
     """Numbers as 16-bit gray; those above 65,535 become 65,535."""
     return Image(np.minimum(numbers, _MAX_LABEL).astype(np.uint16))
 

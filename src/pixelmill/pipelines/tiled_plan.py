@@ -64,7 +64,7 @@ class TiledPlan:
     @property
     def seconds(self) -> float:
         """Predicted seconds, on idle cores."""
-        return likely(self.program).nanoseconds * 1e-9 / self.wishes.workers
+        return likely(self.program).seconds
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -95,6 +95,7 @@ def plan_tiled(
     given: Given = NOTHING,
     limits: RegionLimits = REGION_LIMITS,
     whole: Limits = LIMITS,
+    whole_memory: int = 1_000_000_000,
 ) -> TiledPlan:
     """The plan of a run in tiles.
 
@@ -111,7 +112,7 @@ def plan_tiled(
     try:
         program = compiled(source, parts, wishes)
     except NotTileable as error:
-        raise _refusal(error, pipeline, source, wishes.memory, whole) from error
+        raise _refusal(error, pipeline, source, whole_memory, whole) from error
     form = Form(source.size, source.channels, source.dtype)
     for part, (number, group) in zip(parts, _groups(pipeline.operations), strict=True):
         passes = part.passes(form)
@@ -123,6 +124,20 @@ def plan_tiled(
             halo = sum(item.halo for item in passes if not isinstance(item, Move))
             steps.append(TiledStep(number + index, operation.name, facts.kind, facts.tier, halo, form.size))
     return TiledPlan(pipeline, source, program, wishes, tuple(steps), why, likely(program).result)
+
+
+def info_of(source: Raster, fmt: str = "pixels") -> ImageInfo:
+    """What a header would say of such pixels."""
+    return ImageInfo(
+        format=fmt,
+        media_type="",
+        size=source.size,
+        stored_size=source.size,
+        mode={1: "gray", 3: "rgb", 4: "rgba"}[source.channels],
+        depth=8 * source.dtype.itemsize,
+        has_alpha=source.channels == 4,
+        has_icc=source.icc is not None,
+    )
 
 
 def _groups(operations: Sequence[Operation]) -> Iterator[tuple[int, tuple[Operation, ...]]]:
@@ -172,17 +187,8 @@ def _passes(number: int, group: tuple[Operation, ...], given: Given) -> Callable
 def _refusal(error: NotTileable, pipeline: Pipeline, source: Raster, memory: int, whole: Limits) -> NotTileable:
     """The same, with the size at which the image would fit whole."""
     size = source.size
-    info = ImageInfo(
-        format="pixels",
-        media_type="",
-        size=size,
-        stored_size=size,
-        mode={1: "gray", 3: "rgb", 4: "rgba"}[source.channels],
-        depth=8 * source.dtype.itemsize,
-        has_alpha=source.channels == 4,
-    )
     try:
-        a_pixel = plan(pipeline, info, ENDLESS).memory / size.pixels
+        a_pixel = plan(pipeline, info_of(source), ENDLESS).memory / size.pixels
     except (NotApplicable, LimitExceeded):
         return error
     pixels = min(whole.max_pixels, memory / a_pixel)

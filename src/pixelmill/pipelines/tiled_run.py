@@ -51,7 +51,7 @@ class TiledOptions:
     ``tile``: side of the tiles in pixels (about; None: as planned). ``workers``: tiles computed at a time. ``memory``:
     resident bytes that the process may have at the peak; what is planned keeps to it where it can. ``scratch``: folder
     of intermediate pixels (None: that of the result's file, else that for temporary files); ``scratch_bytes``: the most
-    there. ``limits`` are of images in tiles, ``whole`` of what is held as a whole.
+    there. ``limits`` are of images in tiles; ``whole`` and ``whole_memory`` of what is held as a whole.
     """
 
     tile: int | None = None
@@ -61,6 +61,7 @@ class TiledOptions:
     scratch_bytes: int = 100_000_000_000
     limits: RegionLimits = field(default_factory=RegionLimits)
     whole: Limits = field(default_factory=Limits)
+    whole_memory: int = 1_000_000_000
     overwrite: bool = True
 
 
@@ -191,7 +192,9 @@ def prepare(
     keep = pipeline.output.metadata.icc
     reader = opened(keep_icc=keep)
     try:
-        target = _Target(pipeline.output, Path(dest) if dest is not None else None, options)
+        # Bands of a PNG or JPEG are no tiles: where tiles were asked for and can be held, they are what was asked for.
+        held = options.tile is not None and reader.raster.size.pixels <= options.whole.max_pixels
+        target = _Target(pipeline.output, Path(dest) if dest is not None else None, options, held=held)
         chosen = _planned(pipeline, reader, target, options, given, why)
         icc = reader.raster.icc if keep else None
         if icc is not None and not _stays(chosen.stages, reader.raster):
@@ -238,7 +241,14 @@ def _planned(
         bands=reader.in_order,
     )
     chosen = plan_tiled(
-        pipeline, reader.raster, wishes, why=why, given=given, limits=options.limits, whole=options.whole
+        pipeline,
+        reader.raster,
+        wishes,
+        why=why,
+        given=given,
+        limits=options.limits,
+        whole=options.whole,
+        whole_memory=options.whole_memory,
     )
     if chosen.result is not None:
         target.check(chosen.result)
@@ -254,11 +264,12 @@ def _stays(stages: tuple[Stage, ...], source: Raster) -> bool:
 class _Target:
     """Where a result goes, and in which format: by regions where that format is written so, else from memory."""
 
-    def __init__(self, output: Output, path: Path | None, options: TiledOptions) -> None:
+    def __init__(self, output: Output, path: Path | None, options: TiledOptions, *, held: bool) -> None:
         self.path, self._output, self._options = path, output, options
         self._held: MemoryWriter | None = None
         self._raster: Raster | None = None
-        self._name = self._by_regions()
+        name = self._by_regions()
+        self._name = None if held and name in ("png", "jpeg") else name
 
     def _by_regions(self) -> str | None:
         """The format of :mod:`pixelmill.images.region_options`, None for one that is encoded from memory."""

@@ -83,6 +83,11 @@ class ObstoreStore:
         self._store = store
 
     @property
+    def foreign(self) -> ForeignStore:
+        """The store of obstore."""
+        return self._store
+
+    @property
     def put_headers(self) -> Mapping[str, str]:
         """Headers that a presigned put must carry."""
         return {"x-ms-blob-type": "BlockBlob"} if isinstance(self._store, AzureStore) else {}

@@ -33,6 +33,8 @@ MOST_TWICE = 0.15
 """Share of a sweep that may be computed twice before the chain is cut."""
 SIZES = (Size(2048, 512), Size(2048, 1024), Size(4096, 1024), Size(4096, 2048), Size(4096, 4096))
 """Tiles that are tried. Wide ones waste less on the alignment in x."""
+LITTLE = 1.05
+"""How much longer a run with smaller tiles may take, which need less memory and keep all workers busy."""
 SPREAD = 3
 """A tile may need so many times its own pixels of the input, before it is made smaller."""
 LEAST = Size(ALIGNMENT, 16)
@@ -78,12 +80,16 @@ class Wishes:
 
 
 def compiled(source: Raster, parts: Sequence[Part], wishes: Wishes) -> Program:
-    """The program with the least work of those that fit the memory; where none does, that with the least memory."""
+    """The program with the smallest tiles of those that fit the memory and take little longer than the fastest.
+
+    Where none fits, that with the least memory.
+    """
     sizes = SIZES if wishes.tile is None else (Size(wishes.tile, wishes.tile),)
     programs = [_Compiler(source, wishes, size).program(parts) for size in sizes]
     fitting = [program for program in programs if wishes.peak(likely(program)) <= wishes.memory]
     if fitting:
-        return min(fitting, key=lambda item: likely(item).nanoseconds)
+        least = min(likely(program).seconds for program in fitting)
+        return next(program for program in fitting if likely(program).seconds <= least * LITTLE)
     return min(programs, key=lambda item: wishes.peak(likely(item)))
 
 

@@ -24,6 +24,8 @@ class Progress:
     read: int
     written: int
     share: float
+    all_pixels: int
+    """Of all sweeps."""
 
 
 Told: TypeAlias = Callable[[Progress], None]

@@ -173,6 +173,7 @@ class Run:
         """How far a run is that has done so many tiles of a sweep."""
         stages = self.program.stages
         pixels = stage.grid.size.pixels * tiles // stage.grid.tiles
+        all_pixels = sum(item.grid.size.pixels for item in stages)
         before = sum(item.grid.size.pixels for item in stages[: stage.number])
         return Progress(
             stage=stage.number + 1,
@@ -184,7 +185,8 @@ class Run:
             of_pixels=stage.grid.size.pixels,
             read=read,
             written=written,
-            share=(before + pixels) / sum(item.grid.size.pixels for item in stages),
+            share=(before + pixels) / all_pixels,
+            all_pixels=all_pixels,
         )
 
     def _is_over(self, store: int) -> bool:
