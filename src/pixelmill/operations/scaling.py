@@ -74,7 +74,12 @@ def _sampling(ladder: Ladder) -> Move:
             return sampled(pixels, source, ladder, region)
 
     return Move(
-        "sample", ladder.target, lambda region: sampled_source(ladder, region), apply, ns_per_pixel=3.0, memory_factor=3.0
+        "sample",
+        ladder.target,
+        lambda region: sampled_source(ladder, region),
+        apply,
+        ns_per_pixel=3.0,
+        memory_factor=3.0,
     )
 
 

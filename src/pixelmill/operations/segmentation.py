@@ -231,9 +231,7 @@ class Components(Operation):
 
 def _boxes(table: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
     """Left, top, width and height."""
-    return [
-        (left, top, right - left, bottom - top) for left, top, right, bottom in table[:, : BOTTOM + 1].tolist()
-    ]
+    return [(left, top, right - left, bottom - top) for left, top, right, bottom in table[:, : BOTTOM + 1].tolist()]
 
 
 def _listed(count: int, table: NDArray[np.int64], numbers: NDArray[Any]) -> dict[str, Any]:
