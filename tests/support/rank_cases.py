@@ -1,10 +1,11 @@
 """Many small programs on MPI ranks, in one start of them: each compared with the whole on the first rank.
 
-``mpirun -n N python -m mpi4py rank_cases.py SEED COUNT`` prints a line of JSON a case, and fails at the first that differs.
+``mpirun -n N python -m mpi4py rank_cases.py SEED COUNT`` prints a line of JSON a case, and fails where one differs.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import sys
@@ -31,10 +32,13 @@ from tests.tiling.synthetic import (
 )
 
 from pixelmill.images.image import Image, Size
+from pixelmill.images.region_memory import MemoryReader
+from pixelmill.images.regions import Raster, Region
 from pixelmill.operations.passes import Pass
 from pixelmill.tiling.compiler import Wishes
-from pixelmill.tiling.mpi import Told, run_ranks
+from pixelmill.tiling.mpi import Team, Told, run_ranks
 from pixelmill.tiling.scratch import Scratch
+from pixelmill.tiling.threads import run_tiled
 
 KINDS = ("reach", "mixed", "leveled", "watched", "turned", "halved", "numbered", "cropped")
 
@@ -66,6 +70,32 @@ def chain(dice: random.Random, *, color: bool) -> tuple[list[Pass], Size, bool]:
     return passes, first, cut
 
 
+class Canvas:
+    """A :class:`RegionWriter` of some tiles; the others stay black."""
+
+    in_order = False
+
+    def __init__(self, raster: Raster) -> None:
+        self.pixels = np.zeros(raster.shape(Region(0, 0, *raster.size)), raster.dtype)
+        self.unit = Size(1, 1)
+
+    def write(self, region: Region, pixels: Any) -> None:
+        """Copy them in."""
+        self.pixels[region.top : region.bottom, region.left : region.right] = pixels
+
+    def finish(self) -> None:
+        """It stays as it is."""
+
+    def abort(self) -> None:
+        """Nobody looks at it."""
+
+
+def begin(written: list[Canvas], raster: Raster) -> Canvas:
+    """A writer that is remembered."""
+    written.append(Canvas(raster))
+    return written[-1]
+
+
 def main(seed: int, count: int) -> None:
     """All cases; each rank draws the same."""
     comm = MPI.COMM_WORLD
@@ -77,16 +107,13 @@ def main(seed: int, count: int) -> None:
         pixels = np.random.default_rng(dice.randrange(2**32)).integers(0, 256, shape, np.uint8)
         wishes = Wishes(workers=1, tile=dice.randint(1, 100))
         scratch = Scratch(memory_bytes=dice.choice((0, 10**9)))
-        reader = ArrayReader(Image(pixels))
+        reader = MemoryReader(Image(pixels))
         program = program_of(passes, reader.raster, wishes)
-        written: list[ArrayWriter] = []
-
-        def begun(raster: Any) -> ArrayWriter:
-            written.append(ArrayWriter(raster, wishes.unit))  # noqa: B023 -- used in this turn of the loop
-            return written[-1]
-
+        written: list[Canvas] = []
         told: list[Told] = []
-        found = run_ranks(program, reader, begun, comm, scratch=scratch, progress=told.append)
+        found = run_ranks(
+            program, reader, functools.partial(begin, written), Team(comm), scratch=scratch, progress=told.append
+        )
         # Each tile was written by one rank, and the others have zeros there.
         parts = comm.gather(written[0].pixels)
         if comm.rank == 0:
@@ -100,22 +127,16 @@ def main(seed: int, count: int) -> None:
                 assert np.array_equal(result, expected), f"case {case}: {passes}"
                 assert [one.data for one in found] == data
             assert told[-1].progress.share == 1.0, told[-1]
-            print(json.dumps({"case": case, "ranks": comm.size, "pixels": size.pixels}), flush=True)
+            line = json.dumps({"case": case, "ranks": comm.size, "pixels": size.pixels})
+            print(line, flush=True)  # noqa: T201 -- read by a test
 
 
 def run_alone(passes: list[Pass], pixels: Any, wishes: Wishes) -> tuple[Any, list[dict[str, Any]]]:
     """The same with threads: for what depends on the grid."""
-    from pixelmill.tiling.threads import run_tiled
-
-    reader = ArrayReader(Image(pixels))
+    reader = MemoryReader(Image(pixels))
     program = program_of(passes, reader.raster, wishes)
-    written: list[ArrayWriter] = []
-
-    def begun(raster: Any) -> ArrayWriter:
-        written.append(ArrayWriter(raster, wishes.unit))
-        return written[-1]
-
-    found = run_tiled(program, reader, begun)
+    written: list[Canvas] = []
+    found = run_tiled(program, reader, functools.partial(begin, written))
     return written[0].pixels, [one.data for one in found]
 
 

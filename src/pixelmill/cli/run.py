@@ -65,6 +65,9 @@ def run(
         int | None,
         typer.Option(min=64, max=16_384, help="Run in tiles of about that many pixels a side, also small images."),
     ] = None,
+    mpi: Annotated[
+        int | None, typer.Option(min=1, max=1_024, metavar="N", help="Spread each image over N MPI ranks.")
+    ] = None,
     progress: Annotated[bool | None, typer.Option(help="Draw a progress bar, or not (default: on a terminal).")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be given again.")
@@ -95,7 +98,7 @@ def run(
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
     parsed = with_output_format(with_model(parse_pipeline(pipeline, settings), model), destination)
-    reason = _why_tiled(parsed, found, destination, tile, settings)
+    reason = "MPI ranks were asked for" if mpi else _why_tiled(parsed, found, destination, tile, settings)
     if explain and reason is not None:
         _explain_tiled(parsed, found, destination, settings, tile, reason, as_json=json_lines)
         return
@@ -120,7 +123,7 @@ def run(
     one = len(work.sources) == 1 and not limited and _size(found.items[0]) <= SMALL_FILE
     printer = Printer(work, destination, json_lines=json_lines, prints_data=prints_data)
     if reason is not None:
-        _run_tiled(work, parsed, settings, printer, progress, tile, reason)
+        _run_tiled(work, parsed, settings, printer, progress, tile, reason, mpi)
         printer.finish()
         return
     _run_here(work, settings, printer) if one else _run_in_pool(work, settings, printer, progress)
@@ -303,6 +306,7 @@ def _run_tiled(
     progress: bool | None,
     tile: int | None,
     reason: str,
+    ranks: int | None,
 ) -> None:
     """One source after the other, each on all cores."""
     from pixelmill.cli.progress import is_shown
@@ -315,7 +319,15 @@ def _run_tiled(
             continue
         order = Order(number, source.name, source.body, source.target, reason)
         try:
-            printer.take(*run_order(order, pipeline, work.rules, settings, tile, shown=is_shown(progress)))
+            if ranks:
+                from pixelmill.cli.ranks import run_over_ranks
+
+                result = run_over_ranks(
+                    order, pipeline, work.rules, settings, ranks, work.images, tile=tile, progress=progress
+                )
+            else:
+                result = run_order(order, pipeline, work.rules, settings, tile, shown=is_shown(progress))
+            printer.take(*result)
         except (KeyboardInterrupt, Stopped):
             printer.stopped()
             raise

@@ -112,7 +112,7 @@ def run_order(
     """Run it; the report, and the bytes of a result that goes to no file. A failure is a report."""
     try:
         before = there(rules, pipeline, order.target)
-        dest = _destination(order, pipeline)
+        dest = destination(order, pipeline)
         if before is None and rules.clash != "overwrite" and dest is not None and os.path.lexists(dest):
             before = str(dest)
         if before is not None:
@@ -139,7 +139,7 @@ def run_order(
     return report, outcome.bytes
 
 
-def _destination(order: Order, pipeline: Pipeline) -> Path | None:
+def destination(order: Order, pipeline: Pipeline) -> Path | None:
     """The file of the result; in a folder with the extension of its format: the pipeline's, else the source's."""
     if gives_data_only(pipeline) or order.target.nowhere:
         return None
@@ -154,7 +154,7 @@ def _destination(order: Order, pipeline: Pipeline) -> Path | None:
 
 def explain_order(order: Order, pipeline: Pipeline, settings: Settings, tile: int | None, *, as_json: bool) -> None:
     """Print the plan; raises what opening and planning raise."""
-    dest = _destination(order, pipeline)
+    dest = destination(order, pipeline)
     options = options_of(settings, tile)
     with prepare(pipeline, order.body, dest, options, why=order.why, models=own_models(settings)) as prepared:
         if as_json:
@@ -236,7 +236,12 @@ class TileBar:
         if self._progress is None:
             return
         told = line_of(progress, time.perf_counter() - self._started, self._process.memory_info().rss)
-        self._progress.update(self._task, completed=progress.share, told=told)
+        self.show(progress.share, told)
+
+    def show(self, share: float, told: str) -> None:
+        """Draw that much of it, with some words."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=share, told=told)
 
 
 def line_of(progress: Progress, seconds: float, memory: int) -> str:

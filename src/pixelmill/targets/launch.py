@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def command(ranks: int, config: MpiConfig) -> list[str]:
         return [sys.executable, "-m", MODULE]
     hosts = ["-hosts", ",".join(config.hosts)] if config.hosts else []
     # Without -m mpi4py an exception on one rank would leave the others waiting for ever.
-    return [launcher(config), *hosts, "-n", str(ranks), sys.executable, "-m", "mpi4py", "-m", MODULE, "--mpi"]
+    job = [sys.executable, "-m", "mpi4py", "-m", MODULE, "--mpi"]
+    return [launcher(config), *_library(config), *hosts, "-n", str(ranks), *job]
 
 
 def launcher(config: MpiConfig) -> str:
@@ -40,20 +42,26 @@ def launcher(config: MpiConfig) -> str:
                 setting="mpi_launcher",
             )
         return found
-    found = _of_wheel() or shutil.which("mpirun")
+    found = _of_wheel("mpirun") or shutil.which("mpirun")
     if found is None or importlib.util.find_spec("mpi4py") is None:
         raise MissingExtra(f"Running over MPI ranks needs mpi4py and an MPI: {HINT}", extra="mpi")
     return found
 
 
-def _of_wheel() -> str | None:
-    """The one that the wheel of MPICH has brought: mpi4py takes its library before any other."""
+def _of_wheel(name: str) -> str | None:
+    """A file that the wheel of MPICH has brought."""
     try:
         files = importlib.metadata.files("mpich") or ()
     except importlib.metadata.PackageNotFoundError:
         return None
-    found = [Path(str(file.locate())) for file in files if file.name == "mpirun"]
-    return next((str(path.resolve()) for path in found if path.is_file()), None)
+    found = [Path(str(file.locate())) for file in files if file.name == name]
+    return next((os.path.normpath(path) for path in found if path.is_file()), None)
+
+
+def _library(config: MpiConfig) -> list[str]:
+    """Ranks that the wheel's program starts use the wheel's library, whatever else is installed."""
+    library = None if config.launcher else _of_wheel("libmpi.so.12")
+    return [] if library is None else ["-genv", "MPI4PY_LIBMPI", library]
 
 
 def ranks_here(wanted: int, config: MpiConfig, cores: int) -> int:

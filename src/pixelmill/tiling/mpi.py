@@ -55,7 +55,7 @@ def run_ranks(
     program: Program,
     reader: RegionReader,
     writer: RegionWriter | Callable[[Raster], RegionWriter] | None,
-    comm: Communicator,
+    team: Team,
     *,
     workers: int = 1,
     scratch: Scratch | None = None,
@@ -72,7 +72,7 @@ def run_ranks(
         program: compiled from the same wishes on each rank.
         reader: of the source.
         writer: of this rank's tiles, or what makes it; None where only data are wanted.
-        comm: an ``mpi4py.MPI.Comm``.
+        team: all ranks.
         workers: threads of this rank that compute.
         scratch: of this rank.
         progress: called on the first rank alone.
@@ -81,7 +81,6 @@ def run_ranks(
     Raises:
         What ``run_tiled`` raises.
     """
-    team = Team(comm)
     own = Scratch() if scratch is None else nullcontext(scratch)
     run = _RankRun(program, reader, writer, done, None, team=team, told=progress)
     try:
@@ -101,7 +100,7 @@ def run_ranks(
     return run.found()
 
 
-def _mpi() -> Any:
+def started_mpi() -> Any:
     """The library, which starts MPI in this process; raises :class:`MissingExtra`."""
     try:
         from mpi4py import MPI
@@ -117,7 +116,7 @@ class Team:
         self._comm = comm
         self.rank, self.size = int(comm.Get_rank()), int(comm.Get_size())
         self._process = psutil.Process()
-        self._nobody = int(_mpi().PROC_NULL)
+        self._nobody = int(started_mpi().PROC_NULL) if self.size > 1 else -1
         self._request: Any = None
 
     def gather(self, value: Any, meanwhile: Callable[[], None] = lambda: None) -> list[Any] | None:

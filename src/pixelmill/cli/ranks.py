@@ -1,0 +1,155 @@
+"""`pixelmill run --mpi N`: one image over MPI ranks that this command starts, watches, and ends with itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixelmill.cli.batch import ended_by_sigterm
+from pixelmill.cli.outputs import exists_error
+from pixelmill.cli.progress import is_shown
+from pixelmill.cli.settings import limits, mpi_config
+from pixelmill.cli.tiled import Order, TileBar, destination
+from pixelmill.cli.work import Report, Rules, failed, keep_data, there
+from pixelmill.errors import NotApplicable, PixelmillError, StorageError
+from pixelmill.fleet.cores import usable_cores
+from pixelmill.images.formats import format_of_name
+from pixelmill.images.limits import TiledLimits
+from pixelmill.images.region_results import publish
+from pixelmill.pipelines.outcome import Outcome
+from pixelmill.pipelines.spec import Pipeline
+from pixelmill.targets.launch import check_ranks
+from pixelmill.targets.target import Progress
+from pixelmill.targets.tiled_order import TiledOrder, file_identity
+from pixelmill.targets.tiled_runs import run_order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pixelmill.config import Settings
+
+LONGEST_S = 30 * 24 * 3600.0
+"""A person who waits ends it when it takes too long; a bound nevertheless."""
+
+
+def run_over_ranks(
+    order: Order,
+    pipeline: Pipeline,
+    rules: Rules,
+    settings: Settings,
+    ranks: int,
+    images: Mapping[str, Path],
+    *,
+    tile: int | None,
+    progress: bool | None,
+) -> tuple[Report, bytes | None]:
+    """Run it; the report, and the bytes of a result that goes to no file. A failure is a report.
+
+    Raises :class:`KeyboardInterrupt` or :class:`Stopped` when it was interrupted: no rank is left then, and no result.
+    """
+    logging.getLogger("pixelmill").addHandler(logging.NullHandler())  # the command tells what failed itself
+    try:
+        check_ranks(ranks, mpi_config(settings), usable_cores())
+        dest = destination(order, pipeline)
+        before = there(rules, pipeline, order.target)
+        if before is None and rules.clash != "overwrite" and dest is not None and os.path.lexists(dest):
+            before = str(dest)
+        if before is not None:
+            if rules.clash == "skip":
+                return Report(order.number, "skipped", output=before), None
+            raise exists_error(before)
+        _check_format(dest)
+        if dest is not None:
+            dest.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the result, so that a rename is all that gives it its name.
+        place = dest.parent if dest is not None else settings["scratch"]
+        folder = Path(tempfile.mkdtemp(prefix=".pixelmill-", dir=place))
+        try:
+            wanted = _order(order, pipeline, settings, ranks, images, folder, tile)
+            with TileBar(order.name, shown=is_shown(progress)) as bar:
+                outcome = asyncio.run(_ended_with_us(wanted, settings, bar))
+            body = _keep(Path(wanted.target), dest, outcome, rules)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        data_file = keep_data(rules, order.number, order.target, outcome.data)
+    except PixelmillError as error:
+        return failed(order.number, error), None
+    except OSError as error:
+        return failed(order.number, StorageError(f"{order.target.stem}: {error.strerror or error}.")), None
+    output = str(dest) if dest is not None and outcome.format is not None else None
+    detail = {**outcome.to_dict(), "ranks": ranks} if rules.detailed else None
+    return Report(order.number, "succeeded", output, data_file, detail), body
+
+
+async def _ended_with_us(order: TiledOrder, settings: Settings, bar: TileBar) -> Outcome:
+    """Ctrl-C and SIGTERM cancel it, and that ends mpirun and all ranks."""
+
+    def tell(progress: Progress) -> None:
+        bar.show(progress.tiles / max(1, progress.of), line_of(progress))
+
+    with ended_by_sigterm():
+        return await run_order(order, mpi_config(settings), tell)
+
+
+def _order(
+    order: Order,
+    pipeline: Pipeline,
+    settings: Settings,
+    ranks: int,
+    images: Mapping[str, Path],
+    folder: Path,
+    tile: int | None,
+) -> TiledOrder:
+    source = folder / "source"
+    if isinstance(order.body, Path):
+        source = order.body.absolute()
+    else:
+        source.write_bytes(order.body)
+    bounds = limits(settings)
+    return TiledOrder(
+        pipeline=pipeline.to_json(),
+        source=str(source),
+        folder=str(folder.absolute()),
+        target=str((folder / "result").absolute()),
+        limits=TiledLimits(bounds.max_bytes, settings["tiled_max_pixels"], settings["tiled_max_side"], LONGEST_S),
+        memory_bytes=settings["tiled_memory"],
+        ranks=ranks,
+        tile=tile or 0,
+        images={reference: str(path.absolute()) for reference, path in images.items()},
+        identity=file_identity(source),
+    )
+
+
+def _check_format(dest: Path | None) -> None:
+    """Raise :class:`NotApplicable` for a result that ranks don't write together."""
+    if dest is not None and format_of_name(dest) is None:
+        raise NotApplicable(
+            "Over MPI ranks a result is a TIFF, or small enough for another format that is one file; "
+            f"{dest.name} is neither. Leave --mpi out: threads write it."
+        )
+
+
+def _keep(result: Path, dest: Path | None, outcome: Outcome, rules: Rules) -> bytes | None:
+    """Give the result its name; its bytes where it has none."""
+    if outcome.format is None:
+        return None
+    if dest is None:
+        return result.read_bytes()
+    try:
+        publish(result, dest, if_absent=rules.clash != "overwrite")
+    except OSError as error:
+        raise StorageError(f"The result can't be moved to {dest}: {error.strerror}.") from error
+    return None
+
+
+def line_of(progress: Progress) -> str:
+    """What stands behind the bar."""
+    seconds = int(progress.left_s or 0)
+    left = "" if progress.left_s is None else f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+    rate = f"{progress.pixels_s / 1e6:,.0f} MP/s"
+    return f"{progress.tiles:,}/{progress.of:,} tiles  {rate}  {progress.memory / 1e6:,.0f} MB  {left}"
