@@ -17,7 +17,6 @@ from mpi4py import MPI
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from pixelmill.tiling.arrays import ArrayReader, ArrayWriter
 from tests.tiling.synthetic import (
     MIXED,
     cropped,
