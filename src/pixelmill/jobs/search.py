@@ -28,13 +28,12 @@ MAX_TERMS = 12
 """Labels and words of one search."""
 MAX_ASKED = 200
 """Characters of one label, or of the words for captions."""
-MOST_FACES = 1_000_000
 WINDOWS = (1_000, 10_000)
 """Tasks of its rarest term that a page looks at: at first, which fills most pages, and at most."""
 _COUNTED = 5_000
 """Tasks of a term that are counted to find the rarest; terms with more are taken for equally frequent."""
 
-_RANGE = re.compile(r"(?P<low>\d{0,7})(?P<dots>\.\.)?(?P<high>\d{0,7})", re.ASCII)
+_RANGE = re.compile(r"(?P<exact>\d{1,7})|(?P<low>\d{0,7})\.\.(?P<high>\d{0,7})", re.ASCII)
 _FACES_HELP = "Write a number of faces (3), or a range: 1.., 2..5, ..4."
 
 
@@ -113,13 +112,11 @@ def _score(asked: str) -> float:
 
 def _range(asked: str) -> tuple[float | None, float | None]:
     found = _RANGE.fullmatch(asked)
-    if found is None or not (found["low"] or found["high"]):
+    if found is None or asked == "..":
         raise RequestError(f"faces={asked[:40]!r} can't be read. {_FACES_HELP}", parameter="faces")
-    low = float(found["low"]) if found["low"] else None
-    if not found["dots"]:
-        low = float(found["low"] + found["high"])  # one number, whichever group took its digits
-        return low, low
-    high = float(found["high"]) if found["high"] else None
+    if found["exact"]:
+        return float(found["exact"]), float(found["exact"])
+    low, high = (float(end) if end else None for end in (found["low"], found["high"]))
     if low is not None and high is not None and low > high:
         raise RequestError(f"faces={asked!r} is no range: it begins behind its end. {_FACES_HELP}", parameter="faces")
     return low, high
