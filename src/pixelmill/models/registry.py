@@ -246,7 +246,7 @@ REGISTRY: Mapping[str, Entry] = dict(
                 "ShiqiYu/libfacedetection.train",
             ),
         ),
-        _captioner("blip-base", 895_900_000, 1_500 * _MB, 2.5),
+        _captioner("blip-base", 895_900_000, 1_500 * _MB, 2.3),
         _captioner("blip-large", 1_785_000_000, 2_500 * _MB, 6.1),
     )
 )
