@@ -5,13 +5,15 @@
 What is shown is the example of docs/operations.md (``EXAMPLES``) on the scene that ``SCENE`` names; an operation
 without a line there is shown on the photograph, and needs none. Where the outcome is data alone, it stands in the
 picture. tests/operations/test_pictures.py holds the pictures up to date, by pixels. Learned operations need weights:
-``PIXELMILL_TEST_ASSETS`` names the folder of test assets, which has them in ``models``.
+``PIXELMILL_TEST_ASSETS`` names the folder of test assets, which has them in ``models``; captions are those of the tiny
+captioner that the tests train.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -37,7 +39,7 @@ from pixelmill.operations.table import TABLE, operation_named
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.spec import Pipeline
 from scenes import HEIGHT, SCENES, WIDTH, logo, streets_askew
-from weights import INSTEAD, make_folder
+from weights import INSTEAD, make_folder, tiny_captioner
 
 ASSETS: Path | None = None
 """The folder of test assets, where the variable does not name it."""
@@ -62,6 +64,7 @@ SCENE: Mapping[str, str] = {
     "remove_background": "fruit",
     "classify": "fruit",
     "auto_tag": "fruit",
+    "caption": "shapes",
     "median": "speckled",
     "perspective": "sheet",
     "smart_crop": "moonrise",
@@ -91,6 +94,8 @@ def models(assets: Path | None = None) -> Sessions:
     """The weights of the test assets, but for YuNet: faces are shown as a fresh installation finds them."""
     folder = Path(tempfile.mkdtemp(prefix="pixelmill-pictures-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if importlib.util.find_spec("torch") is not None:
+        shutil.copytree(tiny_captioner().checkpoint(), folder / "shapes")
     assets = assets or Path(os.environ.get("PIXELMILL_TEST_ASSETS", "none"))
     if (assets / "models").is_dir():
         make_folder(assets / "models", folder)

@@ -146,6 +146,14 @@ def letters() -> RGB:
     return image
 
 
+def shapes() -> RGB:
+    """Two blue squares on paper: what the tiny captioner of the tests knows."""
+    image = np.full((HEIGHT, WIDTH, 3), (240, 244, 236), np.uint8)
+    for x, y in ((75, 50), (225, 150)):
+        cv2.rectangle(image, (x - 54, y - 37), (x + 54, y + 37), (40, 70, 220), -1)
+    return image
+
+
 def fruit() -> RGB:
     """An orange in front of leaves that are out of focus: an object to cut out."""
     image = cv2.GaussianBlur(samples.leaves(WIDTH, HEIGHT), (0, 0), 7).astype(np.float64)
@@ -209,7 +217,7 @@ SCENES: Mapping[str, Callable[[], RGB]] = {
     scene.__name__: scene
     for scene in (
         *(photo, soft, noisy, speckled, hazy, dark, shaded, warm, framed),
-        *(streets, streets_askew, moonrise, sheet, coins, letters, fruit, codes),
+        *(streets, streets_askew, moonrise, sheet, coins, letters, shapes, fruit, codes),
     )
 }
 """Every scene, by name."""

@@ -1,13 +1,16 @@
 """Real weights for pictures and tests: a folder of files as the optional test assets have them, made a models folder.
 
-They lie there under names of their own: ``salient`` (U2-Net-p), ``things`` (a quantized MobileNetV2) and ``yunet``.
+They lie there under names of their own: ``salient`` (U2-Net-p), ``things`` (a quantized MobileNetV2) and ``yunet``. The
+tiny captioner of drawn shapes is trained, not copied.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 FILES: Mapping[str, str] = {
     "u2netp.onnx": "salient.onnx",
@@ -17,8 +20,19 @@ FILES: Mapping[str, str] = {
 }
 THINGS = '{"scale": 0.09889254}'
 """What a level of the quantized scores means: the scale of the last QuantizeLinear in the graph."""
-INSTEAD: Mapping[str, str] = {"u2netp": "salient", "mobilenet_v2": "things"}
+INSTEAD: Mapping[str, str] = {"u2netp": "salient", "mobilenet_v2": "things", "blip-base": "shapes"}
 """These names in place of the registry's: the files have other sums than those that the registry knows."""
+
+
+def tiny_captioner() -> ModuleType:
+    """The tests' module that trains it: this script may run without the tests' path."""
+    path = Path(__file__).parents[2] / "tests" / "support" / "tiny_captioner.py"
+    found = importlib.util.spec_from_file_location("tiny_captioner", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def make_folder(source: Path, folder: Path) -> Path:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import httpx
 import numpy as np
+import psutil
 import pytest
 from live_service import LiveService, assert_problem
+from PIL import Image as Pil
+from tiny_captioner import drawn, sentence
 from tiny_models import fill
 
 from pixelmill.images.decode import decode
 from pixelmill.images.encode import encode
 from pixelmill.images.image import Image
+
+Start = Callable[..., LiveService]
 
 
 @pytest.fixture
@@ -49,6 +59,51 @@ def test_paths_are_refused_wherever_a_pipeline_is_given(client: httpx.Client, ph
         assert "by name only" in str(problem["detail"])
         upload = client.put("/v1/uploads/a.png", content=photo_body).json()["id"]
         assert_problem(client.post("/v1/jobs", json={"pipeline": text, "uploads": [upload]}), 422, "invalid-parameter")
+
+
+@pytest.mark.timeout(600)
+def test_captions_of_a_job_come_from_the_model_process_and_are_in_the_tasks_data(
+    start: Start, captioner: Path, tmp_path: Path
+) -> None:
+    service = start(data=tmp_path / "captions", service={"timeout_s": 300.0, "workers": 2})
+    shutil.copytree(captioner, service.data / "models" / "shapes")
+    whats = [(count, color, "square") for count in (1, 2, 3) for color in ("red", "blue")]
+    files = [
+        ("files", (f"{number}.png", encode(Image(drawn(*what, 5)), "png"), "image/png"))
+        for number, what in enumerate(whats)
+    ]
+    pipeline = "caption:a~20photography~20of,beams=3,model=shapes,draw=true,embed=true/format:png"
+    with service.client() as client:
+        job = client.post("/v1/jobs", data={"pipeline": pipeline}, files=files).json()["id"]
+        with client.stream("GET", f"/v1/jobs/{job}/events", params={"after": 0}, timeout=300) as stream:
+            for _ in stream.iter_lines():
+                pass  # it ends with the job
+        assert client.get(f"/v1/jobs/{job}").json()["state"] == "succeeded", service.log()
+        tasks = client.get(f"/v1/jobs/{job}/tasks").json()["items"]
+        said = [task["outcome"]["data"]["caption"]["caption"] for task in tasks]
+        assert sorted(said) == sorted(f"a photography of {sentence(*what)}" for what in whats)
+        for task in tasks:
+            image = client.get(f"/v1/tasks/{task['id']}/result")
+            with Pil.open(io.BytesIO(image.content)) as picture:
+                assert picture.getexif()[270] == task["outcome"]["data"]["caption"]["caption"]
+    names = [process.name() for process in psutil.Process(service.process.pid).children(recursive=True)]
+    assert sum("pixelmill-model" in name for name in names) == 1, names
+
+
+@pytest.mark.timeout(600)
+def test_a_request_gets_no_captioner_by_path_and_no_pickle(
+    shared_service: LiveService, client: httpx.Client, captioner: Path
+) -> None:
+    body = encode(Image(drawn(1, "red", "circle", 5)), "png")
+    for path in (str(captioner).replace("/", "~2F"), ".~2Fshapes"):
+        answer = client.post("/v1/process", params={"pipeline": f"caption:model={path}"}, content=body)
+        assert "by name only" in str(assert_problem(answer, 422, "invalid-parameter")["detail"])
+    folder = shared_service.data / "models" / "pickled"
+    shutil.copytree(captioner, folder, dirs_exist_ok=True)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    answer = client.post("/v1/process", params={"pipeline": "caption:model=pickled"}, content=body)
+    assert "is a pickle" in answer.json()["detail"]
+    assert answer.json()["type"].endswith("model-refused")
 
 
 def test_an_unknown_model_is_told_with_the_nearest(client: httpx.Client, photo_body: bytes) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_tools import Cli
+from PIL import Image as Pil
+from tiny_captioner import drawn, sentence
 from tiny_models import fill
 
 from pixelmill.images.decode import decode
@@ -55,6 +59,57 @@ def test_sums_are_verified_and_weights_removed(cli: Cli, tmp_path: Path) -> None
     assert not (tmp_path / "u2netp.onnx").exists()
     assert "was not here" in cli("models", "remove", "u2netp", "--models", tmp_path).stdout.decode()
     assert "No model of the registry" in cli("models", "verify", "--models", tmp_path / "none").stdout.decode()
+
+
+def test_a_checkpoint_folder_is_pulled_from_where_it_lies_and_looked_after(
+    cli: Cli, tmp_path: Path, captioner: Path
+) -> None:
+    models = tmp_path / "models"
+    nowhere = cli("models", "pull", "blip-base", "--models", models)
+    assert nowhere.returncode == 1
+    assert "knows no address of blip-base" in nowhere.stderr.decode()
+    publisher = tmp_path / "publisher"
+    shutil.copytree(captioner, publisher)
+    (publisher / "processor_config.json").rename(publisher / "preprocessor_config.json")
+    pulled = cli("models", "pull", "blip-base", "--from", publisher, "--models", models, env={"PIXELMILL_OFFLINE": "1"})
+    assert pulled.returncode == 0, pulled.stderr
+    folder = models / "blip-base"
+    assert cli("models", "path", "blip-base", "--models", models).stdout.decode().strip() == str(folder)
+    assert "as it was at the last look" in cli("models", "verify", "--models", models).stdout.decode()
+    weights = folder / "model.safetensors"
+    data, status = bytearray(weights.read_bytes()), weights.stat()
+    data[-1] ^= 1  # a bit that the disk has turned
+    weights.write_bytes(data)
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    bad = cli("models", "verify", "blip-base", "--models", models)
+    assert bad.returncode == 1
+    assert "CHANGED SINCE THE LAST LOOK" in bad.stdout.decode()
+    shutil.copytree(captioner, models / "shapes")
+    listed = {item["name"]: item for item in json.loads(cli("models", "list", "--models", models, "--json").stdout)}
+    assert listed["blip-base"]["state"] == "here"
+    assert listed["blip-large"]["state"] == "missing"
+    assert listed["shapes"] == {"name": "shapes", "state": "here", "own": True}
+    assert "MB deleted" in cli("models", "remove", "blip-base", "--models", models).stdout.decode()
+    assert not folder.exists()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_captioner_of_ones_own_stands_in_by_a_path(cli: Cli, tmp_path: Path, captioner: Path, sources: int) -> None:
+    """In the process of the command for one file; through a pool and its model process for several."""
+    shutil.copytree(captioner, tmp_path / "mine")
+    whats = [(1, "red", "circle"), (2, "blue", "square")][:sources]
+    files = [tmp_path / f"{number}.png" for number in range(sources)]
+    for file, what in zip(files, whats, strict=True):
+        file.write_bytes(encode(Image(drawn(*what, 5)), "png"))
+    pipeline = "caption:a~20photography~20of,beams=2,embed=true/format:jpeg"
+    done = cli("run", pipeline, *files, "-o", tmp_path / "out", "--model", "mine", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for file, what in zip(files, whats, strict=True):
+        data = json.loads((tmp_path / "out" / file.with_suffix(".json").name).read_text())
+        assert data["caption"]["caption"] == f"a photography of {sentence(*what)}"
+        with Pil.open(tmp_path / "out" / file.with_suffix(".jpg").name) as picture:
+            assert picture.getexif()[270] == f"a photography of {sentence(*what)}"
 
 
 def test_offline_and_unknown_names_are_told_without_the_network(cli: Cli, tmp_path: Path) -> None:

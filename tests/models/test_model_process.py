@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_captioner import PROMPT, SIDE, drawn, sentence
 from tiny_models import classifier, fill, salient
 
 from pixelmill.errors import Busy, InvalidParameter, ModelMissing, ModelRefused, WorkerCrashed
 from pixelmill.models import server as server_module
+from pixelmill.models.blip import caption_of
 from pixelmill.models.channel import MAX_RECORD, Malformed, receive, send
 from pixelmill.models.client import ModelClient
+from pixelmill.models.families import captioner_input
 from pixelmill.models.folder import ModelFolder
 from pixelmill.models.meeting import connected, hello, listening, private_address
 from pixelmill.models.model import Model, Wanted
@@ -208,6 +212,36 @@ def test_a_model_that_takes_much_memory_runs_one_item_at_a_time(place: Place) ->
         results = list(pool.map(lambda pair: pair[0].run(pair[1]), zip(models, items, strict=True)))
     assert list(place.server.runner.batches) == [1, 1, 1]
     assert [float(output[0, 5, 5]) for (output,) in results] == [0, 1, 2]
+
+
+def test_items_that_were_asked_something_else_run_apart(
+    captioner: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six that come together: three without a prompt, three with one; each of both kinds runs at once."""
+    shutil.copytree(captioner, place.folder.path / "shapes")
+    monkeypatch.setattr(server_module, "LINGER_S", 20.0)
+    models = [loaded(place.client(), "shapes", "caption") for _ in range(6)]
+    asked = [({"prompt": PROMPT} if number % 2 else {}, (1 + number % 3, "red", "square")) for number in range(6)]
+    start = threading.Barrier(6)
+
+    def ask(model: Model, options: dict[str, str], what: tuple[int, str, str]) -> str:
+        start.wait()
+        return caption_of(model.run(captioner_input(drawn(*what, 5), (SIDE, SIDE, 3)), options))[0]
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(ask, models, *zip(*asked, strict=True)))
+    assert said == [f"{options.get('prompt', '')} {sentence(*what)}".strip() for options, what in asked]
+    assert sorted(place.server.runner.batches) == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "options", [3, {"a": None}, {"a": [1]}, {"a": "x" * 1_001}, {str(number): 1 for number in range(17)}]
+)
+def test_options_of_no_known_form_end_their_connection(place: Place, options: Any) -> None:
+    with place.raw() as connection:
+        asked = {"name": "u2netp", "task": "segmentation", "options": options}
+        send(connection, asked, [np.zeros((3, 32, 32), np.float32)])
+        assert connection.recv(10) == b""
 
 
 def test_one_alone_does_not_wait_for_others(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,3 +215,64 @@ def test_a_folder_that_can_not_be_made_is_told(entry: Entry, tmp_path: Path) -> 
     with pytest.raises(ModelError, match="can't be used") as caught:
         pull(entry, ModelFolder(tmp_path / "file" / "models"))
     assert not isinstance(caught.value, StorageDenied)
+
+
+# -- checkpoint folders --------------------------------------------------------------------------
+
+
+def captioner_files(captioner: Path) -> dict[str, bytes]:
+    """The tiny captioner under the names that the registry has."""
+    names = {"processor_config.json": "preprocessor_config.json"}
+    wanted = {item.file.rpartition("/")[2] for item in REGISTRY["blip-base"].files}
+    found = {names.get(path.name, path.name): path.read_bytes() for path in captioner.iterdir()}
+    return {name: found[name] for name in sorted(wanted)}
+
+
+@pytest.mark.timeout(600)
+def test_a_folder_comes_from_an_address_that_has_its_files(source: Source, captioner: Path, tmp_path: Path) -> None:
+    files = captioner_files(captioner)
+    source.files.update({f"mirror/{name}": data for name, data in files.items()})
+    source.breaks, source.after = 2, 1_000
+    folder, entry = ModelFolder(tmp_path / "models"), REGISTRY["blip-base"]
+    assert folder.state(entry) == "missing"
+    fetched = pull(entry, folder, place=f"{source.url}/mirror/")
+    assert {path.name: path.read_bytes() for path in fetched} == files
+    assert folder.state(entry, check=True) == "here"
+    assert {path.name for path in (folder.path / "blip-base").iterdir() if path.name[0] != "."} == set(files)
+    assert pull(entry, folder) == []
+    assert len(pull(entry, folder, force=True, place=str(folder.path / "blip-base"))) == len(files)
+    assert folder.remove(entry) > 0
+    assert not list(folder.path.iterdir())
+
+
+@pytest.mark.timeout(600)
+def test_what_is_not_of_its_kind_is_thrown_away(source: Source, captioner: Path, tmp_path: Path) -> None:
+    folder, entry = ModelFolder(tmp_path / "models"), REGISTRY["blip-base"]
+    good = captioner_files(captioner)
+    for name, data in (
+        ("model.safetensors", b"<html>a page that wants a login</html>"),
+        ("model.safetensors", good["model.safetensors"][:-100]),
+        ("config.json", b"<html>"),
+    ):
+        source.files.update({f"m/{file}": data if file == name else body for file, body in good.items()})
+        with pytest.raises(ModelError, match=rf"{name} came from .* is not what it is called.*thrown away"):
+            pull(entry, folder, place=f"{source.url}/m")
+        assert not (folder.path / "blip-base" / name).exists()
+
+
+def test_a_folder_without_a_place_is_told_what_to_do(tmp_path: Path) -> None:
+    folder, entry = ModelFolder(tmp_path / "models"), REGISTRY["blip-base"]
+    with pytest.raises(ModelError, match=r"knows no address of blip-base.*--from FOLDER-OR-URL.*model.safetensors"):
+        pull(entry, folder)
+    with pytest.raises(ModelError, match=r"There is no model.safetensors in"):
+        pull(entry, folder, place=str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="the network may not be used"):
+        pull(entry, folder, offline=True, place="https://127.0.0.1:9/m")
+
+
+def test_a_mirror_is_held_to_the_sums_of_the_registry(source: Source, entry: Entry, folder: ModelFolder) -> None:
+    source.files["mirror/weights.onnx"] = BODY[::-1]
+    with pytest.raises(ModelError, match="another sum than the registry knows"):
+        pull(entry, folder, place=f"{source.url}/mirror")
+    source.files["mirror/weights.onnx"] = BODY
+    assert pull(entry, folder, place=f"{source.url}/mirror") == [folder.path / "weights.onnx"]

@@ -76,11 +76,13 @@ def test_what_a_task_needs_names_its_models_and_what_runs_them() -> None:
     assert needs(picture_request("faces:detector=yunet")) == {"model:yunet"}
     assert needs(picture_request("faces/smart_crop:9,9,faces/remove_background:method=grabcut")) == set()
     assert needs(picture_request("auto_tag:model=mine")) == {"ml"}
+    assert needs(picture_request("caption")) == {"caption", "model:blip-base"}
+    assert needs(picture_request("caption:model=mine/classify:model=mine")) == {"caption", "ml"}
     assert lacking(ModelMissing("not here", model="u2netp")) == "model:u2netp"
     assert lacking(ModelMissing("not here", model="mine")) is None
 
 
-HEAVY = ("onnxruntime", "pymatting", "numba", "scipy", "httpx")
+HEAVY = ("onnxruntime", "pymatting", "numba", "scipy", "httpx", "torch", "transformers")
 
 
 def test_a_pool_process_imports_nothing_of_the_extra_before_a_task_needs_it() -> None:

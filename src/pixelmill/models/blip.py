@@ -137,9 +137,9 @@ class BlipModel:
 
     def _standardized(self, items: list[Array]) -> Array:
         """``N×3×side×side``, as the network was trained on."""
-        samples = np.stack(items).astype(np.float32) * np.float32(1 / 255)
-        samples = (samples - np.array(self._checkpoint.mean, np.float32)) / np.array(self._checkpoint.std, np.float32)
-        return np.ascontiguousarray(samples.transpose(0, 3, 1, 2))
+        samples: Array = np.stack(items).astype(np.float32) * np.float32(1 / 255)
+        mean, std = np.array(self._checkpoint.mean, np.float32), np.array(self._checkpoint.std, np.float32)
+        return np.ascontiguousarray(((samples - mean) / std).transpose(0, 3, 1, 2))
 
     def _told(self, tokens: list[int]) -> tuple[Array, ...]:
         end = self._checkpoint.text["sep_token_id"]
@@ -159,6 +159,9 @@ class BlipModel:
     def _bounded(self) -> Iterator[None]:
         """As many threads as were given, whatever a program around it has set."""
         before = self._torch.get_num_threads()
+        if before == self._threads:
+            yield
+            return
         self._torch.set_num_threads(self._threads)
         try:
             yield

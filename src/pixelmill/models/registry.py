@@ -246,8 +246,8 @@ REGISTRY: Mapping[str, Entry] = dict(
                 "ShiqiYu/libfacedetection.train",
             ),
         ),
-        _captioner("blip-base", 895_900_000, 1_700 * _MB, 6.0),
-        _captioner("blip-large", 1_785_000_000, 3_000 * _MB, 14.0),
+        _captioner("blip-base", 895_900_000, 1_500 * _MB, 2.3),
+        _captioner("blip-large", 1_785_000_000, 2_500 * _MB, 6.1),
     )
 )
 """Every known model by name, in the order of lists."""

@@ -15,7 +15,7 @@ from pixelmill.images.image import Image, Size
 from pixelmill.models import blip
 from pixelmill.models.blip import MAX_BEAMS, MAX_LENGTH, MAX_PROMPT, caption_of
 from pixelmill.models.families import captioner_input
-from pixelmill.models.model import Model, Wanted
+from pixelmill.models.model import Model, Options, Wanted
 from pixelmill.models.registry import REGISTRY
 from pixelmill.operations.background import check_side
 from pixelmill.operations.drawing import rgb8_of
@@ -27,7 +27,7 @@ DEFAULT_MODEL = "blip-base"
 _OUTLINE = "000000"
 _TOKENS = 10
 """Of a usual caption; the registry's seconds are for so many."""
-_DECODING = 0.25
+_DECODING = 0.15
 """Share of the seconds that goes into those tokens, one beam; the rest looks at the picture."""
 _FONT_SHARE = 16
 """The shorter side of the image has so many sizes of the font."""
@@ -96,7 +96,7 @@ class Caption(Operation):
         """One look of the same cost whatever the size, and a pass a token and beam."""
         entry = REGISTRY.get(self._model_name)
         seconds, memory = (entry.seconds, entry.memory) if entry else (1.0, 1_000_000_000)
-        tokens = min(self.length, _TOKENS) * (1 + (self.beams - 1) / 2)  # beams go through the network together
+        tokens = min(self.length, _TOKENS) * self.beams
         return Facts(
             "whole" if self.draw or self.embed else "analysis",
             "approximate",
@@ -161,7 +161,7 @@ class Caption(Operation):
         self.size(image.size)
         if isinstance(self.model, str):
             raise NotApplicable(f"caption: the model {self.model} was not loaded.", operation=self.name)
-        options = {"prompt": self.prompt, "beams": self.beams, "length": self.length, "device": self.device}
+        options: Options = {"prompt": self.prompt, "beams": self.beams, "length": self.length, "device": self.device}
         given = captioner_input(rgb8_of(image), self.model.nature.shape)
         caption, complete = caption_of(self.model.run(given, options))
         prompt = {"prompt": self.prompt} if self.prompt else {}
