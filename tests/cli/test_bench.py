@@ -15,7 +15,6 @@ import pytest
 from cli_tools import Cli, clean_environment, command, picture
 from live_service import LiveService
 
-from pixelmill.cli import main
 from pixelmill.cli.bench import _ended_by, _why
 from pixelmill.cli.bench_images import Pictures, commented
 from pixelmill.cli.bench_output import Files
@@ -199,20 +198,13 @@ def test_users_at_once_are_owners_of_their_own(cli: Cli, photos: Path, tmp_path:
     ],
 )
 def test_what_can_not_be_measured_is_refused_before_anything_starts(
-    arguments: tuple[str, ...],
-    says: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...], says: str, cli_here: Cli, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:  # in this process: one of its own costs each of these a second
-        main(["bench", *arguments])
-    told = capfd.readouterr().err
-    assert ended.value.code == 2, told
-    assert says in told
-    assert "Traceback" not in told
-    assert not list(tmp_path.iterdir())
+    done = cli_here("bench", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert not list((tmp_path / "cwd").iterdir())
 
 
 def test_a_service_that_is_away_or_refuses_is_told(cli: Cli, tmp_path: Path) -> None:
