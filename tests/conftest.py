@@ -26,9 +26,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nobody here speaks TLS to the world, and reading the certificates of its authorities would cost each HTTP client, also
-# those of the services that tests start, 20 ms of a processor: more than the request.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = "/nonexistent"
+# those of the services that tests start, 20 ms of a processor: more than the request. One there must be for obstore.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "support" / "nobody.pem")
+os.environ.pop("SSL_CERT_DIR", None)
 
 LONG = ("service", "pages", "engines", "cli", "targets", "client")
 """Folders whose files take longest: run first, so that no process is left alone with them at the end."""

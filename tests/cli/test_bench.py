@@ -198,9 +198,9 @@ def test_users_at_once_are_owners_of_their_own(cli: Cli, photos: Path, tmp_path:
     ],
 )
 def test_what_can_not_be_measured_is_refused_before_anything_starts(
-    arguments: tuple[str, ...], says: str, cli: Cli, tmp_path: Path
+    arguments: tuple[str, ...], says: str, cli_here: Cli, tmp_path: Path
 ) -> None:
-    done = cli("bench", *arguments)
+    done = cli_here("bench", *arguments)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr.decode()
     assert b"Traceback" not in done.stderr

@@ -159,8 +159,8 @@ def test_an_image_that_a_function_can_not_process_fails_with_its_reason(cli: Cli
         (("--target", "s3", "--store-option", "region"), "--store-option"),
     ],
 )
-def test_what_a_target_needs_is_named(arguments: tuple[str, ...], says: str, cli: Cli) -> None:
-    done = cli("bench", "evaluate", *arguments)
+def test_what_a_target_needs_is_named(arguments: tuple[str, ...], says: str, cli_here: Cli) -> None:
+    done = cli_here("bench", "evaluate", *arguments)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr.decode()
 

@@ -67,10 +67,10 @@ def test_an_unknown_preset_names_the_nearest(cli: Cli, here: Path, pictures: Pat
 )
 @pytest.mark.parametrize("command", ["presets", "serve"])
 def test_a_wrong_preset_is_told_with_file_and_name(
-    cli: Cli, here: Path, command: str, text: str, words: list[str]
+    cli_here: Cli, here: Path, command: str, text: str, words: list[str]
 ) -> None:
     (here / "pixelmill.toml").write_text(text)
-    done = cli(command, cwd=here)
+    done = cli_here(command, cwd=here)
     assert done.returncode == 2
     assert all(word in done.stderr.decode() for word in words), done.stderr
 

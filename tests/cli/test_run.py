@@ -149,9 +149,9 @@ def test_existing_results_are_refused_skipped_or_replaced_as_asked(cli: Cli, pic
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )
 def test_a_wrong_command_line_ends_with_2_and_says_what_is_right(
-    cli: Cli, arguments: tuple[str, ...], says: str
+    cli_here: Cli, arguments: tuple[str, ...], says: str
 ) -> None:
-    done = cli(*arguments)
+    done = cli_here(*arguments)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr.decode()
     assert b"Traceback" not in done.stderr
