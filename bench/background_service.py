@@ -105,9 +105,9 @@ def main() -> None:
         models = Path(folder) / "models"
         models.mkdir()
         shutil.copy(args.weights, models / "weights.onnx")
-        with PrivateService(
-            "--set", f"models={models}", "--set", "interactive_wait=5m", "--set", "timeout=5m"
-        ) as service:
+        # A model process of its own: one that is shared might be in nobody's tree, or have others' models in it.
+        chosen = (f"models={models}", "interactive_wait=5m", "timeout=5m", "model_process=private")
+        with PrivateService(*(part for one in chosen for part in ("--set", one))) as service:
             address = f"http://127.0.0.1:{service.port}/v1/process"
 
             def ours(body: bytes) -> None:

@@ -277,6 +277,7 @@ def test_items_of_those_who_have_left_are_not_run(tmp_path: Path) -> None:
         runner._run([gone])
         assert not runner.batches
         assert not gone.outputs
+        assert gone.done.is_set(), "its connection must end"
 
 
 def test_a_client_finds_the_server_that_came_in_place_of_a_dead_one(place: Place) -> None:

@@ -15,6 +15,7 @@ from pool_tools import Announcement, request
 from websockets.exceptions import ConnectionClosed
 
 from pixelmill.errors import (
+    Busy,
     ConfigError,
     CorruptImage,
     LimitExceeded,
@@ -242,6 +243,8 @@ GOOD_LOAD = {"load": [1, 1, 1, 1, 1], "running": 0, "capacity": 2, "restarts": 0
         [encode_control(hello(protocol=99))],
         [encode_control(hello(capacity=0))],
         [encode_control(hello(capacity=10**9))],
+        [encode_control(hello(model_slots=-1))],
+        [encode_control(hello(model_slots="3"))],
         [encode_control(hello(name="../../etc"))],
         [encode_control(hello(gate="always-me"))],
         [encode_control(hello(surprise=1))],
@@ -457,3 +460,17 @@ async def test_the_names_that_a_node_tells_are_names() -> None:
             assert (node.load().reason, node.load().restarts) == ("\ufffd", 10**9)
             assert node.link.latency_s is not None
             assert node.link.latency_s < 60
+
+
+async def test_a_node_has_slots_of_their_own_for_tasks_with_models() -> None:
+    async with asyncio.timeout(BOUND_S), Hub().running() as hub, agent(hub.url, workers=1):
+        node = await hub.node("n1")
+        slots = node.load().model_slots
+        assert slots >= 1
+        held = [await hub.dispatcher.acquire("normal", 5, models=True) for _ in range(slots)]
+        held.append(await hub.dispatcher.acquire("normal", 5))
+        for models in (False, True):
+            with pytest.raises(Busy):
+                await hub.dispatcher.acquire("normal", 0, models=models)
+        for slot in held:
+            slot.release()

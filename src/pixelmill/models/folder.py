@@ -36,6 +36,10 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 State = Literal["here", "missing", "wrong"]
 
 
+_MASKS, _SCORES = 350_000_000, 200_000_000
+"""Intermediate results of weights that nobody has measured: of a salient-object model (U-2-Net: 350 MB), of others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """Weights that are here. ``family`` None: what they take decides. ``memory``: bytes a session is reckoned with.
@@ -309,7 +313,7 @@ def _checkpoint(path: Path, wanted: Wanted) -> Found:
     scale = said.get("scale", 0.0)
     if not isinstance(scale, int | float) or not 0 <= scale < math.inf:
         raise ModelRefused(f"{about} says a scale that is no number above 0.", model=wanted.name)
-    memory = 2 * weights.stat().st_size + 200_000_000
+    memory = 2 * weights.stat().st_size + (_MASKS if wanted.task == "segmentation" else _SCORES)
     return Found(wanted.name, weights, family, _labels(labels) if labels.is_file() else (), memory, float(scale))
 
 

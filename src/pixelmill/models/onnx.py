@@ -151,7 +151,31 @@ def _runtime() -> Any:
                 f"Learned models need an extra that is not installed here. Install it: {COMMAND}", extra=EXTRA
             ) from error
         runtime.set_default_logger_severity(4)  # what goes wrong is raised; its warnings are of no use to a user
+        _share_arena(runtime)
     return runtime
+
+
+_shared: set[str] = set()
+
+
+def _share_arena(runtime: Any) -> None:
+    """One arena for intermediate results of all sessions, once a process.
+
+    Each would keep one of its own, as large as its largest run (U-2-Net-p: 290 MB), and runs take turns anyway: of two
+    sessions 320 MB stay, with arenas of their own 626.
+    """
+    if not _shared:
+        where = runtime.OrtMemoryInfo(
+            "Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
+        )
+        grows = {
+            "max_mem": 0,
+            "arena_extend_strategy": 0,
+            "initial_chunk_size_bytes": -1,
+            "max_dead_bytes_per_chunk": -1,
+        }
+        runtime.create_and_register_allocator(where, runtime.OrtArenaCfg(grows))
+        _shared.add("arena")
 
 
 def _session(runtime: Any, path: Path, name: str, threads: int) -> Any:
@@ -163,6 +187,7 @@ def _session(runtime: Any, path: Path, name: str, threads: int) -> Any:
     options.enable_mem_pattern = False
     # Idle threads must sleep, not spin: other work runs on these cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4
     try:
         return runtime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

@@ -67,13 +67,14 @@ class Runner:
         self._clients = 0  # nobody lingers for items that can't come
         self.batches: deque[int] = deque(maxlen=1_000)
         """Sizes of the last batches."""
+        self._runs = False
         self.last = time.monotonic()
         """When an item came or was run last."""
 
     @property
     def is_idle(self) -> bool:
-        """Nothing waits."""
-        return not self._waiting
+        """Nothing waits or runs."""
+        return not self._waiting and not self._runs
 
     def joined(self, change: int) -> None:
         """So many more connections are there."""
@@ -93,6 +94,7 @@ class Runner:
         """Run batch after batch."""
         while True:
             self._run(self._take())
+            self.last, self._runs = time.monotonic(), False
 
     def _take(self) -> list[Item]:
         """The oldest item, and others of its model, after at most ``LINGER_S`` of waiting for them."""
@@ -104,6 +106,7 @@ class Runner:
             if full > 1:
                 self._changed.wait_for(lambda: len(self._alike(first)) >= full, LINGER_S)
             batch = self._alike(first)[:most]
+            self._runs = True
             for item in batch:
                 self._waiting.remove(item)
             return batch
@@ -113,8 +116,12 @@ class Runner:
 
     def _run(self, batch: list[Item]) -> None:
         wanted = [item for item in batch if item.is_wanted]
-        if not wanted:
-            return
+        if wanted:
+            self._compute(wanted)
+        for item in batch:
+            item.done.set()  # of those that nobody wants, too: their connections end then
+
+    def _compute(self, wanted: list[Item]) -> None:
         self.batches.append(len(wanted))
         try:
             model, options = wanted[0].model, wanted[0].options
@@ -133,9 +140,6 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - the seam: whatever a library raises becomes an answer
             for item in wanted:
                 item.error = RunError(f"The model failed with an unexpected {type(error).__name__}: {error}.")
-        self.last = time.monotonic()
-        for item in batch:
-            item.done.set()
 
 
 class ModelServer:
