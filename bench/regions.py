@@ -3,7 +3,8 @@
     python bench/regions.py [--side 8192] [--rounds 3]
 
 Every cell is the median over rounds in which all take turns: megabytes of pixels a second of wall time on two threads
-(one for who can't use two), and CPU seconds. Only our writer waits until its file is on the disk. The picture is gray, with light, noise and disks (see giant.py).
+(one for who can't use two), and CPU seconds. Only our writer waits until its file is on the disk. The picture is gray,
+with light, noise and disks (see giant.py).
 """
 
 from __future__ import annotations

@@ -157,6 +157,24 @@ def test_a_result_that_is_there_stays_if_so_asked_and_is_replaced_otherwise(open
         assert np.array_equal(read_all(open_regions(object_source(opened.store, after[0]))), new)
 
 
+@pytest.mark.parametrize("name", ["out.tif", "out.dzi", "out.zarr"])
+def test_of_two_attempts_that_may_not_replace_the_later_one_loses_and_takes_nothing_away(
+    opened: Opened, name: str
+) -> None:
+    if name == "out.tif" and not opened.place(name).changes:
+        pytest.skip("this store has no condition on an upload in parts")
+    pixels = picture(300, 200)
+    one = create_regions(opened.place(name, if_absent=True), raster_of(pixels))
+    two = create_regions(opened.place(name, if_absent=True), raster_of(pixels))
+    write_all(one, pixels)
+    there = opened.keys()
+    with pytest.raises(ObjectExists):
+        write_all(two, pixels)
+    two.abort()
+    assert opened.keys() == there
+    assert not opened.unfinished()
+
+
 def test_an_object_that_is_not_there_or_no_image_is_said(opened: Opened) -> None:
     threads = threading.active_count()
     with pytest.raises(ObjectNotFound):
