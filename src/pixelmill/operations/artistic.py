@@ -18,6 +18,7 @@ from pixelmill.operations.opacity import by_opacity
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.passes import Array, Form, Look, Map, Move, Pass, Place, Survey, summed
 from pixelmill.operations.pixels import as_gray, filtered, fit_depth, full_scale, gray8_of
+from pixelmill.operations.smoothing import bilateral
 
 
 class Sketch(Operation):
@@ -178,7 +179,7 @@ class Cartoon(Operation):
         if depth == np.uint16:
             colors = colors.astype(np.float32)
         for _ in range(self.passes):
-            colors = cv2.bilateralFilter(colors, 9, 0.12 * full_scale(depth), 7.0)
+            colors = bilateral(colors, 9, 0.12 * full_scale(depth), 7.0, full_scale(depth))
         return colors if colors.dtype == depth and depth != np.float32 else fit_depth(colors, depth)
 
 

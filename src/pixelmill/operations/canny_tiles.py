@@ -66,6 +66,7 @@ def canny_survey(low: float, high: float, aperture: int, *, l2: bool, ns_per_pix
         look,
         _joined,
         finish,
+        keeps=np.dtype(np.uint8),
         halo=aperture // 2 + 1,
         channels=1,
         dtype=np.dtype(np.uint8),
