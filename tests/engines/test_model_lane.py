@@ -19,10 +19,12 @@ from pixelmill.engines.memory_queue import MemoryLeaseQueue
 from pixelmill.engines.queue import Lease, LeaseQueue, Message, QueueTraits
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.fleet.dispatcher import Dispatcher
+from pixelmill.fleet.slot import Slot
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage, queue_number
 from pixelmill.jobs.model import Priority, TaskEvent
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.targets.target import Progress
 from pixelmill.testing.engine import Act, Ledger, Script, message_of
 
 pytestmark = pytest.mark.anyio
@@ -58,10 +60,12 @@ class Rig:
             queue, self.dispatcher, self, self.emit, prefetch=prefetch, poll_s=0.2, visibility_s=1000.0
         )
 
-    async def execute(self, message: TaskMessage, attempt: int, slot: object) -> TaskEvent:
+    async def execute(
+        self, message: TaskMessage, attempt: int, slot: Slot, tell: Callable[[Progress], None]
+    ) -> TaskEvent:
         if self._act is not None and (act := self._act(message.task)) is not None:
             self.script.acts[message.task] = act
-        running = asyncio.ensure_future(self.script.execute(message, attempt, slot))  # type: ignore[arg-type] # a slot
+        running = asyncio.ensure_future(self.script.execute(message, attempt, slot, tell))
         await asyncio.sleep(0)
         for kind in self.most:
             count = sum(name.startswith(kind) for name in self.script.running)

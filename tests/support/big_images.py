@@ -36,8 +36,7 @@ def write_tiff(path: Path, pixels: NDArray[np.uint8]) -> Path:
 @functools.cache
 def whole(text: str, source: Path) -> NDArray[np.uint8]:
     """What a run of the whole image gives."""
-    pixels: NDArray[np.uint8] = run(Pipeline.parse(text), source, limits=ENDLESS).image.pixels
-    return pixels
+    return run(Pipeline.parse(text), source, limits=ENDLESS).image.pixels.astype(np.uint8, copy=False)
 
 
 def order_of(

@@ -43,7 +43,7 @@ _LAST = parameter(
 _ALL = parameter("all", "`1`: of all owners, which needs the scope `admin`", {"type": "string", "enum": ["0", "1"]})
 _STREAM = {
     200: {
-        "description": "Events `task`, `job` and `deleted` with JSON data; comments as heartbeats, at least every 15 s",
+        "description": "Events `task`, `progress`, `job` and `deleted` with JSON data; comments as heartbeats",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},

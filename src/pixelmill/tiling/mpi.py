@@ -35,7 +35,7 @@ Communicator: TypeAlias = Any
 
 PIECE_BYTES = 32_000_000
 """Of rows that travel at once."""
-_PROGRESS, _GIVEN, _SHARED = 101, 102, 103
+_PROGRESS, _GIVEN, _SHARED, _ROWS = 101, 102, 103, 104
 _WAIT_S, _LONGEST_S = 0.0005, 0.02
 
 _NOTHING = np.empty(0, np.uint8)
@@ -171,8 +171,10 @@ class Team:
         self._comm.Sendrecv(
             _NOTHING if sent is None else np.ascontiguousarray(sent).view(np.uint8).reshape(-1),
             dest=self._nobody if sent is None else dest,
+            sendtag=_ROWS,
             recvbuf=_NOTHING if received is None else received.view(np.uint8).reshape(-1),
             source=self._nobody if received is None else source,
+            recvtag=_ROWS,  # by default any: then what is told of progress would be taken for pixels
         )
 
 
