@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import tiny_captioner
 from onnx import TensorProto, helper, numpy_helper
 
 from pixelmill.models.folder import ModelFolder
@@ -128,4 +129,7 @@ def loaded(operation: Any) -> Any:
 
 
 def _load(wanted: Wanted) -> Model | None:
+    place = sessions().folder.path / "blip-base"
+    if wanted.task == "caption" and not place.exists():  # trained when it is first needed
+        shutil.copytree(tiny_captioner.checkpoint(), place)
     return sessions().load(wanted)

@@ -48,7 +48,11 @@ Prompt = Annotated[
 ]
 Device = Annotated[
     str,
-    Field(pattern=r"^(?:auto|cpu|mps|cuda(?::[0-9]{1,2})?)$", json_schema_extra={"unit": "auto, cpu, cuda[:N], mps"}),
+    Field(
+        pattern=r"^(?:auto|cpu|mps|cuda(?::[0-9]{1,2})?)$",
+        max_length=7,
+        json_schema_extra={"unit": "auto, cpu, cuda[:N], mps"},
+    ),
 ]
 
 
