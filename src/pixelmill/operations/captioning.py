@@ -71,7 +71,7 @@ class Caption(Operation):
     family: ClassVar[str] = "learned"
     summary: ClassVar[str] = "Say in a sentence what is to be seen"
     output: ClassVar[Literal["image", "data", "both"]] = "both"
-    example: ClassVar[str] = "a~20photography~20of"
+    example: ClassVar[str] = "a~20photography~20of,draw=true"
     frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = "settled"
 
     prompt: Prompt = Field(default="", description="How the caption begins")
