@@ -156,6 +156,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("remove_background", {"result": "mask"}),
     ("classify", {}),
     ("auto_tag", {"score": 0.1}),
+    ("caption", {}),
+    ("caption", {"prompt": "a photography of", "draw": True}),
     ("border", {}),
     ("border", {"thickness": 2, "color": "ff880080", "inside": True}),
     ("border", {"thickness": 30, "color": "ffffff", "inside": True}),

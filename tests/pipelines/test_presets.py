@@ -84,7 +84,8 @@ def test_every_built_in_preset_can_be_planned_or_says_what_it_lacks(preset: Pres
         assert record["missing"] == expected
         return
     info = ImageInfo("jpeg", "image/jpeg", Size(640, 480), Size(640, 480), "rgb", 8, False)
-    assert plan(Pipeline().preset(name), info).target is not None
+    planned = plan(Pipeline().preset(name), info)
+    assert planned.target is not None or all(step.action.facts().kind == "analysis" for step in planned.steps)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import tiny_captioner
 from onnx import TensorProto, helper, numpy_helper
 
 from pixelmill.models.folder import ModelFolder
@@ -120,12 +121,22 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+class _Sessions(Sessions):
+    """With a captioner by the registry's name, which is trained when it is first needed."""
+
+    def load(self, wanted: Wanted) -> Model | None:
+        place = self.folder.path / "blip-base"
+        if wanted.task == "caption" and not place.exists():
+            shutil.copytree(tiny_captioner.checkpoint(), place)
+        return super().load(wanted)
+
+
 @functools.cache
 def sessions() -> Sessions:
     """Tiny models for this process, in a folder that goes with it."""
     folder = Path(tempfile.mkdtemp(prefix="pixelmill-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Sessions(ModelFolder(folder, registry=fill(folder)), threads=1)
+    return _Sessions(ModelFolder(folder, registry=fill(folder)), threads=1)
 
 
 def loaded(operation: Any) -> Any:

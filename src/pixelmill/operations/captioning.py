@@ -48,7 +48,11 @@ Prompt = Annotated[
 ]
 Device = Annotated[
     str,
-    Field(pattern=r"^(?:auto|cpu|mps|cuda(?::[0-9]{1,2})?)$", json_schema_extra={"unit": "auto, cpu, cuda[:N], mps"}),
+    Field(
+        pattern=r"^(?:auto|cpu|mps|cuda(?::[0-9]{1,2})?)$",
+        max_length=7,
+        json_schema_extra={"unit": "auto, cpu, cuda[:N], mps"},
+    ),
 ]
 
 
@@ -67,7 +71,7 @@ class Caption(Operation):
     family: ClassVar[str] = "learned"
     summary: ClassVar[str] = "Say in a sentence what is to be seen"
     output: ClassVar[Literal["image", "data", "both"]] = "both"
-    example: ClassVar[str] = "a~20photography~20of"
+    example: ClassVar[str] = "a~20photography~20of,draw=true"
     frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = "settled"
 
     prompt: Prompt = Field(default="", description="How the caption begins")

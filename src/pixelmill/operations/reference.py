@@ -138,11 +138,13 @@ def _parameters(model: type[BaseModel]) -> Iterator[str]:
         return
     rows = ["| parameter | value | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
-        default = (
-            "required" if field.is_required() else "not set" if field.default is None else f"`{_plain(field.default)}`"
-        )
+        default = "required" if field.is_required() else _default(field.default)
         rows.append(f"| `{name}` | {allowed(model, name)} | {default} | {field.description} |")
     yield "\n".join(rows) + "\n"
+
+
+def _default(value: object) -> str:
+    return "not set" if value is None else "empty" if value == "" else f"`{_plain(value)}`"
 
 
 def _plain(value: object) -> str:
