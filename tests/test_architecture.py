@@ -45,6 +45,7 @@ LAZY_DOORS = {
     "functions": "each kind of call imports what it needs, so that a cold start pays for no other",
     "pipelines/run.py": "frames, metadata and format:auto load on first use, so that functions start fast",
     "pipelines/plan.py": "format:auto loads on first use",
+    "pipelines/tiled_run.py": "format:auto loads on first use",
     "pipelines/sources.py": "fonts and models load on first use",
 }
 

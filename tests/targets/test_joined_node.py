@@ -358,7 +358,7 @@ async def test_a_node_finds_a_hub_that_comes_back() -> None:
 
 def test_a_hello_survives_the_way() -> None:
     record = hello()["hello"]
-    assert Hello.from_dict(record).to_dict() == record | {"extras": ()}
+    assert Hello.from_dict(record).to_dict() == record | {"extras": (), "model_slots": 0}
 
 
 OUTCOME = {

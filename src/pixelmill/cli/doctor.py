@@ -286,7 +286,7 @@ def _disk(settings: Settings) -> Finding:
 def _shm(settings: Settings) -> Finding:
     del settings
     if not SHARED_MEMORY.is_dir():
-        return Finding(str(SHARED_MEMORY), "note", "missing", "Not needed now; models will use it.")
+        return Finding(str(SHARED_MEMORY), "note", "missing", "Not needed: arrays travel in memory files.")
     free = shutil.disk_usage(SHARED_MEMORY).free
     if free < LEAST_SHM:
         return Finding(

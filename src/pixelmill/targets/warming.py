@@ -31,7 +31,7 @@ LAST = "last"
 FILE = ".last-used.json"
 """In the models folder."""
 MAX_REMEMBERED = 4
-_TRIED: tuple[Task, ...] = ("segmentation", "classification")
+_TRIED: tuple[Task, ...] = ("segmentation", "classification", "caption")
 """Tasks that a checkpoint of one's own is tried for: its name does not say what it is."""
 
 
