@@ -42,6 +42,10 @@ class TestGoogle(ObjectStoreConformance):
     @pytest.mark.parametrize("size", [10])
     async def test_of_racing_puts_if_absent_exactly_one_wins(self, store: ObjectStore, size: int) -> None: ...
 
+    @pytest.mark.slow  # moto's pages of S3 are these of Google
+    async def test_a_long_listing_is_whole(self, store: ObjectStore) -> None:
+        await super().test_a_long_listing_is_whole(store)
+
     @pytest.mark.skip(NO_COPY)
     async def test_a_copy_takes_the_place_of_what_was_there(self, store: ObjectStore) -> None: ...
 
