@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import zlib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -160,8 +159,7 @@ class ZarrWriter:
 
     def _packed(self, chunk: bytes) -> bytes:
         if self._options.compression == "gzip":
-            packer = zlib.compressobj(self._options.level, zlib.DEFLATED, 31)
-            return packer.compress(chunk) + packer.flush()
+            return tile_codecs.gzipped(chunk, self._options.level)
         return tile_codecs.pack(
             chunk, tile_codecs.ZSTD if self._options.compression == "zstd" else tile_codecs.NONE, self._options.level
         )
