@@ -121,7 +121,7 @@ def main() -> None:
     pixels = giant.pixels_of(Region(0, 0, args.side, args.side))
     grid = Grid(Size(args.side, args.side), Size(TILE, TILE))
     folder = Path(tempfile.mkdtemp(prefix="regions-"))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     try:
         for packing in PACKINGS:
             path = folder / f"{packing}.tif"
