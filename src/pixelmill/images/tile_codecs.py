@@ -1,6 +1,6 @@
 """Tiles of samples to bytes and back, as TIFF packs them: deflate, LZW, Zstandard, none; and both predictors.
 
-Deflate is zlib's, or libdeflate's where imagecodecs (an extra) is installed: over twice as fast, the same format.
+Deflate is zlib's, or libdeflate's where imagecodecs (an extra) is installed: the same format in 0.6 of the time, packed in a third.
 Reentrant; the libraries release the GIL. Sources: TIFF 6.0, section 14; Adobe's TIFF technical note 3 (floats).
 """
 
