@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pil
 from PIL import ImageCms
-from region_tools import picture, read_all
+from region_tools import picture, raster_of, read_all, write_all
 
 from pixelmill.errors import (
     CorruptImage,
@@ -44,6 +44,7 @@ from pixelmill.images.orientation import stored_region, upright
 from pixelmill.images.region_readers import open_regions
 from pixelmill.images.region_rows import RowsReader, ScratchReader
 from pixelmill.images.region_tiff import TiffReader
+from pixelmill.images.region_writers import create_regions
 from pixelmill.images.regions import Region
 
 
@@ -387,13 +388,15 @@ GOOD = tiff(picture(200, 150), photometric="rgb", tile=(64, 64), compression="zl
         (with_value(GOOD, 256, 0), CorruptImage, "the size 0×150"),
         (with_value(GOOD, 322, 0), CorruptImage, "tiles are of the size 0×64"),
         (with_value(GOOD, 322, 65_520), CorruptImage, "tiles or strips make its picture"),
+        (with_value(GOOD, 277, 65_535), UnsupportedFormat, "65,535 samples"),
+        (with_value(GOOD, 277, 0), UnsupportedFormat, "0 samples"),
         (with_value(GOOD, 259, 34_712), UnsupportedFormat, "compression 34712"),
         (GOOD[: len(GOOD) // 2], CorruptImage, "lies outside|ends before"),
         (GOOD[:7], CorruptImage, "header"),
         (b"II*\0\0\0\0\0", CorruptImage, "names no directory"),
         (b"II+\0\x08\0\0\0" + bytes(8), CorruptImage, "names no directory"),
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_a_lying_tiff_is_refused_when_it_is_opened(data: bytes, error: type[PixelmillError], says: str) -> None:
     with pytest.raises(error, match=says):
@@ -434,6 +437,7 @@ import resource, sys, time
 from pathlib import Path
 from pixelmill.errors import PixelmillError
 from pixelmill.images.region_readers import open_regions
+from pixelmill.images.region_writers import create_regions
 from pixelmill.images.regions import Region
 for name in sys.argv[1:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -496,6 +500,25 @@ def test_a_picture_or_tile_beyond_the_limits_is_refused() -> None:
         with pytest.raises(LimitExceeded):
             open_regions(GOOD, limits)
     assert read_all(open_regions(GOOD, RegionLimits(30_000, 200, 12_288))).shape == (150, 200, 3)
+
+
+def test_bits_and_indices_count_as_the_pixels_that_they_become() -> None:
+    bits = tiff(np.zeros((640, 640), np.bool_), photometric="minisblack", tile=(640, 640), compression="zlib")
+    table = np.zeros((3, 256), np.uint16)
+    indices = tiff(np.zeros((320, 320), np.uint8), photometric="palette", colormap=table, tile=(320, 320))
+    for data in (bits, indices):
+        with pytest.raises(LimitExceeded):
+            open_regions(data, RegionLimits(max_unit_bytes=640 * 640 - 1))
+        open_regions(data, RegionLimits(max_unit_bytes=640 * 640)).close()
+
+
+def test_a_very_wide_png_comes_in_lower_bands(tmp_path: Path) -> None:
+    pixels = picture(600_000, 9, 1)
+    write_all(create_regions(tmp_path / "wide.png", raster_of(pixels)), pixels)
+    reader = open_regions(tmp_path / "wide.png", cache_bytes=1 << 20)
+    assert reader.unit == (600_000, 27)
+    assert np.array_equal(reader.read(Region(599_000, 0, 1000, 9)), pixels[:, 599_000:])
+    reader.close()
 
 
 def test_a_progressive_jpeg_whose_coefficients_would_fill_the_memory_is_refused() -> None:

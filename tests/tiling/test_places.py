@@ -175,6 +175,8 @@ def the_later_loses(opened: Opened, name: str) -> None:
     assert not opened.unfinished()
 
 
+# The emulator of Google's store knows no preconditions.
+@pytest.mark.parametrize("opened", ["memory", "folder", "s3", "azure"], indirect=True)
 @pytest.mark.parametrize("name", ["out.dzi", "out.zarr"])
 def test_the_later_of_two_attempts_loses_and_takes_nothing_away(opened: Opened, name: str) -> None:
     the_later_loses(opened, name)

@@ -19,7 +19,7 @@ from pixelmill.images.byte_sources import ByteSource
 from pixelmill.images.header import Header, JpegFacts, corrupt
 from pixelmill.images.image import Need, Size
 from pixelmill.images.limits import RegionLimits
-from pixelmill.images.region_rows import BAND_ROWS
+from pixelmill.images.region_rows import band_rows
 
 _HEAD_BYTES = 16 << 20
 _PROGRESSIVE = frozenset({0xC2, 0xCA})
@@ -55,8 +55,9 @@ class JpegRows:
             if Size(picture.width, picture.height) != size or picture.format != "uchar":
                 corrupt("JPEG", "its picture is not as large as its header says")
             region = vips.Region.new(picture)
-            for top in range(0, size.height, BAND_ROWS):
-                rows = min(BAND_ROWS, size.height - top)
+            most = band_rows(size.width * picture.bands)
+            for top in range(0, size.height, most):
+                rows = min(most, size.height - top)
                 data = region.fetch(0, top, size.width, rows)
                 shape = (rows, size.width) if picture.bands == 1 else (rows, size.width, picture.bands)
                 yield self._managed(np.frombuffer(data, np.uint8).reshape(shape), need)[0]

@@ -23,7 +23,7 @@ from pixelmill.images import decode_png, exif, png_header
 from pixelmill.images.byte_sources import ByteSource
 from pixelmill.images.header import Header, PngFacts, corrupt, oriented
 from pixelmill.images.image import Need, Size
-from pixelmill.images.region_rows import BAND_ROWS
+from pixelmill.images.region_rows import band_rows
 
 _HEAD_BYTES = 16 << 20
 """What may stand before the pixels: a profile, text, a palette."""
@@ -56,7 +56,8 @@ class PngRows:
         size, depth = self.header.info.stored_size, self.header.info.depth
         bits = _SAMPLES[facts.color_type] * depth
         self._row, self._pixel = -(-size.width * bits // 8), max(1, bits // 8)
-        self._color_type = facts.color_type
+        # Palettes and bits become bytes.
+        self._rows, self._color_type = band_rows(max(self._row, size.width * 4)), facts.color_type
 
     def bands(self, need: Need) -> Iterator[NDArray[Any]]:
         """Stored pixels in sRGB, or with the profile kept, from the top."""
@@ -125,9 +126,9 @@ class PngRows:
             at += length + 12
 
     def _inflated(self) -> Iterator[bytes]:
-        """Rows behind their filter bytes, ``BAND_ROWS`` at a time."""
+        """Rows behind their filter bytes, some at a time."""
         inflate = zlib.decompressobj()
-        step, wanted = (self._row + 1) * BAND_ROWS, (self._row + 1) * self.header.info.stored_size.height
+        step, wanted = (self._row + 1) * self._rows, (self._row + 1) * self.header.info.stored_size.height
         held, last = bytearray(), b""
         try:
             for data in itertools.chain(self._packed(), [b""]):  # at last, what the library still holds back

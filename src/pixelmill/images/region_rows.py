@@ -26,7 +26,13 @@ from pixelmill.images.regions import Raster, Region
 Bands: TypeAlias = Callable[[], Iterator[NDArray[Any]]]
 """Begins to decode at the top, and gives the rows in arrays of some height each."""
 
-BAND_ROWS = 64
+_MOST_ROWS = 64
+_BAND_BYTES = 16 << 20
+
+
+def band_rows(row_bytes: int) -> int:
+    """How many rows of that length are decoded at once."""
+    return max(1, min(_MOST_ROWS, _BAND_BYTES // max(1, row_bytes)))
 
 
 class RowsReader:
@@ -41,6 +47,7 @@ class RowsReader:
         self._bands, self._raster, self._close = bands, raster, close
         row_bytes = raster.bytes // raster.size.height
         self._keep_rows = keep_bytes // max(1, row_bytes)
+        self._unit = Size(raster.size.width, band_rows(row_bytes))
         self._lock = threading.Lock()
         self._window: deque[NDArray[Any]] = deque()
         self._top = self._bottom = 0
@@ -54,7 +61,7 @@ class RowsReader:
     @property
     def unit(self) -> Size:
         """Some whole rows."""
-        return Size(self._raster.size.width, BAND_ROWS)
+        return self._unit
 
     def read(self, region: Region) -> NDArray[Any]:
         """The pixels of a region; what lies above the window is decoded again from the top."""

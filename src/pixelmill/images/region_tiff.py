@@ -27,6 +27,7 @@ from pixelmill.images.regions import Raster, Region
 from pixelmill.images.tiff_layout import ROWS_PER_STRIP, TILE_HEIGHT, TILE_WIDTH, plain_samples, read_layout
 
 _PREDICTOR, _JPEG_TABLES = 317, 347
+_PALETTE = 3
 _JPEG_SPACES = {(1, 1): "GRAY", (3, 6): "RGB"}
 """What JPEG is decoded to, by the number of samples and the photometric interpretation."""
 _SLACK = 64 << 10
@@ -63,7 +64,10 @@ class TiffReader:
         self._plain = self._plain_kind()
         bits = layout.numbers(tiff_header.BITS) or (1,)
         self._unit = self._stored_unit(sum(bits), len(bits))
-        limits.check_unit(self._unit.pixels * max(1, sum(bits) // 8), "A tile" if layout.tiled else "A strip")
+        # Bits become bytes, and indices colors.
+        colors = 4 if layout.number(tiff_header.PHOTOMETRIC, -1) == _PALETTE else 1
+        pixel_bytes = max(sum(bits) // 8, layout.number(tiff_header.SAMPLES, 1), colors)
+        limits.check_unit(self._unit.pixels * pixel_bytes, "A tile" if layout.tiled else "A strip")
         self._cache_bytes = cache_bytes
         self._cache: BlockCache[NDArray[Any]] = BlockCache(cache_bytes, lambda tile: tile.nbytes)
         self._raster = self._look()

@@ -30,7 +30,7 @@ TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 WHOLE_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # types whose values are whole numbers
 _MAX_ENTRIES = 4_096
 _MAX_PAGES = 65_536
-_MAX_SAMPLES = 6
+MAX_SAMPLES = 6
 # None, fax (three kinds), LZW, JPEG, deflate, PackBits, old deflate, LZMA, Zstandard: what Pillow's libtiff unpacks.
 _PACKINGS = frozenset({1, 2, 3, 4, 5, 7, 8, 32773, 32946, 34925, 50000})
 _LONG8 = 16
@@ -58,7 +58,7 @@ def read(data: Data, page: int = 0) -> Header:
     if packing not in _PACKINGS:
         raise UnsupportedFormat(f"TIFF with compression {packing} is not read. Convert the file to PNG.", format="tiff")
     samples = number(data, facts, SAMPLES, 1)
-    if not 1 <= samples <= _MAX_SAMPLES:
+    if not 1 <= samples <= MAX_SAMPLES:
         raise UnsupportedFormat(f"TIFF with {samples:,} samples a pixel is not read. Convert it to RGB.", format="tiff")
     _check(data, facts)
     turn = number(data, facts, ORIENTATION, 1)

@@ -24,6 +24,7 @@ from pixelmill.images.tiff_header import (
     COMPRESSION,
     HEIGHT,
     ICC,
+    MAX_SAMPLES,
     NEEDED,
     ORIENTATION,
     PHOTOMETRIC,
@@ -221,8 +222,10 @@ class _Directories:
         if min(unit) < 1:
             corrupt("TIFF", f"its tiles are of the size {unit.width}×{unit.height}")
         samples = one(SAMPLES, 1)
-        if samples < 1:
-            corrupt("TIFF", "its pixels have no samples")
+        if not 1 <= samples <= MAX_SAMPLES:
+            raise UnsupportedFormat(
+                f"TIFF with {samples:,} samples a pixel is not read. Convert it to RGB.", format="tiff"
+            )
         planes = samples if one(PLANAR, 1) == _APART and samples > 1 else 1
         grid = Size(-(-size.width // unit.width), -(-size.height // unit.height))
         starts = self._places(tags.pop(TILE_OFFSETS if tiled else STRIP_OFFSETS))
