@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from plain_tiles import run_plain
 
 from pixelmill.images.image import Image, Size
+from pixelmill.images.region_memory import MemoryReader, MemoryWriter
 from pixelmill.operations.operation import Operation
 from pixelmill.operations.passes import Form
 from pixelmill.operations.plain_opencv import without_ipp
 from pixelmill.tiling.compiler import Wishes, compiled
-from pixelmill.images.region_memory import MemoryReader, MemoryWriter
 from pixelmill.tiling.program import Part
 from pixelmill.tiling.threads import run_tiled
 

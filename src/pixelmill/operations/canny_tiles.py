@@ -104,7 +104,7 @@ def _mask_for(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _fill(pixels: NDArray[np.uint8], at: tuple[int, int], mask: NDArray[np.uint8]) -> None:
-    """Mark the component of equal pixels that ``at`` (x, y) lies in as pending; the mask is a pixel larger all around."""
+    """Mark the component of equal pixels around ``at`` (x, y) as pending; the mask is a pixel larger on each side."""
     cv2.floodFill(pixels, mask, at, 0, flags=8 | (_PENDING << 8) | cv2.FLOODFILL_MASK_ONLY)
 
 

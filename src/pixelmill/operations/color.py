@@ -15,7 +15,16 @@ from pydantic import Field
 from pixelmill.images.image import Image, Need, Size
 from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
 from pixelmill.operations.parameters import Color
-from pixelmill.operations.pixels import as_gray, channels_of_color, fit_depth, full_scale, gray_of, on_colors, pointwise, transformed
+from pixelmill.operations.pixels import (
+    as_gray,
+    channels_of_color,
+    fit_depth,
+    full_scale,
+    gray_of,
+    on_colors,
+    pointwise,
+    transformed,
+)
 
 _LUMA = (0.299, 0.587, 0.114)
 _SEPIA = ((0.393, 0.769, 0.189), (0.349, 0.686, 0.168), (0.272, 0.534, 0.131))

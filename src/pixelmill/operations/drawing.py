@@ -48,9 +48,7 @@ def outlined(image: Image, boxes: list[tuple[int, int, int, int]], color: str) -
     return outlined_part(image, boxes, color, image.size, Region(0, 0, *image.size))
 
 
-def outlined_part(
-    part: Image, boxes: list[tuple[int, int, int, int]], color: str, size: Size, region: Region
-) -> Image:
+def outlined_part(part: Image, boxes: list[tuple[int, int, int, int]], color: str, size: Size, region: Region) -> Image:
     """:func:`outlined` of a region of an image of ``size``."""
     mask = np.zeros(part.pixels.shape[:2], np.uint8)
     width = line_width(size)

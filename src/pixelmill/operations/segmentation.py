@@ -67,8 +67,9 @@ class Watershed(Operation):
 
     Objects are what lies on one side of Otsu's threshold of luma at 8 bits. Their cores, where the distance to the
     background is above a part of the greatest one within the same connected area, are the markers that are grown along
-    the least differences of neighbors (minimum spanning forest, Cousty et al. 2009). Transparency is not looked at. overlay draws the borders into the image; labels gives the numbers of
-    the regions, with 0 between them and where none is; count leaves the image as it is.
+    the least differences of neighbors (minimum spanning forest, Cousty et al. 2009). Transparency is not looked at.
+    overlay draws the borders into the image; labels gives the numbers of the regions, with 0 between them and where
+    none is; count leaves the image as it is.
     """
 
     name: ClassVar[str] = "watershed"
@@ -231,9 +232,7 @@ class Components(Operation):
 
 def _boxes(table: NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
     """Left, top, width and height."""
-    return [
-        (left, top, right - left, bottom - top) for left, top, right, bottom in table[:, : BOTTOM + 1].tolist()
-    ]
+    return [(left, top, right - left, bottom - top) for left, top, right, bottom in table[:, : BOTTOM + 1].tolist()]
 
 
 def _listed(count: int, table: NDArray[np.int64], numbers: NDArray[Any]) -> dict[str, Any]:

@@ -240,7 +240,7 @@ class Threshold(Operation):
         return Need(color=False)
 
     def tiled(self, form: Form) -> tuple[Pass, ...]:
-        """otsu counts first; the others are as local as they are."""
+        """Otsu counts first; the others are as local as they are."""
         if self.method != "otsu":
             return super().tiled(form)
 
@@ -307,7 +307,7 @@ def _counting(
         operation.name,
         look,
         lambda told: conclude(told[0][1]),
-        lambda pixels, place, concluded: finish(Image(pixels), concluded).pixels,
+        lambda pixels, _, concluded: finish(Image(pixels), concluded).pixels,
         join=summed,
         channels=operation.channels(form.channels),
         ns_per_pixel=facts.ns_per_pixel,
