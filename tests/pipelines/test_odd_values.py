@@ -11,7 +11,7 @@ import pytest
 from pixelmill.errors import InvalidParameter, PipelineError
 from pixelmill.images.image import Image
 from pixelmill.operations.composition import Watermark
-from pixelmill.operations.geometry import Rotate
+from pixelmill.operations.turning import Rotate
 from pixelmill.pipelines.spec import Pipeline
 
 

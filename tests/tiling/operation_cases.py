@@ -1,4 +1,4 @@
-"""Each operation that runs over tiles, with parameters to try; those that don't, and why; and pictures to try them on."""
+"""Operations that run over tiles, with parameters to try; those that don't, and why; pictures to try them on."""
 
 from __future__ import annotations
 

@@ -66,13 +66,13 @@ class Sketch(Operation):
 
         gray8 = np.dtype(np.uint8)
         passes: tuple[Pass, ...] = (
-            Map("dodge", lambda pixels, place: _dodged(gray8_of(pixels)), 11, 1, gray8, 1.4, 5.0),
+            Map("dodge", lambda pixels, _: _dodged(gray8_of(pixels)), 11, 1, gray8, 1.4, 5.0),
             Survey("equalize", look, lambda told: equalizing(told[0][1]), finish, summed, ns_per_pixel=0.3),
         )
         if self.denoise == "none":
             return passes
         if self.denoise == "full":
-            return (*passes, Map("denoise", lambda pixels, place: _denoised(pixels), 13, ns_per_pixel=155.0))
+            return (*passes, Map("denoise", lambda pixels, _: _denoised(pixels), 13, ns_per_pixel=155.0))
         return (*passes, Map("denoise", _denoised_part, _HALF_HALO, ns_per_pixel=8.0))
 
     def apply(self, image: Image) -> Step:
@@ -280,6 +280,7 @@ class Vignette(Operation):
 
     def tiled(self, form: Form) -> tuple[Pass, ...]:
         """Multiply, by where pixels lie."""
+        del form
         facts = self.facts()
 
         def draw(pixels: Array, place: Place) -> Array:

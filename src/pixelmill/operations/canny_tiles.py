@@ -54,12 +54,14 @@ def canny_survey(low: float, high: float, aperture: int, *, l2: bool, ns_per_pix
 
     def finish(kept: Array, place: Place, seeds: Any) -> Array:
         positions = seeds.get(place.number)
-        if positions is not None:
-            kept = kept.copy()
-            rows, columns = np.divmod(positions, place.size.width)
-            for x, y in zip((columns - place.core.left).tolist(), (rows - place.core.top).tolist(), strict=True):
-                cv2.floodFill(kept, None, (x, y), _EDGE, flags=8)
-        return cv2.threshold(kept, _PENDING, _EDGE, cv2.THRESH_BINARY)[1]
+        if positions is None:
+            return cv2.threshold(kept, _PENDING, _EDGE, cv2.THRESH_BINARY)[1]
+        mask = _mask_for(kept)
+        rows, columns = np.divmod(positions, place.size.width)
+        for x, y in zip((columns - place.core.left).tolist(), (rows - place.core.top).tolist(), strict=True):
+            _fill(kept, (x, y), mask)
+        edges = cv2.threshold(kept, _PENDING, _EDGE, cv2.THRESH_BINARY)[1]
+        return cv2.bitwise_or(edges, cv2.threshold(mask[1:-1, 1:-1], 0, _EDGE, cv2.THRESH_BINARY)[1])
 
     return Survey(
         "canny",
@@ -82,18 +84,28 @@ def _decided(candidates: NDArray[np.uint8], edges: NDArray[np.uint8], place: Pla
     rows, columns = rows - place.core.top, columns - place.core.left
     labels = (edges[rows, columns] != 0).astype(np.int32) * _STRONG
     weak = cv2.bitwise_xor(candidates, edges)
-    pending = 0
+    pending, mask = 0, _mask_for(weak)
+    filled = mask[1:-1, 1:-1]
     for index in np.flatnonzero(labels == 0).tolist():
         if labels[index]:
             continue
         at = (int(columns[index]), int(rows[index]))
-        cv2.floodFill(weak, None, at, _PENDING, flags=8)
+        _fill(weak, at, mask)
         pending += 1
-        labels[(labels == 0) & (weak[rows, columns] == _PENDING)] = pending + 1
+        labels[(labels == 0) & (filled[rows, columns] != 0)] = pending + 1
     if not pending:
         return Look(Told(0, Rim(rim.positions, labels)), edges)
-    kept = cv2.bitwise_or(edges, cv2.threshold(weak, _PENDING, 0, cv2.THRESH_TOZERO_INV)[1])
-    return Look(Told(pending, Rim(rim.positions, labels)), kept)
+    return Look(Told(pending, Rim(rim.positions, labels)), cv2.bitwise_or(edges, filled))
+
+
+def _mask_for(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What :func:`_fill` marks in. Without one of its own, OpenCV would clear one for every component."""
+    return np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 2), np.uint8)
+
+
+def _fill(pixels: NDArray[np.uint8], at: tuple[int, int], mask: NDArray[np.uint8]) -> None:
+    """Mark the component of equal pixels around ``at`` (x, y) as pending; the mask is a pixel larger on each side."""
+    cv2.floodFill(pixels, mask, at, 0, flags=8 | (_PENDING << 8) | cv2.FLOODFILL_MASK_ONLY)
 
 
 def _joined(told: Sequence[tuple[Place | None, Told]]) -> Seeds:

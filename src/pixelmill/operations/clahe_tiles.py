@@ -7,6 +7,7 @@ arithmetic is OpenCV's, in ``float32``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -144,4 +145,4 @@ def _runs(first: NDArray[np.int64], second: NDArray[np.int64]) -> list[tuple[int
     """Where both stay the same."""
     changes = np.flatnonzero((np.diff(first) != 0) | (np.diff(second) != 0)) + 1
     edges = [0, *changes.tolist(), len(first)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))

@@ -1,4 +1,4 @@
-"""Operations that choose or enlarge the frame of a picture: smart_crop, pad, trim.
+"""Operations that choose or enlarge the frame of a picture: smart_crop, pad.
 
 Pixels keep their values; what changes is which of them there are. Knows nothing of scaling or of drawing.
 """
@@ -6,7 +6,7 @@ Pixels keep their values; what changes is which of them there are. Knows nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.errors import InvalidParameter, NotApplicable
-from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.images.image import Image, Need, Size
 from pixelmill.images.regions import Region
 from pixelmill.models.model import Model, Wanted
 from pixelmill.operations.face_search import AUTO, Box, detector_name, faces_by, loaded_detector, wanted_detector
@@ -24,11 +24,10 @@ from pixelmill.operations.geometry import MAX_SIDE, Offset, Side
 from pixelmill.operations.moves import placed_move, roomy
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, ModelParameter, Position
-from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey
+from pixelmill.operations.passes import Array, Form, Pass
 from pixelmill.operations.pixels import (
     channels_of_color,
     channels_with,
-    full_scale,
     gray8_of,
     is_gray_color,
     with_room_for,
@@ -271,6 +270,7 @@ class Pad(Operation):
         color = self._filling(image.pixels)
         done = cv2.copyMakeBorder(image.pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=color)
         return Step(image.with_pixels(done))
+<<<<<<< HEAD
 
 
 _Bounds: TypeAlias = tuple[int, int, int, int]
@@ -401,3 +401,5 @@ def _visible(pixels: Pixels) -> NDArray[Any]:
     work = pixels.astype(np.float32)
     work[..., :3] *= work[..., 3:] / full_scale(pixels.dtype)
     return work
+=======
+>>>>>>> kernels

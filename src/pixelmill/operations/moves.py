@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixelmill.images.image import Size
 from pixelmill.images.regions import Region
-from pixelmill.operations.passes import Array, Form, Map, Move, Pass, Place
+from pixelmill.operations.passes import Array, Form, Map, Move, Pass
 from pixelmill.operations.pixels import channels_with
 
 _SUBPIXELS = 32
@@ -30,7 +30,8 @@ _REACH = (1, 2)
 def clipped(left: int, top: int, right: int, bottom: int, size: Size) -> Region:
     """The part of these bounds that lies within ``size``; a pixel of the border where they lie beside it."""
     x, y = min(max(0, left), size.width - 1), min(max(0, top), size.height - 1)
-    return Region(x, y, max(1, min(right, size.width) - x), max(1, min(bottom, size.height) - y))
+    right, bottom = min(right, size.width), min(bottom, size.height)
+    return Region(x, y, max(1, right - x), max(1, bottom - y))
 
 
 def placed_move(
@@ -196,8 +197,3 @@ def roomy(form: Form, *colors: str | None) -> tuple[Pass, ...]:
     if channels == form.channels:
         return ()
     return (Map("rgb", lambda pixels, _: cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), channels=3, memory_factor=4.0),)
-
-
-def everywhere(draw: Callable[[Array, Region], Array]) -> Callable[[Array, Place], Array]:
-    """A map of what knows where pixels lie."""
-    return lambda pixels, place: draw(pixels, place.extended)

@@ -16,7 +16,9 @@ from pixelmill.operations.pixels import is_opaque
 class Filter(Protocol):
     """What an operation does to pixels. ``opaque`` as for :func:`pixelmill.operations.pixels.filtered`."""
 
-    def __call__(self, pixels: Array, opaque: bool | None = None) -> Array: ...
+    def __call__(self, pixels: Array, opaque: bool | None = None) -> Array:
+        """The same size and depth."""
+        ...
 
 
 def by_opacity(form: Form, passes: Callable[[bool | None], tuple[Pass, ...]]) -> tuple[Pass, ...]:

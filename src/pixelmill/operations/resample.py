@@ -34,7 +34,7 @@ _LEAST_TAP = 2e-3
 """Outer taps below this share are left out, half a level of 8 bits; above a ratio of 3, where many are small, less."""
 _GRID = 512  # frequencies at which the droop is divided out
 _LONG = 8.0  # ratio from which one axis alone is first reduced by means, so that taps stay short
-_CV2 = {
+CV2_MODES = {
     "nearest": cv2.INTER_NEAREST_EXACT,
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
@@ -54,8 +54,8 @@ def resample(
     ``images.scales.extent``); it counts for ``auto`` and ``lanczos`` only, which are the same here. Float samples may
     leave the range of the input by a few percent (ringing).
     """
-    if interpolation in _CV2:
-        return cv2.resize(pixels, size, interpolation=_CV2[interpolation])
+    if interpolation in CV2_MODES:
+        return cv2.resize(pixels, size, interpolation=CV2_MODES[interpolation])
     ladder = ladder_to(Size(pixels.shape[1], pixels.shape[0]), size)
     if interpolation == "lanczos" and extent in (None, ladder.sizes[0]) and ladder.is_even:
         return _by_ladder(pixels, ladder)

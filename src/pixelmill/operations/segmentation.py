@@ -67,8 +67,9 @@ class Watershed(Operation):
 
     Objects are what lies on one side of Otsu's threshold of luma at 8 bits. Their cores, where the distance to the
     background is above a part of the greatest one within the same connected area, are the markers that are grown along
-    the least differences of neighbors (minimum spanning forest, Cousty et al. 2009). Transparency is not looked at. overlay draws the borders into the image; labels gives the numbers of
-    the regions, with 0 between them and where none is; count leaves the image as it is.
+    the least differences of neighbors (minimum spanning forest, Cousty et al. 2009). Transparency is not looked at.
+    overlay draws the borders into the image; labels gives the numbers of the regions, with 0 between them and where
+    none is; count leaves the image as it is.
     """
 
     name: ClassVar[str] = "watershed"

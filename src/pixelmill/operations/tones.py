@@ -307,7 +307,7 @@ def _counting(
         operation.name,
         look,
         lambda told: conclude(told[0][1]),
-        lambda pixels, place, concluded: finish(Image(pixels), concluded).pixels,
+        lambda pixels, _, concluded: finish(Image(pixels), concluded).pixels,
         join=summed,
         channels=operation.channels(form.channels),
         ns_per_pixel=facts.ns_per_pixel,

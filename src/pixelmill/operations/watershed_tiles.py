@@ -221,7 +221,7 @@ def watershed_passes(steps: Steps, side: Side) -> tuple[Pass, ...]:
         if reach > MAX_REACH:
             raise NotTileable(
                 f"watershed: an object reaches more than {MAX_REACH:,} pixels from its edge, which can't be had over "
-                "tiles. Is the background taken for the object (foreground=bright or dark)? Else resize the image first.",
+                "tiles. Is the background taken for the object (foreground=bright or dark)? Else resize it first.",
                 operation="watershed",
             )
         return _after_reach(steps, side, reach)
