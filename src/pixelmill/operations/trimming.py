@@ -36,7 +36,7 @@ class Trim(Operation):
     output: ClassVar[Literal["image", "data", "both"]] = "both"
     example: ClassVar[str] = "0.1"
     sized_by_pixels: ClassVar[bool] = True
-    frames_agree: ClassVar[Literal["first", "union"] | None] = "union"
+    frames_agree: ClassVar[Literal["first", "union", "settled"] | None] = "union"
 
     tolerance: float = Field(
         default=0.04,
