@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pixelmill.images.probe import probe
     from pixelmill.pipelines.outcome import Outcome, Timings
     from pixelmill.pipelines.spec import Pipeline
+    from pixelmill.pipelines.tiled_run import TiledOptions, TiledOutcome
 
 _HOMES = {
     "AsyncClient": "pixelmill.client",
@@ -33,6 +34,8 @@ _HOMES = {
     "Pipeline": "pixelmill.pipelines.spec",
     "PixelmillError": "pixelmill.errors",
     "Size": "pixelmill.images.image",
+    "TiledOptions": "pixelmill.pipelines.tiled_run",
+    "TiledOutcome": "pixelmill.pipelines.tiled_run",
     "Timings": "pixelmill.pipelines.outcome",
     "probe": "pixelmill.images.probe",
 }
@@ -47,6 +50,8 @@ __all__ = [
     "Pipeline",
     "PixelmillError",
     "Size",
+    "TiledOptions",
+    "TiledOutcome",
     "Timings",
     "probe",
 ]

@@ -29,7 +29,7 @@ def photograph(width: int, height: int, channels: int = 1) -> Pixels:
     shape = (height, width) if channels == 1 else (height, width, channels)
     noise = rng.integers(0, 256, shape, np.uint8)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
-    return cv2.normalize(smooth, smooth, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    return np.asarray(cv2.normalize(smooth, smooth, 0, 255, cv2.NORM_MINMAX), np.uint8)
 
 
 def write_tiff(path: Path, width: int, height: int, channels: int = 1) -> Pixels:

@@ -64,6 +64,7 @@ class TiffReader:
         bits = layout.numbers(tiff_header.BITS) or (1,)
         self._unit = self._stored_unit(sum(bits), len(bits))
         limits.check_unit(self._unit.pixels * max(1, sum(bits) // 8), "A tile" if layout.tiled else "A strip")
+        self._cache_bytes = cache_bytes
         self._cache: BlockCache[NDArray[Any]] = BlockCache(cache_bytes, lambda tile: tile.nbytes)
         self._raster = self._look()
 
@@ -76,6 +77,13 @@ class TiffReader:
     def unit(self) -> Size:
         """A tile; of strips, the picture's width and some rows (turned, where the picture is)."""
         return oriented(self._unit, self._turn)
+
+    @property
+    def holds(self) -> int:
+        """Bytes that the cache comes to at most."""
+        if self._is_raw and (self._source.near or not self._layout.tiled):
+            return 0
+        return min(self._cache_bytes, self._raster.bytes)
 
     def read(self, region: Region) -> NDArray[Any]:
         """The pixels of a region."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixelmill.errors import PipelineError, PipelineSyntaxError
 from pixelmill.images.image import Image
@@ -30,6 +30,10 @@ from pixelmill.pipelines.output import SAME_FORMAT, Output, output_named
 from pixelmill.pipelines.presets import BUILT_IN, Presets
 from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import MAX_TEXT
+
+if TYPE_CHECKING:
+    from pixelmill.images.regions import RegionReader
+    from pixelmill.pipelines.tiled_run import TiledOptions, TiledOutcome
 
 HASH_VERSION = 1
 """Counts up when the same canonical JSON comes to mean other pixels, on purpose."""
@@ -199,6 +203,21 @@ class Pipeline:
         from pixelmill.pipelines.run import run
 
         return run(self, source, limits=limits or Limits(), images=images, models=models)
+
+    def run_tiled(
+        self,
+        source: str | Path | bytes | Image | RegionReader,
+        dest: str | Path | None = None,
+        options: TiledOptions | None = None,
+        **more: Any,
+    ) -> TiledOutcome:
+        """Run in tiles, in bounded memory, to a file; see :func:`pixelmill.pipelines.tiled_run.run_tiled`.
+
+        >>> Pipeline.parse("gaussian:2/canny").run_tiled("slide.tif", "edges.tif")  # doctest: +SKIP
+        """
+        from pixelmill.pipelines.tiled_run import run_tiled
+
+        return run_tiled(self, source, dest, options, **more)
 
 
 def _taken(model: Any, arguments: tuple[Any, ...], named: Mapping[str, Any], owner: str) -> dict[str, Any]:

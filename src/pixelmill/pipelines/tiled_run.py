@@ -20,10 +20,11 @@ from pixelmill.images.encoders import AutoOptions
 from pixelmill.images.formats import FORMATS, UNDECIDED, format_of_name
 from pixelmill.images.image import Image, Size
 from pixelmill.images.limits import Limits, RegionLimits
-from pixelmill.images.region_memory import MemoryWriter
+from pixelmill.images.region_memory import MemoryReader, MemoryWriter
 from pixelmill.images.region_options import region_format
 from pixelmill.images.region_readers import open_regions
 from pixelmill.images.region_results import FileResult
+from pixelmill.images.region_tiff import TiffReader
 from pixelmill.images.region_writers import create_regions, region_unit
 from pixelmill.images.regions import Raster, RegionReader, RegionWriter
 from pixelmill.models.model import ModelSource
@@ -236,7 +237,7 @@ def _planned(
         unit_of=target.unit_of,
         tile=options.tile,
         memory=options.memory,
-        caches=min(READER_CACHE, reader.raster.bytes),
+        caches=_held_by(reader),
         in_memory=IN_MEMORY,
         bands=reader.in_order,
     )
@@ -253,6 +254,13 @@ def _planned(
     if chosen.result is not None:
         target.check(chosen.result)
     return chosen
+
+
+def _held_by(reader: RegionReader) -> int:
+    """Bytes of pixels that a reader has in memory at most."""
+    if isinstance(reader, TiffReader):
+        return reader.holds
+    return reader.raster.bytes if isinstance(reader, MemoryReader) else min(READER_CACHE, reader.raster.bytes)
 
 
 def _stays(stages: tuple[Stage, ...], source: Raster) -> bool:

@@ -31,7 +31,15 @@ from pixelmill.tiling.stage import SOURCE, Link, Stage, works
 
 MOST_TWICE = 0.15
 """Share of a sweep that may be computed twice before the chain is cut."""
-SIZES = (Size(2048, 512), Size(2048, 1024), Size(4096, 1024), Size(4096, 2048), Size(4096, 4096))
+SIZES = (
+    Size(512, 512),
+    Size(1024, 512),
+    Size(2048, 512),
+    Size(2048, 1024),
+    Size(4096, 1024),
+    Size(4096, 2048),
+    Size(4096, 4096),
+)
 """Tiles that are tried. Wide ones waste less on the alignment in x."""
 LITTLE = 1.05
 """How much longer a run with smaller tiles may take, which need less memory and keep all workers busy."""
