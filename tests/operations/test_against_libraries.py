@@ -289,7 +289,9 @@ def test_bilateral_is_bilateral(color: float, space: float, rgb: Pixels) -> None
             assert np.abs(result - floats.astype(np.float64) * 65_535).max() <= 1
         else:
             full = FULL[pixels.dtype]
-            assert np.array_equal(result, fitted(cv2.bilateralFilter(pixels, 0, color * full, space), pixels.dtype))
+            expected = fitted(cv2.bilateralFilter(pixels, 0, color * full, space), pixels.dtype)
+            # Of floats, the table of weights does not depend on the range of samples, as it does in OpenCV.
+            assert np.array_equal(result, expected) if full > 1 else np.abs(result - expected).max() < 1e-3
 
 
 def test_unsharp_is_the_weighted_sum_with_a_blur(rgb: Pixels) -> None:

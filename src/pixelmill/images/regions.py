@@ -43,6 +43,12 @@ class Region(NamedTuple):
         right, bottom = min(size.width, self.right + halo), min(size.height, self.bottom + halo)
         return Region(left, top, right - left, bottom - top)
 
+    def overlap(self, other: Region) -> Region:
+        """What lies in both; of no width or height where nothing does."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Region(left, top, max(0, right - left), max(0, bottom - top))
+
     def of(self, pixels: NDArray[Any], place: Region) -> NDArray[Any]:
         """The view of this region in ``pixels``, which are those of ``place``."""
         left, top = self.left - place.left, self.top - place.top

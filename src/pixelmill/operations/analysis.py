@@ -6,6 +6,7 @@ What they find are plain JSON values. A pipeline of these alone, without a forma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -13,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pixelmill.images.image import Image
+from pixelmill.images.image import Image, Size
+from pixelmill.images.regions import Region
 from pixelmill.images.samples import to_uint8
+from pixelmill.operations.levels import counted
+from pixelmill.operations.moments import Sums, added, mean_and_deviation, moments
 from pixelmill.operations.operation import Facts, Operation, Step
+from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey, summed
 from pixelmill.operations.pixels import full_scale, gray8_of
 
 _BASE83 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
@@ -41,6 +46,28 @@ class Analysis(Operation):
         """The same image, and what was found."""
         return Step(image, self.find(image))
 
+    def _told(
+        self,
+        look: Callable[[Array, Place], Any],
+        join: Callable[[Any, Any], Any],
+        data: Callable[[Any], dict[str, Any]],
+        halo: int = 0,
+    ) -> tuple[Pass, ...]:
+        """A survey of all tiles whose looks add up."""
+        facts = self.facts()
+        survey = Survey(
+            self.name,
+            lambda pixels, place: Look(look(pixels, place)),
+            lambda told: told[0][1],
+            join=join,
+            halo=halo,
+            images=False,
+            data=data,
+            ns_per_pixel=facts.ns_per_pixel,
+            memory_factor=max(facts.memory_factor, 1.0),
+        )
+        return (survey,)
+
 
 class Info(Analysis):
     """Size, channels, depth, and mean and standard deviation of each channel; and the metadata of the source's file.
@@ -59,18 +86,29 @@ class Info(Analysis):
         return Facts("analysis", "cv2-exact", ns_per_pixel=0.07, memory_factor=0.1)
 
     def find(self, image: Image) -> dict[str, Any]:
-        """See the class; ``cv2.meanStdDev``, the deviation being that of the whole population."""
-        pixels = _known(image.pixels)
-        mean, deviation = cv2.meanStdDev(pixels)
-        names = _channel_names(image)
+        """See the class; the deviation is that of the whole population."""
+        form = Form(image.size, image.channels, image.pixels.dtype)
+        return self._of(form, moments(np.atleast_3d(_known(image.pixels))))
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Sums."""
+
+        def look(pixels: Array, place: Place) -> Sums:
+            return moments(np.atleast_3d(_known(place.core.of(pixels, place.extended))))
+
+        return self._told(look, added, lambda sums: self._of(form, sums))
+
+    def _of(self, form: Form, sums: Sums) -> dict[str, Any]:
+        names = _channel_names(form.channels)
+        found = [mean_and_deviation(one) for one in sums]
         return {
-            "width": image.size.width,
-            "height": image.size.height,
-            "channels": image.channels,
-            "depth": pixels.dtype.itemsize * 8,
-            "has_alpha": image.has_alpha,
-            "mean": {name: round(float(value), 6) for name, value in zip(names, mean[:, 0], strict=True)},
-            "std": {name: round(float(value), 6) for name, value in zip(names, deviation[:, 0], strict=True)},
+            "width": form.size.width,
+            "height": form.size.height,
+            "channels": form.channels,
+            "depth": form.dtype.itemsize * 8,
+            "has_alpha": form.channels == 4,
+            "mean": {name: round(mean, 6) for name, (mean, _) in zip(names, found, strict=True)},
+            "std": {name: round(deviation, 6) for name, (_, deviation) in zip(names, found, strict=True)},
         }
 
 
@@ -92,17 +130,28 @@ class Histogram(Analysis):
 
     def find(self, image: Image) -> dict[str, Any]:
         """Counts by channel; they sum up to the number of pixels."""
-        pixels = np.atleast_3d(_known(image.pixels))
-        counts = {
-            name: self._counts(pixels[..., channel]).tolist() for channel, name in enumerate(_channel_names(image))
-        }
-        return {"bins": self.bins, "counts": counts}
+        return self._of(self._all_counts(image.pixels))
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Counts."""
+        del form
+        return self._told(
+            lambda pixels, place: self._all_counts(place.core.of(pixels, place.extended)), summed, self._of
+        )
+
+    def _all_counts(self, pixels: NDArray[Any]) -> NDArray[np.int64]:
+        samples = np.atleast_3d(_known(pixels))
+        return np.stack([self._counts(samples[..., channel]) for channel in range(samples.shape[2])])
+
+    def _of(self, counts: NDArray[np.int64]) -> dict[str, Any]:
+        names = _channel_names(len(counts))
+        return {"bins": self.bins, "counts": dict(zip(names, counts.tolist(), strict=True))}
 
     def _counts(self, samples: NDArray[Any]) -> NDArray[np.int64]:
         if samples.dtype == np.float32:
             return np.histogram(samples, self.bins, (0.0, 1.0))[0].astype(np.int64)
         levels = int(full_scale(samples.dtype)) + 1
-        by_level = np.bincount(samples.ravel(), minlength=levels)
+        by_level = counted(samples)
         spread, _ = np.histogram(np.arange(levels), self.bins, (0, levels), weights=by_level)
         return spread.astype(np.int64)
 
@@ -126,7 +175,29 @@ class Colors(Analysis):
 
     def find(self, image: Image) -> dict[str, Any]:
         """``colors``: hex RRGGBB, rgb from 0 to 255, and share from 0 to 1."""
-        seen = _visible_samples(image)
+        return self._of(_visible_samples(image, _step(image.size)))
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """The samples on the grid, in the order of the whole image."""
+        del form
+
+        def look(pixels: Array, place: Place) -> dict[int, NDArray[np.uint8]]:
+            core, step = place.core, _step(place.size)
+            first_row, first = -core.top % step, -core.left % step
+            part = place.core.of(pixels, place.extended)
+            rows = range(first_row, core.height if first < core.width else 0, step)
+            line = part[:, first:]
+            return {
+                (core.top + row) * place.size.width + core.left: _visible_samples(Image(line[row : row + 1]), step)
+                for row in rows
+            }
+
+        def found(told: dict[int, NDArray[np.uint8]]) -> dict[str, Any]:
+            return self._of(np.concatenate([told[place] for place in sorted(told)]))
+
+        return self._told(look, lambda one, other: {**one, **other}, found)
+
+    def _of(self, seen: NDArray[np.uint8]) -> dict[str, Any]:
         kinds = np.unique(seen, axis=0)
         if len(kinds) == 0:
             return {"colors": []}
@@ -212,18 +283,37 @@ class Sharpness(Analysis):
 
     def find(self, image: Image) -> dict[str, Any]:
         """``laplacian`` and ``tenengrad``, in squares of 8-bit levels."""
-        gray = gray8_of(image.pixels)
-        _, deviation = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_32F))
-        across, down = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
-        squares = cv2.norm(across, cv2.NORM_L2SQR) + cv2.norm(down, cv2.NORM_L2SQR)
+        return self._of(self._sums(image.pixels, Region(0, 0, *image.size), Region(0, 0, *image.size)))
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Sums."""
+        del form
+        return self._told(lambda pixels, place: self._sums(pixels, place.core, place.extended), summed, self._of, 1)
+
+    def _sums(self, pixels: NDArray[Any], core: Region, extended: Region) -> NDArray[np.int64]:
+        """Pixels, sum of the Laplacian, of its squares, and of those of the gradient."""
+        gray = gray8_of(pixels)
+        second, across, down = (
+            np.ascontiguousarray(core.of(found, extended), np.int32)
+            for found in (
+                cv2.Laplacian(gray, cv2.CV_16S),
+                cv2.Sobel(gray, cv2.CV_16S, 1, 0),
+                cv2.Sobel(gray, cv2.CV_16S, 0, 1),
+            )
+        )
+        squares = [int(np.sum(part * part, dtype=np.int64)) for part in (second, across, down)]
+        return np.array([core.pixels, int(second.sum(dtype=np.int64)), squares[0], squares[1] + squares[2]], np.int64)
+
+    def _of(self, sums: NDArray[np.int64]) -> dict[str, Any]:
+        count, total, squares, gradients = sums.tolist()
         return {
-            "laplacian": round(float(deviation[0, 0]) ** 2, 4),
-            "tenengrad": round(squares / image.size.pixels, 4),
+            "laplacian": round((squares * count - total * total) / count**2, 4),
+            "tenengrad": round(gradients / count, 4),
         }
 
 
-def _channel_names(image: Image) -> tuple[str, ...]:
-    return ("gray",) if image.channels == 1 else ("red", "green", "blue", "alpha")[: image.channels]
+def _channel_names(channels: int) -> tuple[str, ...]:
+    return ("gray",) if channels == 1 else ("red", "green", "blue", "alpha")[:channels]
 
 
 def _known(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -239,9 +329,13 @@ def _rgb8(image: Image) -> NDArray[np.uint8]:
     return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if pixels.ndim == 2 else pixels[..., :3]
 
 
-def _visible_samples(image: Image) -> NDArray[np.uint8]:
+def _step(size: Size) -> int:
+    """Pixels between two that are sampled."""
+    return -(-max(size) // _SAMPLED_SIDE)
+
+
+def _visible_samples(image: Image, step: int) -> NDArray[np.uint8]:
     """``N×3`` eight-bit RGB of the pixels on the grid that are at least half opaque."""
-    step = -(-max(image.size) // _SAMPLED_SIDE)
     grid = Image(image.pixels[::step, ::step])
     samples = _rgb8(grid).reshape(-1, 3)
     if not image.has_alpha:

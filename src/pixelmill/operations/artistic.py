@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.images.regions import Region
 from pixelmill.operations.filters import sharpen_kernel
 from pixelmill.operations.levels import counted, equalizing
+from pixelmill.operations.moves import clipped
+from pixelmill.operations.opacity import by_opacity
 from pixelmill.operations.operation import Facts, Operation, Step
-from pixelmill.operations.passes import Array, Form, Look, Map, Pass, Place, Survey, summed
+from pixelmill.operations.passes import Array, Form, Look, Map, Move, Pass, Place, Survey, summed
 from pixelmill.operations.pixels import as_gray, filtered, fit_depth, full_scale, gray8_of
+from pixelmill.operations.smoothing import bilateral
 
 
 class Sketch(Operation):
@@ -175,7 +179,7 @@ class Cartoon(Operation):
         if depth == np.uint16:
             colors = colors.astype(np.float32)
         for _ in range(self.passes):
-            colors = cv2.bilateralFilter(colors, 9, 0.12 * full_scale(depth), 7.0)
+            colors = bilateral(colors, 9, 0.12 * full_scale(depth), 7.0, full_scale(depth))
         return colors if colors.dtype == depth and depth != np.float32 else fit_depth(colors, depth)
 
 
@@ -193,7 +197,7 @@ class Pixelate(Operation):
         """One pass of sums, one of copies."""
         each = 1 / self.block
         return Facts(
-            "whole",
+            "geometric",
             "self-exact",
             ns_per_pixel=0.2 + 13 * each,
             memory_factor=0.4 + 23 * each,
@@ -204,6 +208,26 @@ class Pixelate(Operation):
         """Every pixel; means are linear, so luma is enough if it is afterwards."""
         del size
         return Need(color=after.color)
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Mean and repeat, of whole squares."""
+        if self.block == 1:
+            return ()
+        size, block = form.size, self.block
+        facts = self.facts()
+
+        def source(region: Region) -> Region:
+            left, top = region.left // block * block, region.top // block * block
+            return clipped(left, top, -(-region.right // block) * block, -(-region.bottom // block) * block, size)
+
+        def passes(opaque: bool | None) -> tuple[Pass, ...]:
+            def apply(pixels: Array, source: Region, region: Region) -> Array:
+                return np.ascontiguousarray(region.of(filtered(pixels, self._squares, opaque=opaque), source))
+
+            memory = max(facts.memory_factor, facts.alpha_memory_factor * (opaque is False))
+            return (Move(self.name, size, source, apply, ns_per_pixel=facts.ns_per_pixel, memory_factor=memory),)
+
+        return by_opacity(form, passes)
 
     def apply(self, image: Image) -> Step:
         """Mean and repeat; transparency counts by its weight."""
@@ -247,25 +271,37 @@ class Vignette(Operation):
 
     def facts(self) -> Facts:
         """Needs to know where a pixel lies in the whole."""
-        return Facts("whole", "self-exact", ns_per_pixel=4.8, memory_factor=2.0)
+        return Facts("pointwise", "self-exact", ns_per_pixel=4.8, memory_factor=2.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel; a factor for all channels alike, so luma is enough if it is afterwards."""
         del size
         return Need(color=after.color)
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Multiply, by where pixels lie."""
+        facts = self.facts()
+
+        def draw(pixels: Array, place: Place) -> Array:
+            return self._darker(pixels, place.size, place.extended)
+
+        return (Map(self.name, draw, ns_per_pixel=facts.ns_per_pixel, memory_factor=facts.memory_factor),)
+
     def apply(self, image: Image) -> Step:
         """Multiply, some rows at a time."""
-        pixels = image.pixels
-        done = pixels.copy()
-        across = _from_center(image.size.width)
-        down = _from_center(image.size.height)
-        rows = max(1, _BAND // image.size.width)
+        return Step(image.with_pixels(self._darker(image.pixels, image.size, Region(0, 0, *image.size))))
+
+    def _darker(self, pixels: Pixels, size: Size, region: Region) -> NDArray[Any]:
+        """``pixels`` are those of a region of an image of ``size``."""
+        done: NDArray[Any] = pixels.copy()
+        across = _from_center(size.width)[region.left : region.right]
+        down = _from_center(size.height)[region.top : region.bottom]
+        rows = max(1, _BAND // region.width)
         for start in range(0, len(down), rows):
             band = np.s_[start : start + rows]
             light = self._light(np.sqrt((down[band, np.newaxis] ** 2 + across**2) / 2))
             _darken(done, pixels, band, light)
-        return Step(image.with_pixels(done))
+        return done
 
     def _light(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
         way = np.clip((distance - self.radius) / (1 - self.radius), 0, 1)

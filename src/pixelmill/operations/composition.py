@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import cv2
 import numpy as np
@@ -11,10 +11,12 @@ from pydantic import Field
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.images.regions import Region
 from pixelmill.operations.blending import Blend, over
 from pixelmill.operations.fit import placed
 from pixelmill.operations.operation import Facts, Step
 from pixelmill.operations.parameters import ImageParameter, Position
+from pixelmill.operations.passes import Array, Form, Map, Pass, Place
 from pixelmill.operations.pixels import filtered, full_scale
 from pixelmill.operations.resample import resample
 from pixelmill.operations.second_image import WithSecondImage
@@ -56,29 +58,65 @@ class Watermark(WithSecondImage):
         """A copy, and blending below the mark."""
         share = 1.0 if self.tile else self.scale**2
         cost = 8.0 if self.blend == "normal" else 18.0
-        return Facts("whole", "self-exact", ns_per_pixel=0.1 + cost * share, memory_factor=3.0)
+        return Facts("pointwise", "self-exact", ns_per_pixel=0.1 + cost * share, memory_factor=3.0)
 
     def need(self, after: Need, size: Size) -> Need:
         """Every pixel; normal blending is linear, so luma is enough if it is afterwards."""
         del size
         return Need(color=after.color or self.blend != "normal")
 
-    def apply(self, image: Image) -> Step:
-        """Blend; raises :class:`NotApplicable` while the mark is a mere reference."""
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Blend what a tile sees of the mark."""
+        mark = self._mark()
+        facts = self.facts()
+        channels = 3 if form.channels == 1 and mark.channels > 1 else form.channels
+        scaled = _scaled_mark(mark.pixels, self._place(form.size, mark.size)[0], form.dtype, color=channels > 1)
+
+        def draw(pixels: Array, place: Place) -> Array:
+            return self._marked(pixels, scaled, place.size, place.extended)
+
+        return (
+            Map(
+                self.name,
+                draw,
+                channels=channels,
+                ns_per_pixel=facts.ns_per_pixel,
+                memory_factor=facts.memory_factor,
+            ),
+        )
+
+    def _mark(self) -> Image:
         if isinstance(self.image, str):
             raise NotApplicable(f"watermark: {self.image!r} was not loaded.", operation="watermark")
-        base: NDArray[Any] = image.pixels
-        if base.ndim == 2 and self.image.channels > 1:
+        return self.image
+
+    def apply(self, image: Image) -> Step:
+        """Blend; raises :class:`NotApplicable` while the mark is a mere reference."""
+        mark = self._mark()
+        in_color = image.channels > 1 or mark.channels > 1
+        size, _ = self._place(image.size, mark.size)
+        scaled = _scaled_mark(mark.pixels, size, image.pixels.dtype, color=in_color)
+        result = self._marked(image.pixels, scaled, image.size, Region(0, 0, *image.size))
+        return Step(image.with_pixels(result) if result.ndim == image.pixels.ndim else Image(result))
+
+    def _marked(self, pixels: Pixels, scaled: _Scaled, size: Size, region: Region) -> NDArray[Any]:
+        """``pixels`` are those of a region of an image of ``size``."""
+        color, alpha = scaled
+        base: NDArray[Any] = pixels
+        if base.ndim == 2 and color.shape[2] > 1:
             base = cv2.cvtColor(base, cv2.COLOR_GRAY2RGB)
-        mark_size, (x, y) = self._place(image.size, self.image.size)
-        color, alpha = _scaled_mark(self.image.pixels, mark_size, base)
+        (width, height), (x, y) = self._place(size, self._mark().size)
         result = base.copy()
-        part = np.s_[y : y + mark_size.height, x : x + mark_size.width]
         if self.tile:
-            self._lay_tiles(result, color, alpha, (x, y), round(self.margin * min(image.size)))
-        else:
-            result[part] = over(color, alpha * self.opacity, base[part], self.blend)
-        return Step(image.with_pixels(result) if base.ndim == image.pixels.ndim else Image(result))
+            at = (x - region.left, y - region.top)
+            self._lay_tiles(result, color, alpha, at, round(self.margin * min(size)))
+            return result
+        whole = Region(x, y, width, height)
+        part = whole.overlap(region)
+        if part.pixels:
+            weight = part.of(alpha, whole) * self.opacity
+            part.of(result, region)[...] = over(part.of(color, whole), weight, part.of(base, region), self.blend)
+        return result
 
     def _lay_tiles(
         self, result: NDArray[Any], color: NDArray[Any], alpha: NDArray[Any], corner: tuple[int, int], gap: int
@@ -108,15 +146,18 @@ class Watermark(WithSecondImage):
         return Size(width, height), (max(0, x), max(0, y))
 
 
-def _scaled_mark(mark: Pixels, size: Size, base: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Color (``H×W×1`` or ``H×W×3``, on the scale and with the color channels of ``base``), and alpha (0 to 1)."""
+_Scaled: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def _scaled_mark(mark: Pixels, size: Size, dtype: np.dtype[Any], *, color: bool) -> _Scaled:
+    """Color (``H×W×1``, or ``H×W×3`` where ``color`` is asked for, on the scale of ``dtype``), and alpha (0 to 1)."""
     if (mark.shape[1], mark.shape[0]) != size:
         mark = filtered(mark, lambda pixels: resample(pixels, size, "lanczos"))
     samples = np.clip(mark.astype(np.float32) / full_scale(mark.dtype), 0.0, 1.0)
     if samples.ndim == 2:
         samples = samples[..., np.newaxis]
     alpha = samples[..., 3:] if samples.shape[2] == 4 else np.ones((*samples.shape[:2], 1), np.float32)
-    color = samples[..., :3] * full_scale(base.dtype)
-    if base.ndim == 3 and color.shape[2] == 1:
-        color = np.repeat(color, 3, axis=2)
-    return color, alpha
+    colors = samples[..., :3] * full_scale(dtype)
+    if color and colors.shape[2] == 1:
+        colors = np.repeat(colors, 3, axis=2)
+    return colors, alpha

@@ -14,9 +14,12 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.images.regions import Region
 from pixelmill.operations.blending import over
-from pixelmill.operations.operation import Facts, Operation, Step
+from pixelmill.operations.moves import placed_move, roomy
+from pixelmill.operations.operation import Facts, Kind, Operation, Step
 from pixelmill.operations.parameters import Color
+from pixelmill.operations.passes import Array, Form, Map, Pass, Place
 from pixelmill.operations.pixels import (
     channels_of_color,
     channels_with,
@@ -48,7 +51,8 @@ class Border(Operation):
 
     def facts(self) -> Facts:
         """A copy."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.1, memory_factor=1.2)
+        kind: Kind = "pointwise" if self.inside else "geometric"
+        return Facts(kind, "self-exact", ns_per_pixel=0.1, memory_factor=1.2)
 
     def size(self, size: Size) -> Size:
         """With the border."""
@@ -65,6 +69,24 @@ class Border(Operation):
         del size
         return Need(color=after.color or not is_gray_color(self.color))
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Draw."""
+        first = roomy(form, self.color)
+        if self.inside:
+
+            def draw(pixels: Array, place: Place) -> Array:
+                return self._drawn_inside(pixels, channels_of_color(self.color, pixels.dtype), place.size, place.extended)
+
+            return (*first, Map(self.name, draw, ns_per_pixel=0.2, memory_factor=1.3))
+
+        def fill(pixels: Array) -> Array:
+            shape = pixels.shape[2:]
+            samples = channels_of_color(self.color, pixels.dtype)[: shape[0] if shape else 1]
+            return fit_depth(np.array(samples), pixels.dtype).reshape(shape)
+
+        at = (self.thickness, self.thickness)
+        return (*first, placed_move(self.name, self.size(form.size), Region(0, 0, *form.size), at, fill))
+
     def apply(self, image: Image) -> Step:
         """Draw."""
         image = with_room_for(image, self.color)
@@ -75,21 +97,30 @@ class Border(Operation):
             side = self.thickness
             done = cv2.copyMakeBorder(pixels, side, side, side, side, cv2.BORDER_CONSTANT, value=value)
             return Step(image.with_pixels(done))
-        return Step(image.with_pixels(self._drawn_inside(pixels, samples)))
+        everything = Region(0, 0, *image.size)
+        return Step(image.with_pixels(self._drawn_inside(pixels, samples, image.size, everything)))
 
-    def _drawn_inside(self, pixels: NDArray[Any], samples: tuple[float, ...]) -> NDArray[Any]:
-        height, width = pixels.shape[:2]
+    def _drawn_inside(
+        self, pixels: NDArray[Any], samples: tuple[float, ...], size: Size, region: Region
+    ) -> NDArray[Any]:
+        """``pixels`` are those of a region of an image of ``size``."""
+        width, height = size
         rows, columns = min(self.thickness, (height + 1) // 2), min(self.thickness, (width + 1) // 2)
         done = pixels.copy()
         colors = 1 if pixels.ndim == 2 else 3
         color = np.array(samples[:colors], np.float32).reshape(1, 1, colors)
         alpha = np.full((1, 1, 1), samples[3] / full_scale(pixels.dtype), np.float32)
-        middle = np.s_[rows : height - rows]
-        parts = [np.s_[:rows, :], np.s_[max(rows, height - rows) :, :], (middle, np.s_[:columns])]
-        parts.append((middle, np.s_[max(columns, width - columns) :]))
-        for part in parts:
-            if pixels[part].size:
-                done[part] = over(color, alpha, pixels[part])
+        below, behind = max(rows, height - rows), max(columns, width - columns)
+        sides = (
+            Region(0, 0, width, rows),
+            Region(0, below, width, height - below),
+            Region(0, rows, columns, below - rows),
+            Region(behind, rows, width - behind, below - rows),
+        )
+        for side in sides:
+            part = side.overlap(region)
+            if part.pixels:
+                part.of(done, region)[...] = over(color, alpha, part.of(pixels, region))
         return done
 
 
@@ -111,7 +142,7 @@ class RoundCorners(Operation):
 
     def facts(self) -> Facts:
         """A copy, and the corners."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.2, memory_factor=2.7)
+        return Facts("pointwise", "self-exact", ns_per_pixel=0.2, memory_factor=2.7)
 
     def channels(self, channels: int) -> int:
         """RGBA, or what the background needs."""
@@ -122,22 +153,38 @@ class RoundCorners(Operation):
         del size
         return Need(color=after.color or self.background is None or not is_gray_color(self.background))
 
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Fade the corners that a tile sees."""
+
+        def draw(pixels: Array, place: Place) -> Array:
+            return self._rounded(Image(pixels), place.size, place.extended).pixels
+
+        channels = self.channels(form.channels)
+        return (Map(self.name, draw, channels=channels, ns_per_pixel=0.3, memory_factor=2.7),)
+
     def apply(self, image: Image) -> Step:
         """Fade each corner by how much of its pixels the arc covers."""
+        return Step(self._rounded(image, image.size, Region(0, 0, *image.size)))
+
+    def _rounded(self, image: Image, size: Size, region: Region) -> Image:
+        """``image`` is a region of one of ``size``."""
         image = _with_alpha(image) if self.background is None else with_room_for(image, self.background)
         done = image.pixels.copy()
-        height, width = done.shape[:2]
-        radius = min(self.radius, width / 2, height / 2)
-        keep = _corner(radius)
+        width, height = size
+        keep = _corner(min(self.radius, width / 2, height / 2))
         side = len(keep)
-        for rows, columns, mask in (
-            (np.s_[:side], np.s_[:side], keep),
-            (np.s_[:side], np.s_[width - side :], keep[:, ::-1]),
-            (np.s_[height - side :], np.s_[:side], keep[::-1]),
-            (np.s_[height - side :], np.s_[width - side :], keep[::-1, ::-1]),
+        for left, top, mask in (
+            (0, 0, keep),
+            (width - side, 0, keep[:, ::-1]),
+            (0, height - side, keep[::-1]),
+            (width - side, height - side, keep[::-1, ::-1]),
         ):
-            done[rows, columns] = self._faded(done[rows, columns], mask)
-        return Step(image.with_pixels(done))
+            corner = Region(left, top, side, side)
+            part = corner.overlap(region)
+            if part.pixels:
+                view = part.of(done, region)
+                view[...] = self._faded(view, part.of(mask, corner))
+        return image.with_pixels(done)
 
     def _faded(self, part: NDArray[Any], keep: NDArray[np.float32]) -> NDArray[Any]:
         if self.background is None:

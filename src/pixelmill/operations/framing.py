@@ -6,7 +6,7 @@ Pixels keep their values; what changes is which of them there are. Knows nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -16,12 +16,15 @@ from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.errors import InvalidParameter, NotApplicable
 from pixelmill.images.image import Image, Need, Pixels, Size
+from pixelmill.images.regions import Region
 from pixelmill.models.model import Model, Wanted
 from pixelmill.operations.face_search import AUTO, Box, detector_name, faces_by, loaded_detector, wanted_detector
 from pixelmill.operations.fit import placed
 from pixelmill.operations.geometry import MAX_SIDE, Offset, Side
+from pixelmill.operations.moves import placed_move, roomy
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, ModelParameter, Position
+from pixelmill.operations.passes import Array, Form, Look, Pass, Place, Survey
 from pixelmill.operations.pixels import (
     channels_of_color,
     channels_with,
@@ -243,15 +246,35 @@ class Pad(Operation):
         del size
         return Need(color=after.color or (self.background is not None and not is_gray_color(self.background)))
 
+    def _filling(self, pixels: NDArray[Any]) -> tuple[float, float, float, float]:
+        color = channels_of_color(self.background or "00000000", pixels.dtype)
+        if pixels.dtype != np.float32:
+            color = (float(round(color[0])), float(round(color[1])), float(round(color[2])), float(round(color[3])))
+        return color
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Add."""
+        left, top, _, _ = self._margins(form.size)
+
+        def fill(pixels: Array) -> Array:
+            shape = pixels.shape[2:]
+            return np.array(self._filling(pixels)[: shape[0] if shape else 1], pixels.dtype).reshape(shape)
+
+        window = Region(0, 0, *form.size)
+        laid = placed_move(self.name, self.size(form.size), window, (left, top), fill)
+        return (*roomy(form, self.background), laid)
+
     def apply(self, image: Image) -> Step:
         """Add."""
         left, top, right, bottom = self._margins(image.size)
         image = with_room_for(image, self.background)
-        color = channels_of_color(self.background or "00000000", image.pixels.dtype)
-        if image.pixels.dtype != np.float32:
-            color = (float(round(color[0])), float(round(color[1])), float(round(color[2])), float(round(color[3])))
+        color = self._filling(image.pixels)
         done = cv2.copyMakeBorder(image.pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=color)
         return Step(image.with_pixels(done))
+
+
+_Bounds: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right and bottom."""
 
 
 class Trim(Operation):
@@ -283,7 +306,63 @@ class Trim(Operation):
 
     def facts(self) -> Facts:
         """Compares every pixel."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.24, memory_factor=1.0, alpha_memory_factor=5.3)
+        return Facts("reduction", "self-exact", ns_per_pixel=0.24, memory_factor=1.0, alpha_memory_factor=5.3)
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Look for the border's color, then for what isn't border; and cut."""
+        if self.color is not None:
+            return (self._outside(form, None),)
+
+        def corner(pixels: Array, place: Place) -> Look:
+            return Look(pixels[:1, :1].copy() if place.number == 0 else None)
+
+        def first(one: Array | None, other: Array | None) -> Array | None:
+            return other if one is None else one
+
+        expected = (self._outside(form, None),)
+        look = Survey(
+            "corner",
+            corner,
+            lambda told: told[0][1],
+            join=first,
+            then=lambda pixel: (self._outside(form, pixel),),
+            expected=expected,
+            ns_per_pixel=0.1,
+        )
+        return (look,)
+
+    def _outside(self, form: Form, corner: Array | None) -> Survey:
+        """The box of what isn't border, and then a crop to it."""
+
+        def look(pixels: Array, place: Place) -> Look:
+            core = np.ascontiguousarray(place.core.of(pixels, place.extended))
+            found = self._found(core, corner if corner is not None else core)
+            if found is None:
+                return Look(None)
+            x, y, width, height = found
+            left, top = x + place.core.left, y + place.core.top
+            return Look((left, top, left + width, top + height))
+
+        def join(one: _Bounds | None, other: _Bounds | None) -> _Bounds | None:
+            if one is None or other is None:
+                return one or other
+            return (min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3]))
+
+        def conclude(told: Any) -> Region:
+            left, top, right, bottom = told[0][1] or (0, 0, *form.size)
+            return Region(left, top, right - left, bottom - top)
+
+        return Survey(
+            self.name,
+            look,
+            conclude,
+            join=join,
+            data=lambda box: {"x": box.left, "y": box.top, "width": box.width, "height": box.height},
+            then=lambda box: (placed_move(self.name, Size(box.width, box.height), box, (0, 0)),),
+            expected=(placed_move(self.name, form.size, Region(0, 0, *form.size), (0, 0)),),
+            ns_per_pixel=self.facts().ns_per_pixel,
+            memory_factor=5.0,
+        )
 
     def apply(self, image: Image) -> Step:
         """Find the border, and cut into memory of its own."""
@@ -295,10 +374,12 @@ class Trim(Operation):
 
     def box(self, image: Image) -> tuple[int, int, int, int] | None:
         """What isn't border; None where nothing else is."""
-        pixels = image.pixels
+        return self._found(image.pixels, image.pixels[:1, :1])
+
+    def _found(self, pixels: Pixels, corner: Pixels) -> tuple[int, int, int, int] | None:
         full, samples = full_scale(pixels.dtype), _visible(pixels)
         if self.color is None:
-            border = [float(value) for value in np.atleast_1d(samples[0, 0])]
+            border = [float(value) for value in np.atleast_1d(_visible(corner)[0, 0])]
         else:
             *color, alpha = channels_of_color(self.color, pixels.dtype)
             if pixels.ndim == 2:

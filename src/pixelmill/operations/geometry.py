@@ -22,11 +22,11 @@ from pixelmill.images.regions import Region
 from pixelmill.images.scales import extent
 from pixelmill.operations.fit import Fit, fitted, placed
 from pixelmill.operations.kernels import Kernel, scaled_by
-from pixelmill.operations.moves import Turn, affine_table, placed_move, warped, warped_source
+from pixelmill.operations.moves import Turn, affine_table, placed_move, roomy, warped, warped_source
 from pixelmill.operations.opacity import by_opacity
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import Color, Position
-from pixelmill.operations.passes import Array, Form, Map, Move, Pass
+from pixelmill.operations.passes import Array, Form, Move, Pass
 from pixelmill.operations.pixels import (
     channels_of_color,
     channels_with,
@@ -343,8 +343,7 @@ class Rotate(Operation):
         turns, target = self._turns, self.size(form.size)
         if turns == 0:
             return ()
-        room = Map("room", lambda pixels, place: self._with_room(pixels), channels=self.channels(form.channels))
-        first = (room,) if self.channels(form.channels) != form.channels else ()
+        first = roomy(form, self.background)
         if turns is not None:
             return (*first, self._turn(form.size, turns, target))
         table = affine_table(self._matrix(form.size, target))
@@ -363,9 +362,6 @@ class Rotate(Operation):
             return (Move(self.name, target, source, apply, ns_per_pixel=30.0, memory_factor=memory),)
 
         return (*first, *by_opacity(form, passes))
-
-    def _with_room(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        return with_room_for(Image(pixels), self.background).pixels
 
     def _turn(self, size: Size, turns: int, target: Size) -> Move:
         turned = Size(size.height, size.width) if turns % 2 else size

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,14 @@ from pydantic.json_schema import SkipJsonSchema
 
 from pixelmill.errors import NotApplicable
 from pixelmill.images.image import Image, Need, Size
+from pixelmill.images.regions import Region
 from pixelmill.operations.blending import over
 from pixelmill.operations.fit import placed
 from pixelmill.operations.fonts import missing_letters, opened
+from pixelmill.operations.moves import roomy
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.parameters import BUILT_IN_FONTS, Color, Font, FontParameter, Position
+from pixelmill.operations.passes import Array, Form, Map, Pass, Place
 from pixelmill.operations.pixels import channels_of_color, channels_with, full_scale, is_gray_color, with_room_for
 
 MAX_CHARACTERS = 500
@@ -92,7 +95,7 @@ class Text(Operation):
 
     def facts(self) -> Facts:
         """A copy, and blending where the text is."""
-        return Facts("whole", "self-exact", ns_per_pixel=0.2, memory_factor=1.3)
+        return Facts("pointwise", "self-exact", ns_per_pixel=0.2, memory_factor=1.3)
 
     def _colors(self) -> tuple[str, ...]:
         return (self.color,) if self.outline is None else (self.outline, self.color)
@@ -124,10 +127,25 @@ class Text(Operation):
         Raises :class:`NotApplicable` while the font is a mere reference, where its letters are immense, and where it
         lacks one.
         """
+        written = self._rendered(image.size)
+        for color in self._colors():
+            image = with_room_for(image, color)
+        return Step(image.with_pixels(_laid(image.pixels, written, Region(0, 0, *image.size))))
+
+    def tiled(self, form: Form) -> tuple[Pass, ...]:
+        """Render once, and lay colors over what a tile sees of it."""
+        written = self._rendered(form.size)
+
+        def draw(pixels: Array, place: Place) -> Array:
+            return _laid(pixels, written, place.extended)
+
+        return (*roomy(form, *self._colors()), Map(self.name, draw, ns_per_pixel=0.2, memory_factor=1.3))
+
+    def _rendered(self, size: Size) -> _Written:
         if self.fonts():
             raise NotApplicable(f"text: the font {self.font!r} was not loaded.", operation="text")
         try:
-            return Step(self._on(image))
+            return self._written(size)
         except (OSError, ValueError, DecompressionBombError) as error:  # of FreeType, and of Pillow's bounds
             raise NotApplicable(
                 f"text: the letters can't be drawn in this font at this size ({error}); is the font file broken? Use "
@@ -135,12 +153,10 @@ class Text(Operation):
                 operation="text",
             ) from error
 
-    def _on(self, image: Image) -> Image:
-        for color in self._colors():
-            image = with_room_for(image, color)
+    def _written(self, size: Size) -> _Written:
         stroke = self.outline_width if self.outline is not None else 0
-        margin = round(self.margin * min(image.size))
-        room = Size(max(1, image.size.width - 2 * margin), max(1, image.size.height - 2 * margin))
+        margin = round(self.margin * min(size))
+        room = Size(max(1, size.width - 2 * margin), max(1, size.height - 2 * margin))
         self._check_letters()
         font = opened(self.font, self.font_size)
         lines = self._lines(font, room, stroke)
@@ -148,19 +164,18 @@ class Text(Operation):
         if (box[2] - box[0]) * (box[3] - box[1]) > _MAX_MASK:
             raise ValueError("they are immense")
         extent = Size(max(1, box[2] - box[0]), max(1, box[3] - box[1]))
-        x, y = placed(image.size, extent, self.position, margin)
+        x, y = placed(size, extent, self.position, margin)
         # Too long a text starts where the image starts.
-        x = max(x, min(margin, image.size.width - 1)) if extent.width > room.width else x
-        y = max(y, min(margin, image.size.height - 1)) if extent.height > room.height else y
+        x = max(x, min(margin, size.width - 1)) if extent.width > room.width else x
+        y = max(y, min(margin, size.height - 1)) if extent.height > room.height else y
         left, top = max(0, x), max(0, y)
-        part = np.s_[top : min(image.size.height, y + extent.height), left : min(image.size.width, x + extent.width)]
-        result = image.pixels.copy()
-        height, width = result[part].shape[:2]
+        width, height = min(size.width, x + extent.width) - left, min(size.height, y + extent.height) - top
         origin = (x - box[0] - left, y - box[1] - top)
-        for color, around in zip(self._colors(), (stroke, 0) if stroke else (0,), strict=True):
-            mask = _mask(Size(width, height), lines, font, self._align, around, origin)
-            result[part] = _through(mask, color, result[part])
-        return image.with_pixels(result)
+        masks = [
+            (color, _mask(Size(width, height), lines, font, self._align, around, origin))
+            for color, around in zip(self._colors(), (stroke, 0) if stroke else (0,), strict=True)
+        ]
+        return _Written(Region(left, top, width, height), masks)
 
     def _check_letters(self) -> None:
         """Refuse what would come out as empty boxes."""
@@ -244,6 +259,24 @@ def _mask(
     for line, (x, y) in zip(lines, _starts(lines, font, align), strict=True):
         draw.text((x + origin[0], y + origin[1]), line, 255, font, anchor="ls", stroke_width=stroke)
     return np.asarray(np.asarray(canvas) / np.float32(255), np.float32)
+
+
+class _Written(NamedTuple):
+    """Where the letters stand, and how much of each pixel there each color covers."""
+
+    region: Region
+    masks: list[tuple[str, NDArray[np.float32]]]
+
+
+def _laid(pixels: NDArray[Any], written: _Written, region: Region) -> NDArray[Any]:
+    """A copy of the pixels of ``region`` with the letters over them."""
+    result = pixels.copy()
+    part = written.region.overlap(region)
+    if part.pixels:
+        view = part.of(result, region)
+        for color, mask in written.masks:
+            view[...] = _through(part.of(mask, written.region), color, view)
+    return result
 
 
 def _through(mask: NDArray[np.float32], color: str, base: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from pixelmill.images.image import Size
 from pixelmill.images.regions import Region
-from pixelmill.operations.passes import Array, Move, Place
+from pixelmill.operations.passes import Array, Form, Map, Move, Pass, Place
+from pixelmill.operations.pixels import channels_with
 
 _SUBPIXELS = 32
 _FINE = 1_024
@@ -185,6 +186,16 @@ def warped(
     places[..., 1] = np.clip((down >> 5) - source.top, low, high)
     shares = ((down & 31) * _SUBPIXELS + (across & 31)).astype(np.uint16)
     return cv2.remap(pixels, places, shares, cv2.INTER_CUBIC, borderMode=border, borderValue=value)
+
+
+def roomy(form: Form, *colors: str | None) -> tuple[Pass, ...]:
+    """Gray as RGB where one of these colors isn't gray; nothing otherwise."""
+    channels = form.channels
+    for color in colors:
+        channels = channels_with(color, channels)
+    if channels == form.channels:
+        return ()
+    return (Map("rgb", lambda pixels, _: cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), channels=3, memory_factor=4.0),)
 
 
 def everywhere(draw: Callable[[Array, Region], Array]) -> Callable[[Array, Place], Array]:

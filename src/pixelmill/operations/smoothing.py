@@ -17,6 +17,7 @@ from pixelmill.images.image import Image
 from pixelmill.images.samples import to_uint16
 from pixelmill.operations.operation import Facts, Operation, Step
 from pixelmill.operations.pixels import fit_depth, full_scale, on_colors
+from pixelmill.operations.plain_opencv import without_ipp
 
 _BLOCK_SAMPLES = 1 << 21
 """Samples of windows that are sorted at once: 4 to 8 MB."""
@@ -119,10 +120,34 @@ class Bilateral(Operation):
             if colors.dtype == np.uint16:
                 work = colors.astype(np.float32) / np.float32(65_535)
             strength = self.sigma_color * full_scale(work.dtype)
-            done = cv2.bilateralFilter(work, diameter, strength, self.sigma_space)
+            done = bilateral(work, diameter, strength, self.sigma_space, full_scale(work.dtype))
             return fit_depth(done * np.float32(65_535), colors.dtype) if colors.dtype == np.uint16 else done
 
         return Step(on_colors(image, run))
+
+
+_BESIDE = 64
+"""Columns that are put beside floats: OpenCV rounds the end of a row otherwise."""
+
+
+def bilateral(
+    colors: NDArray[Any], diameter: int, sigma_color: float, sigma_space: float, full: float
+) -> NDArray[Any]:
+    """``cv2.bilateralFilter``; of floats, from 0 to ``full``, with weights that don't depend on the range of samples.
+
+    OpenCV tabulates the weights of floats between the least and the greatest sample that it is given, so that a part
+    of an image would get others: here it is given 0 and ``full``, far enough below the picture.
+    """
+    if colors.dtype != np.float32:
+        return cv2.bilateralFilter(colors, diameter, sigma_color, sigma_space)
+    reach = diameter // 2
+    height, width = colors.shape[:2]
+    beside = -(-reach // _BESIDE) * _BESIDE
+    work = cv2.copyMakeBorder(colors, reach, reach + 1, beside, beside, cv2.BORDER_REFLECT_101)
+    work[-1], work[-1, 0] = 0.0, full
+    with without_ipp():
+        done = cv2.bilateralFilter(work, diameter, sigma_color, sigma_space)
+    return np.ascontiguousarray(done[reach : reach + height, beside : beside + width])
 
 
 class Denoise(Operation):

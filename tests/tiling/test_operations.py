@@ -1,0 +1,109 @@
+"""Every operation gives over tiles what it gives of the whole image: no pixel differs, nor what it finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tests.tiling.operation_cases import CASES, UNTILED, pictures
+from tests.tiling.runners import RUNNERS
+
+from pixelmill.errors import NotApplicable, NotTileable
+from pixelmill.images.image import Image, Size
+from pixelmill.operations.operation import Step
+from pixelmill.operations.passes import Form
+from pixelmill.operations.plain_opencv import one_thread, without_ipp
+from pixelmill.operations.reference import EXAMPLES
+from pixelmill.operations.table import TABLE, operation_named
+
+NO_CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+
+
+def whole(name: str, arguments: dict[str, Any], pixels: NDArray[Any]) -> Step | None:
+    """None where the operation can't be applied to such an image."""
+    try:
+        with without_ipp(), one_thread():
+            return operation_named(name)(**arguments).apply(Image(pixels))
+    except NotApplicable:
+        return None
+
+
+def agree(name: str, runner: str, data: st.DataObject, side: int) -> None:
+    pixels, arguments = data.draw(pictures(side)), data.draw(CASES[name])
+    expected = whole(name, arguments, pixels)
+    tile = data.draw(st.integers(24, 150))
+    if expected is None:
+        return
+    try:
+        done, found = RUNNERS[runner](operation_named(name)(**arguments), pixels, tile)
+    except NotTileable:
+        assert name in {"resize", "watershed"}  # for some sizes; the tests of these say which
+        return
+    assert done.dtype == expected.image.pixels.dtype
+    assert np.array_equal(done, expected.image.pixels)
+    assert found == (None if expected.data is None else dict(expected.data))
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=3, deadline=None, suppress_health_check=NO_CHECKS)
+@given(data=st.data())
+def test_tiles_are_the_whole(name: str, runner: str, data: st.DataObject) -> None:
+    agree(name, runner, data, 130)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=60, deadline=None, suppress_health_check=NO_CHECKS)
+@given(data=st.data())
+def test_tiles_are_the_whole_widely(name: str, runner: str, data: st.DataObject) -> None:
+    agree(name, runner, data, 330)
+
+
+def test_every_operation_is_here() -> None:
+    assert set(CASES) | set(UNTILED) == set(TABLE)
+    assert not set(CASES) & set(UNTILED)
+
+
+@pytest.mark.parametrize("name", UNTILED)
+def test_what_needs_the_whole_image_says_so(name: str) -> None:
+    arguments = dict(EXAMPLES[name][1])
+    with pytest.raises(NotTileable, match=name):
+        operation_named(name)(**arguments).tiled(Form(Size(300, 200), 3, np.dtype(np.uint8)))
+
+
+@pytest.mark.parametrize("low", [5, 60])
+@pytest.mark.parametrize("tile", [37, 64, 300])
+def test_canny_over_tiles_is_the_bare_call(low: int, tile: int, photo: bytes) -> None:
+    gray = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_GRAYSCALE)
+    with without_ipp(), one_thread():
+        expected = cv2.Canny(gray, low, 400)
+    assert np.count_nonzero(expected) > 1_000
+    operation = operation_named("canny")(low=low, high=400)
+    for run in RUNNERS.values():
+        assert np.array_equal(run(operation, gray, tile)[0], expected)
+
+
+def test_a_spiral_is_one_component_and_one_edge_whatever_the_tiles() -> None:
+    """A line that winds through all tiles, strong in one pixel at its very end."""
+    pixels = np.zeros((200, 200), np.uint8)
+    turns = np.linspace(0, 2 * np.pi * 9, 6_000)
+    points = np.column_stack((100 + 10 * turns / 6.3 * np.cos(turns), 100 + 10 * turns / 6.3 * np.sin(turns)))
+    cv2.polylines(pixels, [np.rint(points).astype(np.int32)], isClosed=False, color=40, thickness=3)
+    pixels[98:103, 98:103] = 255
+    found = operation_named("components")(mode="data", foreground="bright")
+    edges = operation_named("canny")(low=50, high=600)
+    for tile in (24, 51):
+        for run in RUNNERS.values():
+            assert run(found, np.where(pixels > 0, np.uint8(255), np.uint8(0)), tile)[1] is not None
+            assert np.array_equal(run(edges, pixels, tile)[0], cv2.Canny(pixels, 50, 600))
+    one = RUNNERS["2 threads"](found, np.where(pixels > 0, np.uint8(255), np.uint8(0)), 24)[1]
+    assert one is not None
+    assert one["count"] == 1
