@@ -55,9 +55,7 @@ CASES: Mapping[str, Arguments] = {
     "crop": given(x=whole(0, 30), y=whole(0, 30), width=whole(1, 60), height=whole(1, 60)),
     "rotate": given(angle=choose(0, 90, 180, 270, -90, 12.5, 201.3), expand=YES, background=MAYBE),
     "flip": given(direction=choose("horizontal", "vertical", "both")),
-    "pad": given(
-        left=whole(0, 40), top=whole(0, 40), right=whole(0, 40), bottom=whole(1, 40), background=MAYBE
-    ),
+    "pad": given(left=whole(0, 40), top=whole(0, 40), right=whole(0, 40), bottom=whole(1, 40), background=MAYBE),
     "trim": given(tolerance=choose(0.0, 0.04, 0.5), color=choose(None, "ffffff")),
     "perspective": st.just({**CORNERS, "width": 90, "height": 70}),
     "grayscale": given(),

@@ -75,7 +75,9 @@ class Border(Operation):
         if self.inside:
 
             def draw(pixels: Array, place: Place) -> Array:
-                return self._drawn_inside(pixels, channels_of_color(self.color, pixels.dtype), place.size, place.extended)
+                return self._drawn_inside(
+                    pixels, channels_of_color(self.color, pixels.dtype), place.size, place.extended
+                )
 
             return (*first, Map(self.name, draw, ns_per_pixel=0.2, memory_factor=1.3))
 

@@ -35,9 +35,7 @@ def moments(samples: NDArray[Any]) -> Sums:
         whole = np.rint(plane * np.float32(steps)).astype(np.int64) if steps > 1 else plane.astype(np.int64)
         high, low = whole >> _HALF, whole & ((1 << _HALF) - 1)
         squares = (
-            (int(np.sum(high * high)) << 2 * _HALF)
-            + (int(np.sum(high * low)) << (_HALF + 1))
-            + int(np.sum(low * low))
+            (int(np.sum(high * high)) << 2 * _HALF) + (int(np.sum(high * low)) << (_HALF + 1)) + int(np.sum(low * low))
         )
         found.append(Moments(plane.size, int(whole.sum()), squares, steps))
     return found

@@ -130,9 +130,7 @@ _BESIDE = 64
 """Columns that are put beside floats: OpenCV rounds the end of a row otherwise."""
 
 
-def bilateral(
-    colors: NDArray[Any], diameter: int, sigma_color: float, sigma_space: float, full: float
-) -> NDArray[Any]:
+def bilateral(colors: NDArray[Any], diameter: int, sigma_color: float, sigma_space: float, full: float) -> NDArray[Any]:
     """``cv2.bilateralFilter``; of floats, from 0 to ``full``, with weights that don't depend on the range of samples.
 
     OpenCV tabulates the weights of floats between the least and the greatest sample that it is given, so that a part
