@@ -115,7 +115,7 @@ def main(seed: int, count: int) -> None:
         )
         # Each tile was written by one rank, and the others have zeros there.
         parts = comm.gather(written[0].pixels)
-        if comm.rank == 0:
+        if parts is not None:
             result = np.bitwise_or.reduce(parts)
             if cut:
                 alone = run_alone(passes, pixels, wishes)

@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.tiling.operation_cases import CASES
 
 from pixelmill.errors import ConfigError
 from pixelmill.targets.launch import command
@@ -16,21 +18,40 @@ from pixelmill.targets.tiled_settings import MpiConfig
 from pixelmill.tiling.alike import check_alike, traits
 from pixelmill.tiling.mpi import common, pieces
 
-CASES = Path(__file__).parent.parent / "support" / "rank_cases.py"
+SUPPORT = Path(__file__).parent.parent / "support"
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_ranks_give_what_the_whole_gives(ranks: int) -> None:
+def lines_of(ranks: int, script: str, *arguments: int) -> list[Any]:
+    """What a script prints that runs on so many ranks; skips where there is no MPI."""
     if importlib.util.find_spec("mpi4py") is None:
         say = pytest.fail if os.environ.get("CI") else pytest.skip
         say("mpi4py is not installed; pip install mpi4py mpich")
     line = command(ranks, MpiConfig(8))
-    line = [*line[: line.index("-m")], "-m", "mpi4py", str(CASES), str(ranks), "40"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=100)
+    line = [*line[: line.index("-m")], "-m", "mpi4py", str(SUPPORT / script), *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr[-2_000:]
-    cases = [json.loads(one) for one in done.stdout.splitlines()]
+    return [json.loads(one) for one in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_give_what_the_whole_gives(ranks: int) -> None:
+    cases = lines_of(ranks, "rank_cases.py", ranks, 40)
     assert [one["case"] for one in cases] == list(range(40))
     assert {one["ranks"] for one in cases} == {ranks}
+
+
+@pytest.mark.parametrize("ranks", [2])
+def test_every_operation_over_ranks_is_the_whole(ranks: int) -> None:
+    (counts,) = lines_of(ranks, "rank_operations.py", ranks, 2)
+    assert counts.keys() == set(CASES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_every_operation_over_ranks_is_the_whole_widely(ranks: int) -> None:
+    (counts,) = lines_of(ranks, "rank_operations.py", 10 + ranks, 12)
+    assert counts.keys() == set(CASES)
 
 
 def test_rows_that_travel_are_those_that_are_needed_and_not_there() -> None:

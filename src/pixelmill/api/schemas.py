@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 StateName = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 PriorityName = Literal["interactive", "normal", "batch"]
@@ -402,6 +402,14 @@ class MpiWanted(Wanted):
     ranks: Annotated[int, Field(ge=1, le=MAX_RANKS)]
 
 
+_MPI = {
+    "anyOf": [{**MpiWanted.model_json_schema(), "title": "MpiWanted"}, {"type": "null"}],
+    "default": None,
+    "description": "Spreads each image over MPI ranks",
+}
+"""Inline, as all of a body's schema is."""
+
+
 class JobRequest(Wanted):
     """A job over uploads and sources. An unsealed job takes more tasks until it is sealed."""
 
@@ -426,7 +434,7 @@ class JobRequest(Wanted):
     tags: dict[str, str] = {}
     sealed: bool = True
     webhook: Annotated[str, Field(max_length=2_000, description="Is told when the job ends")] = ""
-    mpi: Annotated[MpiWanted | None, Field(description="Spreads each image over MPI ranks")] = None
+    mpi: Annotated[MpiWanted | None, WithJsonSchema(_MPI)] = None
 
 
 class WebhookRequest(Wanted):

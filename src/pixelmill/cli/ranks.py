@@ -122,6 +122,7 @@ def _order(
         tile=tile or 0,
         images={reference: str(path.absolute()) for reference, path in images.items()},
         identity=file_identity(source),
+        scratch_bytes=settings["scratch_bytes"],
     )
 
 

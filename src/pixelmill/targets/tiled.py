@@ -143,6 +143,7 @@ class TiledPool:
             place, store, options = source.key, source.spec.uri, dict(source.spec.options)
             identity = f"{source.key}-{source.size}"
             if "://" not in store or store.startswith("file:"):  # one of a kind that another process can't open
+                await asyncio.to_thread(self._folders.check_room, source.size)
                 place, store, options = str(await _fetched(source, folder / "source")), "", {}
         else:
             place = str(await asyncio.to_thread(_as_file, source, folder / "source"))
@@ -164,6 +165,7 @@ class TiledPool:
             store=store,
             options=options,
             identity=identity or request.source_key or request.id,
+            scratch_bytes=self._config.scratch_bytes,
         )
 
 

@@ -176,7 +176,8 @@ class _Job:
                 _check_held(chosen.result, fmt)
             log = self._log(prepared, options)
             self.kept = log.kept if log is not None and self.team.rank == 0 else 0
-            with Scratch(Path(order.folder), IN_MEMORY // self.team.size) as scratch:
+            share = (IN_MEMORY // self.team.size, order.scratch_bytes // self.team.size)
+            with Scratch(Path(order.folder), *share) as scratch:
                 found = run_ranks(
                     chosen.program,
                     prepared.reader,

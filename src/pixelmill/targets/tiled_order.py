@@ -29,7 +29,7 @@ class TiledOrder:
 
     ``folder`` holds what is written on the way and may hold what an attempt before has written; ``target`` is the file
     (or folder) of the result. ``images``: files by the reference that the pipeline uses. ``threads``: of each process.
-    ``memory_bytes``: of all of them. ``tile``: side of tiles; 0: as planned. ``ranks`` 0: one process.
+    ``memory_bytes``, ``scratch_bytes``: of all of them. ``tile``: their side; 0: as planned. ``ranks`` 0: one process.
     ``identity``: what the source is, so that a run is only taken up where it is the same.
     """
 
@@ -46,6 +46,7 @@ class TiledOrder:
     store: str = ""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     identity: str = ""
+    scratch_bytes: int = 100_000_000_000
 
     def to_line(self) -> bytes:
         """One line."""

@@ -10,7 +10,7 @@ export const STREAM_PATHS: Record<StreamName, string> = {
 };
 
 /** Names of events in them. */
-export const EVENT_TYPES = ["task", "job", "deleted", "sample"] as const;
+export const EVENT_TYPES = ["task", "progress", "job", "deleted", "sample"] as const;
 
 export type ToWorker =
   | { do: "open"; stream: StreamName }

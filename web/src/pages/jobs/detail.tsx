@@ -15,7 +15,7 @@ import { Viewer } from "../../ui/viewer/viewer";
 import { Virtual } from "../../ui/virtual";
 import { addressOf } from "./found-state";
 import { JobActions, JobProgress, nameOf } from "./list";
-import { JobView } from "./tasks-state";
+import { JobView, type Progress } from "./tasks-state";
 
 /** More tasks are read when the viewer comes so close to the last of those that are here. */
 const NEAR_END = 5;
@@ -68,7 +68,7 @@ export function JobDetail({ id }: { id: string }) {
             <span>Ran</span>
             <span>Attempts</span>
           </div>
-          <Virtual items={tasks} keyOf={(task) => task.id} rowHeight={60} label="Tasks" reveal={reveal.value} onRender={focusWanted} onEnd={() => void view.more()} render={(task) => <TaskRow task={task} onOpen={() => (opened.value = task.id)} />} class="card" />
+          <Virtual items={tasks} keyOf={(task) => task.id} rowHeight={60} label="Tasks" reveal={reveal.value} onRender={focusWanted} onEnd={() => void view.more()} render={(task) => <TaskRow task={task} progress={view.progress.value.get(task.id)} onOpen={() => (opened.value = task.id)} />} class="card" />
         </>
       )}
       {at >= 0 && (
@@ -188,14 +188,23 @@ function Filter({ view, job }: { view: JobView; job: Job }) {
 
 const between = (from: string | null, to: string | null): string => (from && to ? duration(Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000)) : "–");
 
+<<<<<<< HEAD
 export function TaskRow({ task, onOpen }: { task: Task; onOpen: () => void }) {
   const shows = task.state === "succeeded" && task.outcome !== null;
   const of = task.outcome?.format ? "result" : "input"; // what gives data only is shown as it was sent
+=======
+const soFar = ({ tiles, of, megapixels_s: rate, seconds_left: left }: Progress): string =>
+  `${count(tiles)} of ${count(of)} tiles, ${rate.toFixed(0)} MP/s${left === null ? "" : `, ${duration(left)} left`}`;
+
+function TaskRow({ task, progress, onOpen }: { task: Task; progress: Progress | undefined; onOpen: () => void }) {
+  const shows = task.state === "succeeded" && task.outcome?.format;
+>>>>>>> mpi
   return (
     <button type="button" class="task-row" data-task={task.id} onClick={onOpen}>
       <span class="task-thumb">{shows ? <img src={api.thumbnailUrl(task.id, of, 96, task.run)} alt="" loading="lazy" decoding="async" /> : <Icon name={task.state === "failed" ? "warning" : "image"} />}</span>
       <span class="task-name">
         <span>{task.name}</span>
+        {progress && task.state === "running" && <span class="soft numbers">{soFar(progress)}</span>}
         {task.error && <span class="why">{task.error.detail}</span>}
       </span>
       <Badge tone={task.state} />

@@ -14,6 +14,14 @@ const REFRESH_MS = 500;
 /** Pages that are read again at a time; more wait for the next turn. */
 const PAGES_A_TURN = 3;
 
+/** How far a task over tiles is. */
+export interface Progress {
+  tiles: number;
+  of: number;
+  megapixels_s: number;
+  seconds_left: number | null;
+}
+
 interface Page {
   /** Where it begins; null for the first. */
   cursor: string | null;
@@ -27,6 +35,8 @@ export class JobView {
   readonly gone = signal(false);
   readonly loading = signal(false);
   readonly state = signal("");
+  /** Of tasks that run over tiles, by id. */
+  readonly progress = signal<ReadonlyMap<string, Progress>>(new Map());
   private readonly pages = signal<readonly Page[]>([]);
   private next: string | null = null;
   private readonly changed = new Set<number>();
@@ -141,9 +151,14 @@ export class JobView {
       this.job.value = { ...now, state, counts: { ...counts, total: now.counts.total } };
       if (state !== now.state) void this.readJob(this.job.peek() as Job).catch(() => undefined);
     }
+    if (event.type === "progress") {
+      const { id, progress } = event.data as { id: string; progress: Progress };
+      this.progress.value = new Map(this.progress.peek()).set(id, progress);
+    }
     if (event.type === "task") {
       const { id, state, seq } = event.data as { id: string; state: Task["state"]; seq: number };
       this.changed.add(seq);
+      if (this.progress.peek().has(id)) this.progress.value = new Map([...this.progress.peek()].filter(([one]) => one !== id));
       this.show(id, state);
       this.timer ??= setTimeout(() => void this.refresh(), REFRESH_MS);
     }
