@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stub_target import StubTarget
 
+from pixelmill.engines.executor import Slot
 from pixelmill.engines.lane import PARKED
 from pixelmill.engines.leased import LeasedEngine
 from pixelmill.engines.memory_queue import MemoryLeaseQueue
 from pixelmill.engines.queue import Lease, LeaseQueue, Message, QueueTraits
 from pixelmill.engines.sql_queue import SqlLeaseQueue
 from pixelmill.fleet.dispatcher import Dispatcher
-from pixelmill.fleet.slot import Slot
 from pixelmill.jobs.database import Database
 from pixelmill.jobs.messages import TaskMessage, queue_number
 from pixelmill.jobs.model import Priority, TaskEvent

@@ -188,17 +188,12 @@ function Filter({ view, job }: { view: JobView; job: Job }) {
 
 const between = (from: string | null, to: string | null): string => (from && to ? duration(Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000)) : "–");
 
-<<<<<<< HEAD
-export function TaskRow({ task, onOpen }: { task: Task; onOpen: () => void }) {
-  const shows = task.state === "succeeded" && task.outcome !== null;
-  const of = task.outcome?.format ? "result" : "input"; // what gives data only is shown as it was sent
-=======
 const soFar = ({ tiles, of, megapixels_s: rate, seconds_left: left }: Progress): string =>
   `${count(tiles)} of ${count(of)} tiles, ${rate.toFixed(0)} MP/s${left === null ? "" : `, ${duration(left)} left`}`;
 
-function TaskRow({ task, progress, onOpen }: { task: Task; progress: Progress | undefined; onOpen: () => void }) {
-  const shows = task.state === "succeeded" && task.outcome?.format;
->>>>>>> mpi
+export function TaskRow({ task, progress, onOpen }: { task: Task; progress?: Progress | undefined; onOpen: () => void }) {
+  const shows = task.state === "succeeded" && task.outcome !== null;
+  const of = task.outcome?.format ? "result" : "input"; // what gives data only is shown as it was sent
   return (
     <button type="button" class="task-row" data-task={task.id} onClick={onOpen}>
       <span class="task-thumb">{shows ? <img src={api.thumbnailUrl(task.id, of, 96, task.run)} alt="" loading="lazy" decoding="async" /> : <Icon name={task.state === "failed" ? "warning" : "image"} />}</span>
