@@ -33,9 +33,13 @@ from pixelmill.images.encode import encode
 from pixelmill.images.image import Image, Size
 from pixelmill.images.pyramids import Pyramid, halved, level_sizes
 from pixelmill.images.region_grid import Grid
+from pixelmill.images.region_options import TileTiffOptions, region_options
 from pixelmill.images.region_readers import open_regions
+from pixelmill.images.region_results import FileResult
+from pixelmill.images.region_tiff_writer import TiffWriter
 from pixelmill.images.region_writers import create_regions
 from pixelmill.images.regions import Raster, Region
+from pixelmill.images.tiff_directories import is_big
 
 BIG_COG = {"cog": True, "big": "always"}
 LAYOUTS: list[dict[str, Any]] = [{}, {"pyramid": True}, {"cog": True}, {"big": "always"}, BIG_COG]
@@ -90,6 +94,33 @@ def test_copies_of_a_cloud_optimized_tiff_stand_before_the_picture_and_tables_in
         assert first == sorted(first, reverse=True)
         assert all(list(page.dataoffsets) == sorted(page.dataoffsets) for page in file.pages)
         assert max(page.offset for page in file.pages) < min(first)
+
+
+def test_places_beyond_four_gigabytes_are_written_and_read(tmp_path: Path) -> None:
+    """The tiles lie behind a hole of 5 GB, which takes no room on the disk."""
+    path, pixels = tmp_path / "out.tif", picture(200, 150)
+    options = region_options("tiff", {"big": "always", "pyramid": True, "tile": 64})
+    assert isinstance(options, TileTiffOptions)
+    result = FileResult(path)
+    writer = TiffWriter(result, raster_of(pixels), options, tmp_path)
+    result._end = 5 << 30
+    write_all(writer, pixels)
+    assert path.stat().st_size > 5 << 30
+    assert np.array_equal(read_all(open_regions(path)), pixels)
+    assert np.array_equal(read_all(open_regions(path, level=1)), halved(pixels))
+    assert np.array_equal(tifffile.imread(path, key=0), pixels)
+
+
+@pytest.mark.parametrize(
+    ("side", "channels", "options", "big"),
+    [(60_000, 1, {}, False), (70_000, 1, {}, True), (60_000, 1, {"pyramid": True}, True), (40_000, 3, {}, True)],
+)
+def test_what_might_pass_four_gigabytes_is_a_bigtiff(
+    side: int, channels: int, options: dict[str, Any], big: bool
+) -> None:
+    chosen = region_options("tiff", options)
+    assert isinstance(chosen, TileTiffOptions)
+    assert is_big(Raster(Size(side, side), channels, np.dtype("u1")), chosen) == big
 
 
 def test_a_profile_is_kept_with_its_samples(tmp_path: Path, assets: Path) -> None:
