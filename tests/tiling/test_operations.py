@@ -15,10 +15,12 @@ from tests.tiling.runners import RUNNERS
 
 from pixelmill.errors import NotApplicable, NotTileable
 from pixelmill.images.image import Image, Size
+from pixelmill.operations.edges import Canny
 from pixelmill.operations.operation import Step
 from pixelmill.operations.passes import Form
 from pixelmill.operations.plain_opencv import one_thread, without_ipp
 from pixelmill.operations.reference import EXAMPLES
+from pixelmill.operations.segmentation import Components
 from pixelmill.operations.table import TABLE, operation_named
 
 NO_CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -82,11 +84,11 @@ def test_what_needs_the_whole_image_says_so(name: str) -> None:
 @pytest.mark.parametrize("low", [5, 60])
 @pytest.mark.parametrize("tile", [37, 64, 300])
 def test_canny_over_tiles_is_the_bare_call(low: int, tile: int, photo: bytes) -> None:
-    gray = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_GRAYSCALE)
+    gray: NDArray[Any] = np.asarray(cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_GRAYSCALE))
     with without_ipp(), one_thread():
         expected = cv2.Canny(gray, low, 400)
     assert np.count_nonzero(expected) > 1_000
-    operation = operation_named("canny")(low=low, high=400)
+    operation = Canny(low=low, high=400)
     for run in RUNNERS.values():
         assert np.array_equal(run(operation, gray, tile)[0], expected)
 
@@ -98,8 +100,8 @@ def test_a_spiral_is_one_component_and_one_edge_whatever_the_tiles() -> None:
     points = np.column_stack((100 + 10 * turns / 6.3 * np.cos(turns), 100 + 10 * turns / 6.3 * np.sin(turns)))
     cv2.polylines(pixels, [np.rint(points).astype(np.int32)], isClosed=False, color=40, thickness=3)
     pixels[98:103, 98:103] = 255
-    found = operation_named("components")(mode="data", foreground="bright")
-    edges = operation_named("canny")(low=50, high=600)
+    found = Components(mode="data", foreground="bright")
+    edges = Canny(low=50, high=600)
     for tile in (24, 51):
         for run in RUNNERS.values():
             assert run(found, np.where(pixels > 0, np.uint8(255), np.uint8(0)), tile)[1] is not None

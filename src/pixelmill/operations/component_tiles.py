@@ -47,7 +47,7 @@ class Parts(NamedTuple):
 class Joined(NamedTuple):
     """All components."""
 
-    count: int
+    number: int
     listed: Table
     """The largest, in the order of their size."""
 

@@ -17,7 +17,7 @@ _HALF = 12
 class Moments(NamedTuple):
     """Of one channel, in integers; ``steps`` of them are one level (a float's: the full range)."""
 
-    count: int
+    number: int
     total: int
     squares: int
     steps: int
@@ -44,7 +44,7 @@ def moments(samples: NDArray[Any]) -> Sums:
 def added(one: Sums, other: Sums) -> Sums:
     """Of two parts together."""
     return [
-        Moments(a.count + b.count, a.total + b.total, a.squares + b.squares, a.steps)
+        Moments(a.number + b.number, a.total + b.total, a.squares + b.squares, a.steps)
         for a, b in zip(one, other, strict=True)
     ]
 

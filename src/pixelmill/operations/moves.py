@@ -169,8 +169,8 @@ def warped_source(table: Table, size: Size) -> Callable[[Region], Region]:
         ]
         xs, ys = ([int(corner[axis].ravel()[0]) >> 5 for corner in corners] for axis in (0, 1))
         before, behind = _REACH[0] + 1, _REACH[1] + 2
-        left, top = min(max(0, min(xs)), size.width - 1), min(max(0, min(ys)), size.height - 1)
-        right, bottom = min(max(0, max(xs)), size.width - 1), min(max(0, max(ys)), size.height - 1)
+        left, right = np.clip((min(xs), max(xs)), 0, size.width - 1).tolist()
+        top, bottom = np.clip((min(ys), max(ys)), 0, size.height - 1).tolist()
         return clipped(left - before, top - before, right + behind, bottom + behind, size)
 
     return source

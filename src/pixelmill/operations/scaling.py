@@ -98,8 +98,8 @@ _EXACT = 1 << 24
 def periodic_passes(form: Form, target: Size, mode: Literal["linear", "cubic", "area"]) -> tuple[Pass, ...]:
     """``cv2.resize`` of the whole, where its grids meet every few pixels: p of the source on q of the result.
 
-    OpenCV has coordinates of linear and cubic in ``float32``: they are those of the whole image in a part too where q is
-    a power of two (measured: at 9/10 of 9,000 pixels 0.6 % of samples differ with linear, and 3 % with cubic). Means by
+    OpenCV has coordinates of linear and cubic in ``float32``: those of a part are those of the whole image where q is a
+    power of two (measured: at 9/10 of 9,000 pixels 0.6 % of samples differ with linear, and 3 % with cubic). Means by
     area depend on no such coordinate.
     """
     ratios = [Fraction(*sides) for sides in zip(form.size, target, strict=True)]

@@ -130,7 +130,7 @@ class Watershed(Operation):
         state = cores_of(state, labels, areas.greatest, self.core)
         flood, node = flood_of(None if self.mode == "count" else rgb8_of(image), state, place)
         found = regions_of([flood], image.size.width)
-        data = {"count": found.count}
+        data = {"count": found.number}
         if node is None:
             return Step(image, data)
         regions = found.of_nodes[0][node]
@@ -203,7 +203,7 @@ class Components(Operation):
             finish,
             channels=self.channels(form.channels),
             dtype=np.dtype(np.uint16) if self.mode == "labels" else None,
-            data=lambda joined: _listed(joined.count, joined.listed, joined.numbers),
+            data=lambda joined: _listed(joined.number, joined.listed, joined.numbers),
             images=self.mode != "data",
             ns_per_pixel=facts.ns_per_pixel,
             memory_factor=12.0,

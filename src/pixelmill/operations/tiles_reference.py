@@ -18,7 +18,7 @@ from pixelmill.operations.table import all_operations
 
 _HEAD = """# Operations over tiles
 
-<!-- Made by `python -m pixelmill.operations.tiles_reference > docs/tiles-by-operation.md`; a test holds it up to date. -->
+<!-- Made by `python -m pixelmill.operations.tiles_reference > docs/tiles-by-operation.md`; a test compares. -->
 
 Images that are too large to be held whole run tile by tile, and come out as the whole image would have: no pixel
 differs. The table tells how, by the example of each operation that stands in [operations.md](operations.md), on RGB of
@@ -30,14 +30,15 @@ differs. The table tells how, by the example of each operation that stands in [o
 - **Tier**: *cv2-exact*, the same as OpenCV's calls on the whole image, without IPP; *self-exact*, defined by Pixelmill,
   and the same whole and over tiles; *approximate*, a little is traded for speed. Tiers are of 8 and 16 bits. Floats are
   the same whole and over tiles too; OpenCV itself rounds some of them by where they lie, so against its own calls
-  their last bits differ.
+  their last bits differ; at 16 bits `hue`, `bilateral` and `cartoon` go through floats.
 - **Passes**: *map* with the pixels it looks around; *survey*, which looks at all tiles before it goes on; *move*, to
   another geometry. RGBA takes one survey more where transparency decides how all of it is filtered.
 
 What has no passes is refused for images above the limits, with the size at which it would fit. `resize` runs with
-`interpolation` `auto`, `lanczos` and `nearest`. `auto` gives over tiles what `lanczos` gives; against the `auto` of
-the whole image that is 61 to 69 dB on a photograph. `linear`, `cubic`, `area` and the kernels of Pillow need the whole
-image. `rotate` and `perspective` have no limit of 32,767 pixels a side over tiles. `perspective` into less than the
+`interpolation` `auto`, `lanczos` and `nearest`; with `area` where both sides shrink by p/q of small p and q, and with
+`linear` and `cubic` where q is a power of two besides (1/2, 3/2, 3/4, 5/8): elsewhere OpenCV's own coordinates, in
+`float32`, are not those of a part. `auto` gives over tiles what `lanczos` gives; against the `auto` of
+the whole image that is 61 to 69 dB on a photograph. The kernels of Pillow need the whole image. `rotate` and `perspective` have no limit of 32,767 pixels a side over tiles. `perspective` into less than the
 quadrilateral's own size needs the whole image, and `watershed` refuses objects that reach more than 2,048 pixels from
 their edge.
 

@@ -274,7 +274,7 @@ class Threshold(Operation):
 
     def _shown(self, image: Image, white: NDArray[np.bool_]) -> Image:
         dtype = image.pixels.dtype
-        parted = white.astype(dtype) * dtype.type(full_scale(dtype))
+        parted = np.where(white, full_scale(dtype), 0.0).astype(dtype)
         if not image.has_alpha:
             return as_gray(image, parted)
         return Image(np.dstack((parted, parted, parted, image.pixels[..., 3])))

@@ -111,7 +111,7 @@ def flood_of(colors: NDArray[np.uint8] | None, state: State, place: Place) -> tu
 class Regions(NamedTuple):
     """How many cores there are; and of each tile, the region of each node: 0 none, 1 background, from 2 the objects."""
 
-    count: int
+    number: int
     of_nodes: list[NDArray[np.int64]]
 
 
@@ -263,7 +263,7 @@ def _after_reach(steps: Steps, side: Side, reach: int) -> tuple[Pass, ...]:
     def flood_conclude(told: Any) -> tuple[int, dict[int, NDArray[np.int64]]]:
         found = regions_of([one for _, one in told], told[0][0].size.width)
         by_tile = zip(told, found.of_nodes, strict=True) if found.of_nodes else ()
-        return found.count, {place.number: own for (place, _), own in by_tile}
+        return found.number, {place.number: own for (place, _), own in by_tile}
 
     def flood_finish(carried: Array, place: Place, found: tuple[int, dict[int, NDArray[np.int64]]]) -> Array:
         done = carried.copy()
@@ -283,12 +283,31 @@ def _after_reach(steps: Steps, side: Side, reach: int) -> tuple[Pass, ...]:
     halo = reach + 2 * steps.opening + _SURE
     measure = Map("distance", measured, halo, channels + 1, _INT32, 8.0, 16.0)
     areas = Survey("areas", area_look, area_conclude, area_finish, ns_per_pixel=8.0, memory_factor=3.0)
-    count = {"data": lambda found: {"count": found[0]}, "ns_per_pixel": 300.0, "memory_factor": 30.0}
     if steps.count_only:
-        counting = Survey("cores", flood_look, flood_conclude, images=False, data=count["data"], ns_per_pixel=6.0)
+        counting = Survey(
+            "cores",
+            flood_look,
+            flood_conclude,
+            images=False,
+            data=_counted,
+            ns_per_pixel=6.0,
+            memory_factor=4.0,
+        )
         return measure, areas, counting, Map("image", back, 0, channels, steps.form.dtype)
-    flooding = Survey("flood", flood_look, flood_conclude, flood_finish, **count)
+    flooding = Survey(
+        "flood",
+        flood_look,
+        flood_conclude,
+        flood_finish,
+        data=_counted,
+        ns_per_pixel=300.0,
+        memory_factor=30.0,
+    )
     return measure, areas, flooding, Map("lines", draw, 1, steps.channels, steps.dtype, 5.0, 3.0)
+
+
+def _counted(found: Any) -> dict[str, Any]:
+    return {"count": found[0]}
 
 
 def packed(pixels: Array, state: State) -> NDArray[np.int32]:
