@@ -126,7 +126,7 @@ class LocalPlace:
         stack.push_async_callback(tiled.end_runs)
         dispatcher = Dispatcher([tiled], reserved=0, max_waiting=config.max_waiting)
         gate = gate_named(config.gate)
-        monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
+        monitor = LoadMonitor(sampler_for(tiled.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
         stack.callback(sampling.cancel)
         # Azure counts what is leased with what waits.
