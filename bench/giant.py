@@ -50,7 +50,7 @@ def pixels_of(place: Region) -> NDArray[np.uint8]:
     for row in range(place.top // CELL, -(-place.bottom // CELL)):
         for column in range(place.left // CELL, -(-place.right // CELL)):
             _disk(out, place, column, row)
-    return out.astype(np.uint8)
+    return np.asarray(out, np.uint8)
 
 
 def _disk(out: NDArray[np.float64], place: Region, column: int, row: int) -> None:

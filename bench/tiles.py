@@ -40,7 +40,7 @@ from pixelmill.tiling.threads import run_tiled
 THREADS = 2
 
 PIPELINES = (
-    "invert", "grayscale", "hue:40", "gaussian:2", "gaussian:12", "median:5", "unsharp", "dilate:9", "bilateral:5",
+    "invert", "grayscale", "hue:40", "gaussian:2", "gaussian:12", "median:5", "unsharp", "dilate:9", "bilateral:0.2",
     "denoise", "sobel", "equalize", "autocontrast", "threshold", "clahe", "canny", "gaussian:2/canny",
     "gaussian:4/sobel/median:7/gaussian:9", "equalize/gaussian:3/threshold", "sketch",
 )  # fmt: skip

@@ -34,7 +34,7 @@ from pixelmill.errors import (
     PixelmillError,
     UnsupportedFormat,
 )
-from pixelmill.images import extras, tile_codecs
+from pixelmill.images import tile_codecs
 from pixelmill.images.block_cache import BlockCache
 from pixelmill.images.byte_sources import BytesSource, FetchedSource
 from pixelmill.images.decode import decode
@@ -147,7 +147,7 @@ def test_tiffs_of_jpeg(tile: tuple[int, int] | None, photometric: str) -> None:
 def test_a_turned_tiff_is_read_upright(orientation: int) -> None:
     for options in ({"tile": (32, 48)}, {"rowsperstrip": 9}, {"rowsperstrip": 9, "compression": "zlib"}):
         extra = [(274, "H", 1, orientation, True)]
-        same_as_whole(tiff(picture(131, 97), photometric="rgb", extratags=extra, **options))  # type: ignore[arg-type]
+        same_as_whole(tiff(picture(131, 97), photometric="rgb", extratags=extra, **options))
 
 
 @pytest.mark.parametrize("keep_icc", [False, True])
@@ -190,9 +190,9 @@ def test_pages_and_levels_are_counted_apart() -> None:
     assert np.array_equal(read_all(open_regions(data, level=1)), first[::2, ::2])
     assert np.array_equal(read_all(open_regions(data, level=2)), first[::4, ::4])
     assert np.array_equal(read_all(open_regions(data, page=1)), second)
-    for options in ({"page": 2}, {"level": 3}, {"page": 1, "level": 1}):
+    for page, level in ((2, 0), (0, 3), (1, 1)):
         with pytest.raises(NotApplicable):
-            open_regions(data, **options)
+            open_regions(data, page=page, level=level)
 
 
 def test_levels_in_sub_directories_are_found() -> None:
@@ -348,7 +348,7 @@ def test_without_the_extra_a_large_jpeg_names_it(monkeypatch: pytest.MonkeyPatch
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    monkeypatch.setattr("pixelmill.images.extras.importlib.import_module", missing)
     with pytest.raises(MissingExtra, match=r"pip install 'pixelmill\[tiles\]'"):
         read_all(open_regions(photo, cache_bytes=0))
 

@@ -19,6 +19,7 @@ from region_tools import picture, raster_of, read_all, shuffled, write_all
 
 from pixelmill.errors import (
     InvalidParameter,
+    MissingExtra,
     NotApplicable,
     ObjectExists,
     PixelmillError,
@@ -26,7 +27,7 @@ from pixelmill.errors import (
     StorageFull,
     UnknownOperation,
 )
-from pixelmill.images import region_bands_writer
+from pixelmill.images import region_bands_writer, tile_codecs
 from pixelmill.images.decode import decode
 from pixelmill.images.encode import encode
 from pixelmill.images.image import Image, Size
@@ -84,7 +85,7 @@ def test_copies_of_a_cloud_optimized_tiff_stand_before_the_picture_and_tables_in
     path, pixels = tmp_path / "out.tif", picture(500, 300)
     write_all(create_regions(path, raster_of(pixels), options={"cog": True, "tile": 64}), pixels, order=shuffled)
     with tifffile.TiffFile(path) as file:
-        assert [page.is_reduced for page in file.pages] == [False, True, True, True]
+        assert [page.shape[:2] for page in file.pages] == [(300, 500), (150, 250), (75, 125), (38, 63)]
         first = [page.dataoffsets[0] for page in file.pages]
         assert first == sorted(first, reverse=True)
         assert all(list(page.dataoffsets) == sorted(page.dataoffsets) for page in file.pages)
@@ -98,7 +99,7 @@ def test_a_profile_is_kept_with_its_samples(tmp_path: Path, assets: Path) -> Non
     path, pixels = tmp_path / "out.tif", picture(100, 80)
     write_all(create_regions(path, raster_of(pixels, profile), options={"tile": 64}), pixels)
     with tifffile.TiffFile(path) as file:
-        assert file.pages[0].iccprofile == profile
+        assert file.pages.first.iccprofile == profile
 
 
 # -- pyramids ----------------------------------------------------------------------------------------------------------
@@ -142,7 +143,8 @@ def test_a_pyramid_is_the_same_in_memory_and_in_a_scratch_file(tmp_path: Path, m
 
 # -- bands -------------------------------------------------------------------------------------------------------------
 
-PNGS = list(itertools.product(KINDS, [{"compression": 0}, {"filter": "none"}, {}]))
+PNG_OPTIONS: list[dict[str, Any]] = [{"compression": 0}, {"filter": "none"}, {}]
+PNGS = list(itertools.product(KINDS, PNG_OPTIONS))
 JPEGS = list(itertools.product(["u1", "u2"], [1, 3, 4], ["420", "422", "444"]))
 
 
@@ -343,6 +345,9 @@ def test_a_disk_without_room_leaves_nothing(tmp_path: Path) -> None:
         ("out.jpg", Raster(Size(65_501, 9), 3, np.dtype("u1")), None, NotApplicable),
         ("out.jpg", Raster(Size(9, 9), 3, np.dtype("u1")), {"progressive": True}, NotApplicable),
         ("out.png", Raster(Size(9, 9), 3, np.dtype("u1")), {"colors": 16}, NotApplicable),
+        ("out.tif", Raster(Size(200_000, 200_000), 3, np.dtype("u1")), {"tile": 64}, NotApplicable),
+        ("out.dzi", Raster(Size(200_000, 200_000), 3, np.dtype("u1")), {"tile": 64}, NotApplicable),
+        ("out.zarr", Raster(Size(200_000, 200_000), 3, np.dtype("u1")), {"tile": 64}, NotApplicable),
     ],
 )
 def test_what_a_format_cannot_hold_is_said_before_anything_is_written(
@@ -351,6 +356,27 @@ def test_what_a_format_cannot_hold_is_said_before_anything_is_written(
     with pytest.raises(error):
         create_regions(tmp_path / name, raster, options=options)
     assert not names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("out.tif", {"compression": "zstd"}), ("out.tif", {"compression": "lzw"}), ("out.zarr", {"compression": "zstd"})],
+    ids=str,
+)
+def test_without_the_extra_what_needs_it_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(tile_codecs, "library", lambda: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'pixelmill\[tiles\]'"):
+        create_regions(tmp_path / name, Raster(Size(9, 9), 3, np.dtype("u1")), options=options)
+    assert not names(tmp_path)
+
+
+def test_without_the_extra_deflate_is_that_of_zlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tile_codecs, "library", lambda: None)
+    pixels = picture(300, 200)
+    write_all(create_regions(tmp_path / "out.tif", raster_of(pixels), options={"tile": 64}), pixels)
+    assert np.array_equal(decode((tmp_path / "out.tif").read_bytes()).pixels, pixels)
 
 
 def test_a_region_off_the_grid_is_a_mistake_of_the_caller(tmp_path: Path) -> None:

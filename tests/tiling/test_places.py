@@ -86,9 +86,14 @@ def test_a_tiff_is_read_by_ranges(opened: Opened, tmp_path: Path) -> None:
     write_all(create_regions(path, raster_of(pixels), options={"tile": 256}), pixels)
     asyncio.run(opened.store.put("in.tif", path.read_bytes()))
     source = object_source(opened.store, "in.tif")
-    asked = []
+    asked: list[int] = []
     fetch = source._fetch
-    source._fetch = lambda start, length: asked.append(length) or fetch(start, length)  # type: ignore[func-returns-value]
+
+    def counted(start: int, length: int) -> bytes:
+        asked.append(length)
+        return fetch(start, length)
+
+    source._fetch = counted
     reader = open_regions(source)
     part = Region(1000, 1500, 300, 200)
     assert np.array_equal(reader.read(part), part.of(pixels, Region(0, 0, 2500, 3000)))
@@ -155,6 +160,29 @@ def test_a_result_that_is_there_stays_if_so_asked_and_is_replaced_otherwise(open
     assert set(after) <= set(before) | {key for key in after if "_files/" in key}
     if name in ("out.tif", "out.png"):
         assert np.array_equal(read_all(open_regions(object_source(opened.store, after[0]))), new)
+
+
+def the_later_loses(opened: Opened, name: str) -> None:
+    pixels = picture(300, 200)
+    one = create_regions(opened.place(name, if_absent=True), raster_of(pixels))
+    two = create_regions(opened.place(name, if_absent=True), raster_of(pixels))
+    write_all(one, pixels)
+    there = opened.keys()
+    with pytest.raises(ObjectExists):
+        write_all(two, pixels)
+    two.abort()
+    assert opened.keys() == there
+    assert not opened.unfinished()
+
+
+@pytest.mark.parametrize("name", ["out.dzi", "out.zarr"])
+def test_the_later_of_two_attempts_loses_and_takes_nothing_away(opened: Opened, name: str) -> None:
+    the_later_loses(opened, name)
+
+
+@pytest.mark.parametrize("opened", ["s3"], indirect=True)
+def test_s3_holds_uploads_in_parts_to_that_too(opened: Opened) -> None:
+    the_later_loses(opened, "out.tif")
 
 
 def test_an_object_that_is_not_there_or_no_image_is_said(opened: Opened) -> None:

@@ -46,6 +46,7 @@ EXTRAS = {
     "jxl": ("imagecodecs", "pylibjxl"),
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
+    "tiles": ("pyvips", "pyvips-binary", "imagecodecs"),
     "ml": ("onnxruntime", "pymatting"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
     "aws": ("awslambdaric",),

@@ -35,10 +35,13 @@ def operations(
 
 def _record(operation: type[Operation]) -> dict[str, Any]:
     schema = operation.model_json_schema()
+    facts = _example(operation).facts()
     return {
         "name": operation.name,
         "family": operation.family,
         "summary": operation.summary,
+        "kind": facts.kind,
+        "tier": facts.tier,
         "parameters": schema,
         "examples": [usage(operation)],
     }
@@ -49,6 +52,29 @@ def usage(operation: type[Operation]) -> str:
     return f"{operation.name}:{operation.example}" if operation.example else operation.name
 
 
+def _example(operation: type[Operation]) -> Operation:
+    from pixelmill.pipelines.spec import Pipeline
+
+    return Pipeline.parse(usage(operation)).operations[0]
+
+
+def _tiles(operation: Operation) -> str:
+    """Whether it runs over tiles of a large photograph, with the parameters of its example."""
+    import numpy as np
+
+    from pixelmill.errors import NotApplicable, NotTileable
+    from pixelmill.images.image import Size
+    from pixelmill.operations.passes import Form
+
+    form = Form(Size(40_000, 30_000), 3, np.dtype(np.uint8))
+    try:
+        for part in operation.resolve(form.size):
+            part.tiled(form)
+    except (NotTileable, NotApplicable):
+        return "needs the whole image"
+    return "runs in tiles"
+
+
 def _explain(operation: type[Operation]) -> None:
     from pixelmill.cli.tables import print_parameters
 
@@ -57,4 +83,6 @@ def _explain(operation: type[Operation]) -> None:
     if description:
         print(f"{description}\n")
     print_parameters(operation)
+    facts = _example(operation).facts()
+    print(f"Kind: {facts.kind}, {facts.tier}; {_tiles(_example(operation))} (docs/large-images.md)")
     print(f"Example: pixelmill run {usage(operation)} photo.jpg -o out/")

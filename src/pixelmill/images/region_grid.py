@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pixelmill.errors import RunError
+from pixelmill.errors import NotApplicable, RunError
 from pixelmill.images.image import Size
 from pixelmill.images.regions import Region
+
+MAX_UNITS = 8_000_000
+"""Tiles of a picture: 128 MB of places. A million rows, one a strip, are below, and 1,000,000 pixels a side in 512."""
 
 
 class Grid:
@@ -39,6 +42,17 @@ class Grid:
             for column in range(region.left // self.unit.width, -(-region.right // self.unit.width)):
                 number = row * self.across + column
                 yield number, self.place(number)
+
+
+def check_count(grid: Grid) -> None:
+    """Raise :class:`NotApplicable` for more units than readers take."""
+    if len(grid) > MAX_UNITS:
+        raise NotApplicable(
+            f"The result would have {len(grid):,} tiles; the limit is {MAX_UNITS:,}. Use larger tiles.",
+            operation="format",
+            parameter="tile",
+            maximum=MAX_UNITS,
+        )
 
 
 def check_whole(written: int, wanted: int) -> None:

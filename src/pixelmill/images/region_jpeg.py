@@ -47,6 +47,7 @@ class JpegRows:
     def bands(self, need: Need) -> Iterator[NDArray[Any]]:
         """Stored pixels in sRGB, or with the profile kept, from the top."""
         vips = extras.for_tiles("pyvips")
+        vips.cache_set_max(0)  # it would hold on to pictures that were read, and their sources
         reading = _Reading(self._source)
         size = self.header.info.stored_size
         try:

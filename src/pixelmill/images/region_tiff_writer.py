@@ -19,7 +19,7 @@ from pixelmill.errors import NotApplicable, RunError
 from pixelmill.images import tile_codecs
 from pixelmill.images.image import Size
 from pixelmill.images.pyramids import Pyramid, level_sizes
-from pixelmill.images.region_grid import Grid, check_whole
+from pixelmill.images.region_grid import Grid, check_count, check_whole
 from pixelmill.images.region_options import TileTiffOptions
 from pixelmill.images.region_places import ResultPlace
 from pixelmill.images.region_results import FileResult, Result
@@ -29,6 +29,7 @@ from pixelmill.images.tiff_directories import COMPRESSIONS, TileTable, directori
 
 def check_tiles(raster: Raster, options: TileTiffOptions) -> None:
     """Raise :class:`NotApplicable` for pixels that such tiles can't hold, :class:`MissingExtra` without a library."""
+    check_count(Grid(raster.size, Size(options.tile, options.tile)))
     if options.compression == "jpeg" and (raster.dtype != np.uint8 or raster.channels == 4):
         raise NotApplicable(
             "Tiles of JPEG hold gray and RGB of 8 bits; these pixels have more bits or transparency. Choose deflate.",

@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import zlib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from pixelmill.errors import RunError
 from pixelmill.images import color, tile_codecs
 from pixelmill.images.image import Size
 from pixelmill.images.pyramids import Pyramid, level_sizes
-from pixelmill.images.region_grid import Grid, check_whole
+from pixelmill.images.region_grid import Grid, check_count, check_whole
 from pixelmill.images.region_options import DeepZoomOptions, ZarrOptions
 from pixelmill.images.region_trees import Tree
 from pixelmill.images.regions import Raster, Region
@@ -44,6 +43,7 @@ class DeepZoomWriter:
         self._unit = Size(options.tile, options.tile)
         sizes = level_sizes(raster.size, 1)
         self._grids = [Grid(size, self._unit) for size in sizes]
+        check_count(self._grids[0])
         self._written = [np.zeros(len(grid), np.bool_) for grid in self._grids]
         self._pyramid = Pyramid(raster, options.tile, sizes, self._put, folder)
         self._extension = "jpg" if options.tiles == "jpeg" else "png"
@@ -121,6 +121,7 @@ class ZarrWriter:
         self._tree, self._name, self._raster, self._options = tree, name, raster, options
         self._unit = Size(options.tile, options.tile)
         self._grid = Grid(raster.size, self._unit)
+        check_count(self._grid)
         self._written = np.zeros(len(self._grid), np.bool_)
 
     @property
@@ -158,8 +159,7 @@ class ZarrWriter:
 
     def _packed(self, chunk: bytes) -> bytes:
         if self._options.compression == "gzip":
-            packer = zlib.compressobj(self._options.level, zlib.DEFLATED, 31)
-            return packer.compress(chunk) + packer.flush()
+            return tile_codecs.gzipped(chunk, self._options.level)
         return tile_codecs.pack(
             chunk, tile_codecs.ZSTD if self._options.compression == "zstd" else tile_codecs.NONE, self._options.level
         )

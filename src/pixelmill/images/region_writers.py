@@ -50,12 +50,24 @@ def create_regions(
     if isinstance(chosen, PngOptions | JpegOptions):
         coder = PngBands(raster, chosen) if isinstance(chosen, PngOptions) else JpegBands(raster, chosen)
         return BandsWriter(place.file(raster.bytes), raster, coder)
-    if isinstance(chosen, DeepZoomOptions):
-        stem = Path(place.name).stem
-        return DeepZoomWriter(place.tree(f"{stem}.dzi"), stem, raster, chosen, place.scratch)
-    assert isinstance(chosen, ZarrOptions)
-    last = "zarr.json" if chosen.version == 3 else ".zarray"
-    return ZarrWriter(place.tree(f"{place.name}/{last}"), place.name, raster, chosen)
+    assert isinstance(chosen, DeepZoomOptions | ZarrOptions)
+    return _tree(place, raster, chosen)
+
+
+def _tree(place: ResultPlace, raster: Raster, options: DeepZoomOptions | ZarrOptions) -> RegionWriter:
+    stem = Path(place.name).stem
+    if isinstance(options, DeepZoomOptions):
+        last = f"{stem}.dzi"
+    else:
+        last = f"{place.name}/{'zarr.json' if options.version == 3 else '.zarray'}"
+    tree = place.tree(last)
+    try:
+        if isinstance(options, DeepZoomOptions):
+            return DeepZoomWriter(tree, stem, raster, options, place.scratch)
+        return ZarrWriter(tree, place.name, raster, options)
+    except BaseException:
+        tree.abort()
+        raise
 
 
 def region_unit(raster: Raster, fmt: str, options: EncodeOptions | Mapping[str, Any] | None = None) -> Size:

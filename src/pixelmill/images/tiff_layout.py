@@ -18,6 +18,7 @@ from pixelmill.errors import LimitExceeded, UnsupportedFormat
 from pixelmill.images.byte_sources import ByteSource
 from pixelmill.images.header import MAX_ICC_BYTES, corrupt, no_such_frame
 from pixelmill.images.image import Size
+from pixelmill.images.region_grid import MAX_UNITS
 from pixelmill.images.tiff_header import (
     BITS,
     COMPRESSION,
@@ -44,8 +45,6 @@ _KEPT = NEEDED | {SUBFILE, ORIENTATION, ICC, SUB_DIRECTORIES}
 _MAX_ENTRIES = 4_096
 _MAX_DIRECTORIES = 65_536
 _MAX_TAG_BYTES = 1 << 20  # of what is neither a place nor a profile: palettes of 16 bits are 393 kB
-_MAX_TILES = 8_000_000
-"""128 MB of places. A million rows, one a strip, and 1,000,000 pixels a side in tiles of 512 are below."""
 _APART = 2
 _REDUCED, _MASK = 1, 4
 _KINDS = {**WHOLE_TYPES, 18: "Q"}  # and places of directories in a BigTIFF
@@ -191,7 +190,7 @@ class _Directories:
         return tags, int(following)
 
     def _blob(self, tag: int, start: int, length: int) -> bytes | None:
-        most = _MAX_TILES * 8 if tag in _PLACES else MAX_ICC_BYTES if tag == ICC else _MAX_TAG_BYTES
+        most = MAX_UNITS * 8 if tag in _PLACES else MAX_ICC_BYTES if tag == ICC else _MAX_TAG_BYTES
         if start + length > self._source.size:
             return None
         if length > most:
@@ -256,12 +255,12 @@ class _Directories:
         kind, count, data = blob
         if kind not in WHOLE_TYPES:
             corrupt("TIFF", "the places of its parts are no whole numbers")
-        if count > _MAX_TILES:
+        if count > MAX_UNITS:
             raise LimitExceeded(
-                f"The TIFF has {count:,} tiles or strips; {_MAX_TILES:,} are read. Use larger tiles.",
+                f"The TIFF has {count:,} tiles or strips; {MAX_UNITS:,} are read. Use larger tiles.",
                 limit="tiles",
                 value=count,
-                maximum=_MAX_TILES,
+                maximum=MAX_UNITS,
             )
         return np.frombuffer(data, np.dtype(f"{self.order}u{TYPE_SIZES[kind]}"), count).astype(np.uint64)
 

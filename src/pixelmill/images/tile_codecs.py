@@ -92,6 +92,15 @@ def pack(data: bytes | memoryview, compression: int, level: int) -> bytes:
     return bytes(codecs.lzw_encode(data) if compression == LZW else codecs.zstd_encode(data, level))
 
 
+def gzipped(data: bytes, level: int) -> bytes:
+    """``data`` as gzip has it, without a time: the same bytes whenever they are made."""
+    codecs = library()
+    if codecs is not None:
+        return bytes(codecs.gzip_encode(data, level))
+    packer = zlib.compressobj(level, zlib.DEFLATED, 31)
+    return packer.compress(data) + packer.flush()
+
+
 def with_differences(tile: NDArray[Any], predictor: int) -> NDArray[Any]:
     """``H×W`` or ``H×W×C`` as a predictor leaves it: of integers the same shape, of floats ``H×bytes``."""
     if predictor == PLAIN:

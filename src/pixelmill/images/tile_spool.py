@@ -33,7 +33,7 @@ from pixelmill.images.image import Size
 from pixelmill.images.limits import RegionLimits
 from pixelmill.images.region_grid import Grid
 from pixelmill.images.region_options import TileTiffOptions
-from pixelmill.images.region_places import FolderPlace
+from pixelmill.images.region_places import FolderPlace, ResultPlace
 from pixelmill.images.region_tiff import TiffReader
 from pixelmill.images.region_tiff_writer import TiffWriter, check_tiles, packed_tile, tiff_writer
 from pixelmill.images.regions import Raster, Region
@@ -171,7 +171,7 @@ def tiles_done(
 
 
 def assemble(
-    dest: Path,
+    dest: Path | ResultPlace,
     paths: Sequence[Path],
     raster: Raster,
     options: TileTiffOptions,
@@ -184,7 +184,7 @@ def assemble(
     It has its name when it is whole. The spools stay: remove them after it. Raises :class:`RunError` where tiles are
     missing, :class:`StorageError`.
     """
-    writer = tiff_writer(FolderPlace(dest, if_absent=if_absent), raster, options)
+    writer = tiff_writer(FolderPlace(dest, if_absent=if_absent) if isinstance(dest, Path) else dest, raster, options)
     try:
         places = _places(
             paths, _start(raster, options, identity), len(Grid(raster.size, Size(options.tile, options.tile)))

@@ -7,7 +7,6 @@ what it touches there, corners too, and decided by the conclusion.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +36,7 @@ class Told(NamedTuple):
 def canny_survey(low: float, high: float, aperture: int, *, l2: bool, ns_per_pixel: float) -> Survey:
     """The edges of luma at 8 bits, 0 or 255."""
     scale = 1 / 16 if aperture == 7 else 1.0  # as cv2.Canny has it, so that 16 bits hold the gradient
-    above = _compared(high * scale, l2=l2)
+    low, high = low * scale, high * scale
 
     def look(pixels: Array, place: Place) -> Look:
         gray = gray8_of(pixels)
@@ -45,12 +44,13 @@ def canny_survey(low: float, high: float, aperture: int, *, l2: bool, ns_per_pix
             cv2.Sobel(gray, cv2.CV_16S, x, 1 - x, ksize=aperture, scale=scale, borderType=cv2.BORDER_REPLICATE)
             for x in (1, 0)
         )
-        found = cv2.Canny(dx, dy, low * scale, low * scale, L2gradient=l2)
-        kept = np.ascontiguousarray(place.core.of(found, place.extended))
-        at = np.flatnonzero(kept)
-        across, down = (place.core.of(part, place.extended) for part in (dx, dy))
-        strong = _magnitudes(across, down, at, l2=l2) > above
-        return _decided(kept, at, strong, place)
+        found = cv2.Canny(dx, dy, low, low, L2gradient=l2)
+        candidates = np.ascontiguousarray(place.core.of(found, place.extended))
+        if low == high:
+            return Look(Told(0, rim_of(candidates != 0, place)), candidates)
+        # With no gradient but that of candidates, OpenCV finds these again and none else, and follows them in the core.
+        across, down = (cv2.copyTo(place.core.of(part, place.extended), candidates) for part in (dx, dy))
+        return _decided(candidates, cv2.Canny(across, down, low, high, L2gradient=l2), place)
 
     def finish(kept: Array, place: Place, seeds: Any) -> Array:
         positions = seeds.get(place.number)
@@ -75,33 +75,25 @@ def canny_survey(low: float, high: float, aperture: int, *, l2: bool, ns_per_pix
     )
 
 
-def _compared(threshold: float, *, l2: bool) -> int:
-    """What magnitudes are compared with: ``cv2.Canny`` leaves roots undrawn."""
-    return math.floor(min(32_767.0, threshold) ** 2 if l2 else threshold)
-
-
-def _magnitudes(across: Array, down: Array, at: NDArray[np.int64], *, l2: bool) -> NDArray[np.int32]:
-    rows, columns = np.divmod(at, across.shape[1])
-    x, y = across[rows, columns].astype(np.int32), down[rows, columns].astype(np.int32)
-    return x * x + y * y if l2 else np.abs(x) + np.abs(y)
-
-
-def _decided(kept: NDArray[np.uint8], at: NDArray[np.int64], strong: NDArray[np.bool_], place: Place) -> Look:
-    """Edges, pending components and nothing else in ``kept``, which is written to."""
-    if strong.all():
-        return Look(Told(0, rim_of(kept != 0, place)), kept)
-    count, labels = cv2.connectedComponents(kept, connectivity=8, ltype=cv2.CV_32S)
-    flat = labels.ravel()[at]
-    holds = np.zeros(count, bool)
-    holds[flat[strong]] = True
-    rim = rim_of(labels, place)
-    pending = np.unique(rim.labels[~holds[rim.labels]])
-    value = np.where(holds, np.uint8(_EDGE), np.uint8(0))
-    value[pending] = _PENDING
-    kept.ravel()[at] = value[flat]
-    number = np.where(holds, np.int32(_STRONG), np.int32(0))
-    number[pending] = np.arange(2, 2 + len(pending), dtype=np.int32)
-    return Look(Told(len(pending), Rim(rim.positions, number[rim.labels])), kept)
+def _decided(candidates: NDArray[np.uint8], edges: NDArray[np.uint8], place: Place) -> Look:
+    """Edges, pending components and nothing else are kept."""
+    rim = rim_of(candidates, place)
+    rows, columns = np.divmod(rim.positions, place.size.width)
+    rows, columns = rows - place.core.top, columns - place.core.left
+    labels = (edges[rows, columns] != 0).astype(np.int32) * _STRONG
+    weak = cv2.bitwise_xor(candidates, edges)
+    pending = 0
+    for index in np.flatnonzero(labels == 0).tolist():
+        if labels[index]:
+            continue
+        at = (int(columns[index]), int(rows[index]))
+        cv2.floodFill(weak, None, at, _PENDING, flags=8)
+        pending += 1
+        labels[(labels == 0) & (weak[rows, columns] == _PENDING)] = pending + 1
+    if not pending:
+        return Look(Told(0, Rim(rim.positions, labels)), edges)
+    kept = cv2.bitwise_or(edges, cv2.threshold(weak, _PENDING, 0, cv2.THRESH_TOZERO_INV)[1])
+    return Look(Told(pending, Rim(rim.positions, labels)), kept)
 
 
 def _joined(told: Sequence[tuple[Place | None, Told]]) -> Seeds:

@@ -118,7 +118,8 @@ class ObjectTree:
     """Files as objects below ``prefix`` (empty, or ending in ``/``); the last one makes them a result.
 
     What was there under the last one's name is taken away before: nothing looks whole that isn't. With ``if_absent``
-    :class:`ObjectExists` is raised instead, at the start, and by the last put.
+    :class:`ObjectExists` is raised instead, at the start, and by the last put: two attempts at one result write the
+    same objects, and one of them is told that the other was first. Two different results at the same moment would mix.
     """
 
     def __init__(self, blocking: BlockingStore, prefix: str, last: str, *, if_absent: bool = False) -> None:
@@ -140,7 +141,11 @@ class ObjectTree:
         """Put the last object, and remove those of an older result that this one did not replace."""
         with self._lock:
             folders = {each.partition("/")[0] for each in self._names if "/" in each}
-        self._blocking.put(self._prefix + name, data, if_absent=self._if_absent)
+        try:
+            self._blocking.put(self._prefix + name, data, if_absent=self._if_absent)
+        except ObjectExists:
+            self._names.clear()  # they are the other's objects as well: abort must leave them
+            raise
         kept = {self._prefix + each for each in (*self._names, name)}
         self._names.clear()
         for folder in folders:

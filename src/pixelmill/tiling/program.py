@@ -19,8 +19,10 @@ from pixelmill.tiling.stage import SOURCE, Link, Stage
 
 BASE_BYTES = 82_000_000
 """Resident bytes of a process with OpenCV and the codecs (measured 74 MB), and of its threads and writer."""
-TOLD_BYTES = 16_000
-"""What a look tells of a tile, where looks are held: labels along its border."""
+SEAM_BYTES = 6
+"""What a look tells where looks are held: labels along the border of its tile, for each pixel of that about."""
+JOINED = 4
+"""How often that is in memory when all of it is joined."""
 SCRATCH_NS = 1.0
 """Nanoseconds to write a byte to a store and to read it again, halos included (measured 0.5 to 1.2)."""
 AHEAD = 1
@@ -156,8 +158,9 @@ class Program:
                 if isinstance(link.action, Move):
                     peak = max(peak, given + 2 * step.core.pixels * form_bytes(link.after))
         out = core.pixels * form_bytes(stage.form)
-        told = sum(TOLD_BYTES * stage.grid.tiles for link in stage.looks if _held(link))
-        return int(self.workers * peak + AHEAD * max(read, out) + out * bool(stage.writes) + told)
+        told = SEAM_BYTES * 2 * sum(stage.grid.tile) * stage.grid.tiles * sum(map(_held, stage.looks))
+        work = self.workers * peak + AHEAD * max(read, out) + out * bool(stage.writes)
+        return int(max(work + told, JOINED * told))
 
 
 def _half(link: Link) -> bool:
