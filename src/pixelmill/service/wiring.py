@@ -42,7 +42,7 @@ class Wiring:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.housekeeping = Housekeeping(parts)
-        self._monitor = LoadMonitor(sampler_for(parts.pool.processes), parts.load, parts.observe)
+        self._monitor = LoadMonitor(sampler_for(parts.tiled.processes), parts.load, parts.observe)
         self._stack = AsyncExitStack()
         self._reconcile = Reconcile(parts.jobs, parts.store, parts.recorder.emit)
         self._lost = Lost()

@@ -125,7 +125,7 @@ class LocalPlace:
         dispatcher = Dispatcher([tiled], reserved=0, max_waiting=config.max_waiting)
         post.metrics.before_render(lambda: post.metrics.set_targets(dispatcher.snapshot(), gates=False))
         gate = gate_named(config.gate)
-        monitor = LoadMonitor(sampler_for(pool.processes), LoadHistory(), gate.observe)
+        monitor = LoadMonitor(sampler_for(tiled.processes), LoadHistory(), gate.observe)
         sampling = asyncio.create_task(monitor.run(), name="load")
         stack.callback(sampling.cancel)
         # Azure counts what is leased with what waits.

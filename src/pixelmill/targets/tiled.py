@@ -14,8 +14,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from pixelmill import logs
-from pixelmill.errors import LimitExceeded, NotTileable, PixelmillError, ShuttingDown
+from pixelmill.errors import (
+    LimitExceeded,
+    NotTileable,
+    PixelmillError,
+    ShuttingDown,
+    StorageUnavailable,
+    TaskTimeout,
+    WorkerCrashed,
+)
 from pixelmill.images.limits import TiledLimits
 from pixelmill.images.probe import probe
 from pixelmill.storage.faults import translated
@@ -29,6 +39,8 @@ from pixelmill.targets.tiled_settings import TiledConfig
 
 SMALL_PIXELS = 4_000_000
 """An image up to this size is run whole, whatever was asked for: ranks take longer to start than it takes."""
+TAKEN_UP = (WorkerCrashed, TaskTimeout, StorageUnavailable)
+"""Ends of an attempt after which another one goes on from what is written. A full disk is none: what fills it goes."""
 TELL_S = 1.0
 TELLS = 100
 """How often a run tells how far it is: each second at most, and this many times in all about."""
@@ -42,6 +54,7 @@ class TiledPool:
         self.name = pool.name
         self._folders = TaskFolders(config.scratch, config.scratch_bytes, config.kept_s)
         self._turn = asyncio.Lock()
+        self._members: dict[int, psutil.Process] = {}  # of the run that goes on
         self._running: set[asyncio.Task[RunResult]] = set()
         self._ended = False
 
@@ -61,6 +74,10 @@ class TiledPool:
             running.cancel()
         if self._running:
             await asyncio.wait(self._running)
+
+    def processes(self) -> list[int]:
+        """Ids of all processes of the pool, and of the run over tiles that goes on; for load samples."""
+        return [*self._pool.processes(), *list(self._members)]
 
     def load(self) -> TargetLoad:
         """That of the pool: a run over tiles is one of its tasks, as the dispatcher counts them."""
@@ -112,7 +129,7 @@ class TiledPool:
                 try:
                     result = await self._over_tiles(request, folder)
                 except PixelmillError as error:
-                    if not error.retryable:
+                    if not isinstance(error, TAKEN_UP):
                         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
                     raise
             logs.event(
@@ -123,7 +140,11 @@ class TiledPool:
     async def _over_tiles(self, request: RunRequest, folder: Path) -> RunResult:
         ranks = self._ranks(request)
         order = await self._order(request, folder, ranks)
-        outcome = await run_order(order, self._config.mpi, _seldom(request.tell))
+        self._members.clear()
+        try:
+            outcome = await run_order(order, self._config.mpi, _seldom(request.tell), self._members)
+        finally:
+            self._members.clear()
         file = Path(order.target)
         return RunResult(
             outcome,

@@ -54,11 +54,17 @@ class _Run:
     tail: str = ""
 
 
-async def run_order(order: TiledOrder, mpi: MpiConfig, tell: Callable[[Progress], None]) -> Outcome:
+async def run_order(
+    order: TiledOrder,
+    mpi: MpiConfig,
+    tell: Callable[[Progress], None],
+    members: dict[int, psutil.Process] | None = None,
+) -> Outcome:
     """Run it to its end; no process of it is left when this returns, raises, or is cancelled.
 
-    ``tell`` gets every report of the processes. Raises what the run raised, or :class:`TaskTimeout`,
-    :class:`OutOfMemory`, :class:`WorkerCrashed` (a rank was killed), :class:`MissingExtra`.
+    ``tell`` gets every report of the processes; ``members`` is filled with those of this machine. Raises what the run
+    raised, or :class:`TaskTimeout`, :class:`OutOfMemory`, :class:`WorkerCrashed` (a rank was killed),
+    :class:`MissingExtra`.
     """
     process = await asyncio.create_subprocess_exec(
         *command(order.ranks, mpi),
@@ -68,7 +74,7 @@ async def run_order(order: TiledOrder, mpi: MpiConfig, tell: Callable[[Progress]
         start_new_session=True,  # a Ctrl-C of the terminal is for us, and we end them
         limit=MAX_LINE,
     )
-    run = _Run(process, time.monotonic() + order.limits.timeout_s, {})
+    run = _Run(process, time.monotonic() + order.limits.timeout_s, {} if members is None else members)
     watching = asyncio.create_task(_watch(run, order))
     try:
         await _converse(run, order, tell)
@@ -124,8 +130,8 @@ async def _watch(run: _Run, order: TiledOrder) -> None:
     while True:
         if time.monotonic() > run.deadline:
             run.reason = TaskTimeout(
-                f"The run over tiles was not done within {order.limits.timeout_s:g} s, and was ended. What it has "
-                "written is kept for the next attempt. Use more ranks, or raise PIXELMILL_TILED_TIMEOUT.",
+                f"The run over tiles was not done within {order.limits.timeout_s:g} s, and was ended. Use more "
+                "ranks or a lighter pipeline, or raise PIXELMILL_TILED_TIMEOUT.",
                 limit_s=order.limits.timeout_s,
             )
         elif (used := await asyncio.to_thread(_resident, run)) > order.memory_bytes:
