@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -220,3 +221,21 @@ def test_sessions_share_one_arena_for_intermediate_results(real: ModelFolder, tm
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     first, second = map(int, done.stdout.split())
     assert second < first / 3
+
+
+_RUN = """
+import sys
+import numpy as np
+from pathlib import Path
+from pixelmill.models.onnx import OnnxModel
+model = OnnxModel(Path(sys.argv[1]), "mine", "classification", None, ())
+model.run(np.zeros(model.nature.shape, np.dtype(model.nature.dtype)))
+"""
+
+
+def test_the_runtime_tells_nobody_and_leaves_nothing(tmp_path: Path) -> None:
+    path, home = written(tmp_path, classifier()), tmp_path / "home"
+    home.mkdir()
+    environment = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", _RUN, str(path)], check=True, env=environment)
+    assert list(home.rglob("*")) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,6 +145,9 @@ _import_lock = threading.Lock()
 
 def _runtime() -> Any:
     with _import_lock:
+        # Its packages send what they run to their maker, by a thread and a database in the user's cache. It is asked
+        # by the variable alone: the function that stops events comes too late for both.
+        os.environ.update(ORT_DISABLE_TELEMETRY="1")
         try:
             runtime: Any = importlib.import_module("onnxruntime")
         except ImportError as error:
