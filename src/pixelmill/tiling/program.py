@@ -173,8 +173,8 @@ def _held(link: Link) -> bool:
 
 
 def middle(grid: Grid) -> Region:
-    """A tile in the middle of the image, which has a halo on all sides."""
-    return grid.core(grid.rows // 2 * grid.columns + grid.columns // 2)
+    """A whole tile in the middle of the image, which has a halo on all sides where there are three of them."""
+    return grid.core((grid.rows - 1) // 2 * grid.columns + (grid.columns - 1) // 2)
 
 
 def _written(stage: Stage) -> tuple[int, ...]:
