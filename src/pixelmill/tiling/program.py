@@ -24,7 +24,7 @@ SEAM_BYTES = 6
 JOINED = 4
 """How often that is in memory when all of it is joined."""
 SCRATCH_NS = 1.0
-"""Nanoseconds to write a byte to a store and to read it again, halos included (measured 0.5 to 1.2)."""
+"""Nanoseconds to write a byte to a store and to read it again, halos included (measured 0.7 to 0.9)."""
 AHEAD = 1
 """Tiles that are read or written while ``workers`` others are computed."""
 
