@@ -235,7 +235,7 @@ def vips(size: int, rounds: int, folder: Path) -> None:
     write_tiff(source, picture(size, 3))
     inner = round((size - 200) * 0.9)
     pipeline = (
-        f"crop:100,100,{size - 200},{size - 200}/resize:{inner},{inner},fit=fill,interpolation=linear"
+        f"crop:100,100,{size - 200},{size - 200}/resize:{inner},{inner},fit=fill"
         "/convolve:-1:-1:-1:-1:16:-1:-1:-1:-1,normalize=true/format:tiff,compression=none"
     )
     ours = [sys.executable, "-m", "pixelmill", "run", pipeline, str(source), "-o", str(out), "--overwrite"]

@@ -1,8 +1,8 @@
 """Pixels between two sweeps: stores of whole images, in memory up to a bound and on disk beyond it.
 
 A file has no name from the moment it is made, so that it is gone when the process ends, however it ends. It is read and
-written with pread and pwrite: pages of a mapping would count as memory of the process. Uncompressed, as measured:
-zlib's fastest level takes some ten times as long as a page of the cache (docs/decisions/2026-11-28-tiles.md).
+written with pread and pwrite: pages of a mapping would count as memory of the process. Uncompressed: zlib's fastest
+level takes more than ten times the CPU time (docs/decisions/2026-11-28-sweeps.md).
 """
 
 from __future__ import annotations
