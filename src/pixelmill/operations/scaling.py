@@ -119,7 +119,7 @@ def periodic_passes(form: Form, target: Size, mode: Literal["linear", "cubic", "
         """In the source; a few pixels more than are looked at."""
         first = max(0, start // ratio.denominator - 1) // _PERIODS * _PERIODS
         last = -(-(stop // ratio.denominator + 1 + _PERIODS) // _PERIODS) * _PERIODS
-        if start and first * ratio.denominator > start - 4 / min(1, ratio):
+        if start and first * ratio.denominator > start - 4 / min(1.0, float(ratio)):
             first = max(0, first - _PERIODS)
         return first * ratio.numerator, min(side, last * ratio.numerator)
 
