@@ -3,8 +3,8 @@
     python bench/tiled_operations.py [--side 8192] [--runs 5]
 
 Canny, CLAHE and the Gaussian against one call of OpenCV with two threads; watershed against Pixelmill's own whole
-(there is no other that gives the same). Turns are interleaved, medians are told, with the load of the machine. Every result is
-compared: no pixel may differ.
+(there is no other that gives the same). Turns are interleaved, medians are told, with the load of the machine. Every
+result is compared: no pixel may differ.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import common
 from pixelmill.images.image import Image
 from pixelmill.images.region_memory import MemoryReader, MemoryWriter
+from pixelmill.images.regions import Raster
 from pixelmill.operations.edges import Canny
 from pixelmill.operations.filters import Gaussian
 from pixelmill.operations.operation import Operation
@@ -37,7 +38,8 @@ Pixels = NDArray[Any]
 
 def picture(side: int) -> Pixels:
     """A photograph over and over, mirrored so that it has no seams, with noise."""
-    photo = cv2.imdecode(np.frombuffer(common.photographs(None)[4], np.uint8), cv2.IMREAD_GRAYSCALE)
+    data = np.frombuffer(common.photographs(None)[4], np.uint8)
+    photo: Pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
     around = np.vstack((np.hstack((photo, photo[:, ::-1])), np.hstack((photo[::-1], photo[::-1, ::-1]))))
     times = [-(-side // length) for length in around.shape]
     noise = np.random.default_rng(0).integers(0, 12, (side, side), np.uint8)
@@ -47,11 +49,16 @@ def picture(side: int) -> Pixels:
 def tiled(operation: Operation, pixels: Pixels) -> Pixels:
     """By two workers, from memory to memory."""
     reader = MemoryReader(Image(pixels))
-    program = compiled(reader.raster, [Part(1, operation.name, operation.tiled)], Wishes(workers=2))
-    assert program.result is not None
-    writer = MemoryWriter(program.result, None)
-    run_tiled(program, reader, writer)
-    return writer.image.pixels
+    wishes = Wishes(workers=2)
+    program = compiled(reader.raster, [Part(1, operation.name, operation.tiled)], wishes)
+    written: list[MemoryWriter] = []
+
+    def opened(raster: Raster) -> MemoryWriter:
+        written.append(MemoryWriter(raster, wishes.unit))
+        return written[-1]
+
+    run_tiled(program, reader, opened)
+    return written[-1].image.pixels
 
 
 def timed(work: Callable[[], Pixels]) -> tuple[float, float, Pixels]:

@@ -34,13 +34,16 @@ differs. The table tells how, by the example of each operation that stands in [o
 - **Passes**: *map* with the pixels it looks around; *survey*, which looks at all tiles before it goes on; *move*, to
   another geometry. RGBA takes one survey more where transparency decides how all of it is filtered.
 
-What has no passes is refused for images above the limits, with the size at which it would fit. `resize` runs with
-`interpolation` `auto`, `lanczos` and `nearest`; with `area` where both sides shrink by p/q of small p and q, and with
-`linear` and `cubic` where q is a power of two besides (1/2, 3/2, 3/4, 5/8): elsewhere OpenCV's own coordinates, in
-`float32`, are not those of a part. `auto` gives over tiles what `lanczos` gives; against the `auto` of
-the whole image that is 61 to 69 dB on a photograph. The kernels of Pillow need the whole image. `rotate` and `perspective` have no limit of 32,767 pixels a side over tiles. `perspective` into less than the
-quadrilateral's own size needs the whole image, and `watershed` refuses objects that reach more than 2,048 pixels from
-their edge.
+What has no passes is refused for images above the limits, with the size at which it would fit.
+
+`resize` runs with `interpolation` `auto`, `lanczos` and `nearest`; with `area` where both sides shrink by p/q of small
+p and q; and with `linear` and `cubic` where q is a power of two besides (1/2, 3/2, 3/4): elsewhere OpenCV's own
+coordinates, in `float32`, are not those of a part. `auto` gives over tiles what `lanczos` gives; against the `auto` of
+the whole image that is 61 to 69 dB on a photograph. The kernels of Pillow need the whole image.
+
+`rotate` and `perspective` have no limit of 32,767 pixels a side over tiles. `perspective` into less than the
+quadrilateral's own size needs the whole image. `watershed` refuses objects that reach more than 2,048 pixels from their
+edge.
 
 | operation | kind | tier | passes |
 |---|---|---|---|
