@@ -102,10 +102,10 @@ async def test_a_result_of_another_format_is_encoded_from_the_tiles(picture: Pat
 
 
 async def test_data_alone_needs_no_result(picture: Path, tmp_path: Path) -> None:
-    order = order_of("components", picture, tmp_path / "scratch", ranks=2, tile=256)
+    order = order_of("histogram", picture, tmp_path / "scratch", ranks=2, tile=256)
     outcome = await run_order(order, MPI, lambda _: None)
     assert outcome.format is None
-    assert "components" in outcome.data
+    assert "histogram" in outcome.data
     assert not Path(order.target).exists()
 
 
@@ -228,9 +228,14 @@ async def test_ranks_that_would_compute_other_pixels_are_refused(picture: Path, 
     at = whole_command.index("-n")
     before, job = whole_command[:at], whole_command[at + 2 :]
     mixed = [*before, "-n", "1", *job, ":", "-n", "1", "-env", "OPENCV_CPU_DISABLE", disabled(), *job]
-    done = subprocess.run(mixed, input=order.to_line(), capture_output=True, timeout=60)
-    assert done.returncode != 0
-    (error,) = [one.error for line in done.stdout.splitlines() if (one := Report.from_line(line)) and one.error]
+    with subprocess.Popen(mixed, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ranks:
+        assert ranks.stdin is not None
+        assert ranks.stdout is not None
+        ranks.stdin.write(order.to_line())
+        ranks.stdin.flush()  # and left open: its end would be that of the ranks
+        told = await asyncio.to_thread(ranks.stdout.readlines)
+    assert ranks.returncode != 0
+    (error,) = [one.error for line in told if (one := Report.from_line(line)) and one.error]
     assert isinstance(error, ConfigError)
     assert "MPI rank 1" in str(error)
     assert "CPU" in str(error)
