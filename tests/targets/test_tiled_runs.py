@@ -56,7 +56,7 @@ def command_or_none() -> list[str]:
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiff(tmp_path_factory.mktemp("picture") / "big.tif", scene(1900, 1500))
+    return write_tiff(tmp_path_factory.mktemp("picture") / "big.tif", scene(1300, 1000))
 
 
 def nobody_is_left(pids: set[int]) -> bool:
@@ -85,7 +85,7 @@ async def test_tiles_and_ranks_give_the_pixels_of_the_whole(picture: Path, tmp_p
     reports: list[Progress] = []
     order = order_of(EDGES, picture, tmp_path / "scratch", ranks=ranks, tile=256)
     outcome = await run_order(order, MPI, reports.append)
-    assert outcome.size == (1900, 1500)
+    assert outcome.size == (1300, 1000)
     assert outcome.format == "tiff"
     assert (tifffile.imread(order.target) == whole(EDGES, picture)).all()
     assert reports[-1].tiles == reports[-1].of > 1

@@ -23,6 +23,7 @@ EXTRAS: Mapping[str, str] = {
     "jxl": "imagecodecs",
     "otel": "opentelemetry-exporter-otlp-proto-http",
     "ml": "onnxruntime",
+    "mpi": "mpi4py",
     "svg": "pyvips",
 }
 """One package that tells whether an extra is installed."""
