@@ -263,3 +263,11 @@ def test_hosts_stand_in_the_command_and_come_from_the_configuration() -> None:
     line = command(4, MpiConfig(4, hosts=("left", "right")))
     assert line[line.index("-hosts") + 1] == "left,right"
     assert line[-6:] == [sys.executable, "-m", "mpi4py", "-m", MODULE, "--mpi"]
+
+
+async def test_a_result_whose_size_is_found_on_the_way_is_cut_the_same(picture: Path, tmp_path: Path) -> None:
+    text = "pad:left=100,top=70,right=30,bottom=10,background=ffffff/trim/format:tiff"
+    order = order_of(text, picture, tmp_path / "scratch", ranks=2, tile=256)
+    outcome = await run_order(order, MPI, lambda _: None)
+    assert outcome.size == (1300, 1000)
+    assert (tifffile.imread(order.target) == whole(text, picture)).all()

@@ -250,10 +250,19 @@ class _Job:
     def _paths(self) -> list[Path]:
         return sorted(Path(self.order.folder).glob(f"{_SPOOL}*"))
 
+    def _forget(self) -> None:
+        for path in self._paths():
+            path.unlink()
+
     def _log(self, prepared: Prepared, options: TileTiffOptions) -> _Spooled | None:
         """What an attempt before has left, where that can be known before the run; the same on each rank."""
         chosen = prepared.plan
-        if not chosen.wishes.image or chosen.program.open is not None or chosen.program.result is None:
+        if not chosen.wishes.image:
+            return None
+        if chosen.program.open is not None or chosen.program.result is None:
+            if self.team.rank == 0:
+                self._forget()
+            self.team.share()
             return None
         raster = replace(chosen.program.result, icc=prepared.icc)
         done = None
@@ -261,8 +270,7 @@ class _Job:
             try:
                 done = tiles_done(self._paths(), raster, options, self.order.digest())
             except RunError:  # of another picture, or of other options: of no use
-                for path in self._paths():
-                    path.unlink()
+                self._forget()
                 done = tiles_done([], raster, options, self.order.digest())
         done = self.team.share(done)
         (stage,) = [stage for stage in chosen.program.stages if stage.writes]
@@ -272,11 +280,7 @@ class _Job:
         def begin(raster: Raster) -> RegionWriter:
             self.raster = replace(raster, icc=prepared.icc)
             path = Path(self.order.folder) / f"{_SPOOL}{self.team.rank:04}"
-            try:
-                self.spool = TileSpool(path, self.raster, options, self.order.digest())
-            except RunError:  # what nobody could look at before: see _log
-                path.unlink()
-                self.spool = TileSpool(path, self.raster, options, self.order.digest())
+            self.spool = TileSpool(path, self.raster, options, self.order.digest())
             return self.spool.writer()
 
         return begin
