@@ -45,6 +45,7 @@ LAZY_DOORS = {
     "service/telemetry.py": "OpenTelemetry is an extra: the module that speaks it loads when a collector is configured",
     "functions": "each kind of call imports what it needs, so that a cold start pays for no other",
     "pipelines/run.py": "frames, metadata and format:auto load on first use, so that functions start fast",
+    "pipelines/tiled_target.py": "format:auto loads on first use",
     "pipelines/plan.py": "format:auto loads on first use",
     "pipelines/sources.py": "fonts and models load on first use",
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pixelmill.images.probe import probe
     from pixelmill.pipelines.outcome import Outcome, Timings
     from pixelmill.pipelines.spec import Pipeline
-    from pixelmill.pipelines.tiled_run import TiledOptions, TiledOutcome
+    from pixelmill.pipelines.tiled_options import TiledOptions, TiledOutcome
 
 _HOMES = {
     "AsyncClient": "pixelmill.client",
@@ -34,8 +34,8 @@ _HOMES = {
     "Pipeline": "pixelmill.pipelines.spec",
     "PixelmillError": "pixelmill.errors",
     "Size": "pixelmill.images.image",
-    "TiledOptions": "pixelmill.pipelines.tiled_run",
-    "TiledOutcome": "pixelmill.pipelines.tiled_run",
+    "TiledOptions": "pixelmill.pipelines.tiled_options",
+    "TiledOutcome": "pixelmill.pipelines.tiled_options",
     "Timings": "pixelmill.pipelines.outcome",
     "probe": "pixelmill.images.probe",
 }

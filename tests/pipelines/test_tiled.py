@@ -54,7 +54,7 @@ def test_tiles_give_what_a_whole_run_gives(text: str, channels: int) -> None:
     outcome = pipeline.run_tiled(source, options=SMALL)
     assert outcome.bytes is not None
     assert np.array_equal(decode(outcome.bytes).pixels, pipeline.run(source).image.pixels)
-    assert sum(stage.grid.tiles for stage in outcome.plan.stages) > 10
+    assert sum(stage.grid.tiles for stage in outcome.stages) > 10
 
 
 def test_data_come_by_the_name_of_the_operation_as_from_a_whole_run() -> None:

@@ -32,8 +32,9 @@ from pixelmill.images.region_readers import open_regions
 from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.tiled_explain import explain_tiled, tiled_record
+from pixelmill.pipelines.tiled_options import TiledOptions, TiledOutcome
 from pixelmill.pipelines.tiled_plan import ENDLESS, info_of, too_large
-from pixelmill.pipelines.tiled_run import TiledOptions, TiledOutcome, prepare, run_tiled
+from pixelmill.pipelines.tiled_run import prepare, run_tiled
 from pixelmill.tiling.progress import Progress
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def explain_order(order: Order, pipeline: Pipeline, settings: Settings, tile: in
 
 def _detail(outcome: TiledOutcome) -> dict[str, Any]:
     """What ``--json`` prints of a run in tiles."""
-    stages = outcome.plan.stages
+    stages = outcome.stages
     return {
         "format": outcome.format,
         "size": list(outcome.size) if outcome.size is not None else None,

@@ -32,8 +32,8 @@ from pixelmill.pipelines.source_step import WHOLE_SOURCE, SourceStep
 from pixelmill.pipelines.text import MAX_TEXT
 
 if TYPE_CHECKING:
-    from pixelmill.images.regions import RegionReader
-    from pixelmill.pipelines.tiled_run import TiledOptions, TiledOutcome
+    from pixelmill.images.region_places import ResultPlace
+    from pixelmill.pipelines.tiled_options import TiledOptions, TiledOutcome, TiledSource
 
 HASH_VERSION = 1
 """Counts up when the same canonical JSON comes to mean other pixels, on purpose."""
@@ -206,8 +206,8 @@ class Pipeline:
 
     def run_tiled(
         self,
-        source: str | Path | bytes | Image | RegionReader,
-        dest: str | Path | None = None,
+        source: TiledSource,
+        dest: str | Path | ResultPlace | None = None,
         options: TiledOptions | None = None,
         **more: Any,
     ) -> TiledOutcome:

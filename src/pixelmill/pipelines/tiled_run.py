@@ -9,30 +9,25 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from pixelmill.errors import LimitExceeded, NotApplicable, UnknownOperation
-from pixelmill.images.encode import encode
-from pixelmill.images.encoders import AutoOptions
-from pixelmill.images.formats import FORMATS, UNDECIDED, format_of_name
-from pixelmill.images.image import Image, Size
-from pixelmill.images.limits import Limits, RegionLimits
-from pixelmill.images.region_memory import MemoryReader, MemoryWriter
-from pixelmill.images.region_options import region_format
+from pixelmill.errors import NotApplicable
+from pixelmill.images.image import Image
+from pixelmill.images.region_memory import MemoryReader
+from pixelmill.images.region_places import FolderPlace, ResultPlace
 from pixelmill.images.region_readers import open_regions
-from pixelmill.images.region_results import FileResult
 from pixelmill.images.region_tiff import TiffReader
-from pixelmill.images.region_writers import create_regions, region_unit
 from pixelmill.images.regions import Raster, RegionReader, RegionWriter
 from pixelmill.models.model import ModelSource
-from pixelmill.pipelines.output import Output
 from pixelmill.pipelines.sources import load_fonts, load_images, load_models
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.steps import Given, free_key
+from pixelmill.pipelines.tiled_options import TiledOptions, TiledOutcome, TiledSource
 from pixelmill.pipelines.tiled_plan import TiledPlan, plan_tiled
+from pixelmill.pipelines.tiled_target import Target
 from pixelmill.tiling.compiler import Wishes
 from pixelmill.tiling.progress import TileLog, Told
 from pixelmill.tiling.scratch import Scratch
@@ -45,44 +40,6 @@ IN_MEMORY = 32 << 20
 """Bytes of stores that stay in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class TiledOptions:
-    """How a run in tiles is done.
-
-    ``tile``: side of the tiles in pixels (about; None: as planned). ``workers``: tiles computed at a time. ``memory``:
-    resident bytes that the process may have at the peak; what is planned keeps to it where it can. ``scratch``: folder
-    of intermediate pixels (None: that of the result's file, else that for temporary files); ``scratch_bytes``: the most
-    there. ``limits`` are of images in tiles; ``whole`` and ``whole_memory`` of what is held as a whole.
-    """
-
-    tile: int | None = None
-    workers: int = 1
-    memory: int = 1_000_000_000
-    scratch: Path | None = None
-    scratch_bytes: int = 100_000_000_000
-    limits: RegionLimits = field(default_factory=RegionLimits)
-    whole: Limits = field(default_factory=Limits)
-    whole_memory: int = 1_000_000_000
-    overwrite: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TiledOutcome:
-    """What a run in tiles gave: a file at ``path``, or ``bytes`` where none was named; and what was found.
-
-    ``format`` and ``size`` are None where the pipeline gives data only. ``seconds`` is wall time of the run.
-    """
-
-    path: Path | None
-    bytes: bytes | None
-    format: str | None
-    size: Size | None
-    source_size: Size
-    data: Mapping[str, Any]
-    seconds: float
-    plan: TiledPlan = field(repr=False)
-
-
 @dataclass(slots=True)
 class Prepared:
     """An open source and the plan for it. As a context manager it closes the source."""
@@ -92,7 +49,7 @@ class Prepared:
     given: Given
     options: TiledOptions
     icc: bytes | None
-    target: _Target
+    target: Target
 
     def __enter__(self) -> Self:
         return self
@@ -107,8 +64,8 @@ class Prepared:
 
 def run_tiled(
     pipeline: Pipeline,
-    source: str | Path | bytes | Image | RegionReader,
-    dest: str | Path | None = None,
+    source: TiledSource,
+    dest: str | Path | ResultPlace | None = None,
     options: TiledOptions | None = None,
     *,
     images: Mapping[str, bytes | Path | Image] | None = None,
@@ -121,9 +78,10 @@ def run_tiled(
 
     Args:
         pipeline: what to do.
-        source: a path, the bytes of a file, pixels, or any reader of regions (which stays open).
-        dest: the file of the result, written beside that name and renamed at the end; None: its bytes are in the
-            outcome.
+        source: a path, the bytes of a file, pixels, any :class:`ByteSource` (an object that is read by ranges; it is
+            closed), or any reader of regions (which stays open).
+        dest: the file of the result, written beside that name and renamed at the end, or a place in an object store;
+            None: its bytes are in the outcome.
         options: tiles, threads, memory, limits.
         images: as :func:`pixelmill.pipelines.run.run` takes them.
         models: likewise.
@@ -139,7 +97,7 @@ def run_tiled(
     options = options or TiledOptions()
     with prepare(pipeline, source, dest, options, images=images, models=models) as prepared:
         chosen, target = prepared.plan, prepared.target
-        folder = options.scratch or (target.path.parent if target.path is not None else Path(tempfile.gettempdir()))
+        folder = options.scratch or (target.place.scratch if target.place else Path(tempfile.gettempdir()))
         with Scratch(folder, IN_MEMORY, options.scratch_bytes) as scratch:
             found = run_program(
                 chosen.program,
@@ -152,14 +110,14 @@ def run_tiled(
             )
         body, fmt, size = target.end() if chosen.wishes.image else (None, None, None)
         return TiledOutcome(
-            target.path if fmt is not None else None,
+            Path(dest) if isinstance(dest, str | Path) and fmt is not None else None,
             body,
             fmt,
             size,
             prepared.reader.raster.size,
             data_of(found),
             perf_counter() - started,
-            chosen,
+            chosen.stages,
         )
 
 
@@ -173,8 +131,8 @@ def data_of(found: tuple[Found, ...]) -> dict[str, Any]:
 
 def prepare(
     pipeline: Pipeline,
-    source: str | Path | bytes | Image | RegionReader,
-    dest: str | Path | None = None,
+    source: TiledSource,
+    dest: str | Path | ResultPlace | None = None,
     options: TiledOptions | None = None,
     *,
     why: str = "tiles were asked for",
@@ -195,13 +153,13 @@ def prepare(
     try:
         # Bands of a PNG or JPEG are no tiles: where tiles were asked for and can be held, they are what was asked for.
         held = options.tile is not None and reader.raster.size.pixels <= options.whole.max_pixels
-        target = _Target(pipeline.output, Path(dest) if dest is not None else None, options, held=held)
+        place = FolderPlace(Path(dest), if_absent=not options.overwrite) if isinstance(dest, str | Path) else dest
+        target = Target(pipeline.output, place, options.whole, held=held)
         chosen = _planned(pipeline, reader, target, options, given, why)
         icc = reader.raster.icc if keep else None
         if icc is not None and not _stays(chosen.stages, reader.raster):
             # No profile is one of gray and of color both, so the way from one to the other leads through sRGB.
-            reader.close()
-            reader, icc = opened(keep_icc=False), None
+            reader, icc = _again(source, reader, opened), None
             chosen = _planned(pipeline, reader, target, options, given, why)
         return Prepared(reader, chosen, given, options, icc, target)
     except BaseException:
@@ -212,11 +170,22 @@ def prepare(
 def _opened(source: Any, options: TiledOptions, page: int, *, keep_icc: bool) -> RegionReader:
     if isinstance(source, str | Path):
         source = Path(source)
-    elif not isinstance(source, bytes | bytearray | memoryview | Image):
+    elif not isinstance(source, bytes | bytearray | memoryview | Image) and not hasattr(source, "read_at"):
         return _Borrowed(source)
     return open_regions(
         source, options.limits, whole=options.whole, page=page, keep_icc=keep_icc, cache_bytes=READER_CACHE
     )
+
+
+def _again(source: Any, reader: RegionReader, opened: Callable[..., RegionReader]) -> RegionReader:
+    """The same source in sRGB. An object that is read by ranges is closed with its reader: it can't be opened again."""
+    if hasattr(source, "read_at"):
+        raise NotApplicable(
+            "The source has a profile, and the pipeline goes from color to gray or back, which no profile outlives. "
+            "Leave icc=true out of the metadata step.",
+        )
+    reader.close()
+    return opened(keep_icc=False)
 
 
 class _Borrowed:
@@ -230,7 +199,7 @@ class _Borrowed:
 
 
 def _planned(
-    pipeline: Pipeline, reader: RegionReader, target: _Target, options: TiledOptions, given: Given, why: str
+    pipeline: Pipeline, reader: RegionReader, target: Target, options: TiledOptions, given: Given, why: str
 ) -> TiledPlan:
     wishes = Wishes(
         workers=options.workers,
@@ -267,99 +236,3 @@ def _stays(stages: tuple[Stage, ...], source: Raster) -> bool:
     """Whether pixels are gray, or in color, all the way."""
     counts = [link.after.channels for stage in stages for link in stage.links if link.role != "look"]
     return all((count == 1) == (source.channels == 1) for count in counts)
-
-
-class _Target:
-    """Where a result goes, and in which format: by regions where that format is written so, else from memory."""
-
-    def __init__(self, output: Output, path: Path | None, options: TiledOptions, *, held: bool) -> None:
-        self.path, self._output, self._options = path, output, options
-        self._held: MemoryWriter | None = None
-        self._raster: Raster | None = None
-        name = self._by_regions()
-        self._name = None if held and name in ("png", "jpeg") else name
-
-    def _by_regions(self) -> str | None:
-        """The format of :mod:`pixelmill.images.region_options`, None for one that is encoded from memory."""
-        if self.path is None:
-            return None
-        try:
-            name = region_format(self.path.name)
-        except UnknownOperation:
-            return None
-        return name if self._output.format in (None, name) else None
-
-    @property
-    def _chosen(self) -> Mapping[str, Any]:
-        """Options that were given; defaults are those of the writer of regions."""
-        options = self._output.options
-        return {} if options is None else options.model_dump(exclude_unset=True)
-
-    def unit_of(self, raster: Raster) -> Size:
-        """Of the writer that is going to be made."""
-        if self._name is None:
-            return Size(1, 1)
-        try:
-            return region_unit(raster, self._name, self._chosen)
-        except NotApplicable:  # of pixels on the way, which need not be what the format can hold
-            return Size(1, 1)
-
-    def check(self, raster: Raster) -> None:
-        """Before anything runs: whether the format holds the result, or it can be held here.
-
-        Raises :class:`NotApplicable`, :class:`InvalidParameter`, :class:`LimitExceeded`.
-        """
-        if self._name is not None:
-            region_unit(raster, self._name, self._chosen)
-            return
-        limits = self._options.whole
-        if raster.size.pixels > limits.max_pixels:
-            raise LimitExceeded(
-                f"The result has {raster.size.width:,}×{raster.size.height:,} pixels, more than is held as a whole "
-                f"({limits.max_pixels:,}). Write it in tiles, to a file that ends in .tif for example.",
-                limit="pixels",
-                value=raster.size.pixels,
-                maximum=limits.max_pixels,
-            )
-
-    def writer(self, raster: Raster) -> RegionWriter:
-        """Begin it."""
-        self._raster = raster
-        if self._name is not None:
-            assert self.path is not None
-            return create_regions(
-                self.path, raster, fmt=self._name, options=self._chosen, if_absent=not self._options.overwrite
-            )
-        self.check(raster)
-        self._held = MemoryWriter(raster, Size(1, 1))
-        return self._held
-
-    def end(self) -> tuple[bytes | None, str, Size]:
-        """Behind the run: the bytes, where they go to no file; format and size."""
-        assert self._raster is not None
-        if self._held is None:
-            assert self._name is not None
-            return None, self._name, self._raster.size
-        name, body = self._encoded(self._held.image)
-        if self.path is None:
-            return body, name, self._raster.size
-        result = FileResult(self.path, if_absent=not self._options.overwrite)
-        try:
-            result.append(body)
-            result.finish()
-        except BaseException:
-            result.abort()
-            raise
-        return None, name, self._raster.size
-
-    def _encoded(self, image: Image) -> tuple[str, bytes]:
-        target = self._output.target(None)
-        if target is UNDECIDED:
-            from pixelmill.images.auto import encode_auto
-
-            assert isinstance(self._output.options, AutoOptions)
-            return encode_auto(image, self._output.options)
-        if self._output.format is None and self.path is not None:
-            named = format_of_name(self.path)
-            target = FORMATS[named.name] if named is not None else target
-        return target.name, encode(image, target.name, self._output.options)
