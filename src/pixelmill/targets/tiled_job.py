@@ -32,7 +32,8 @@ from pixelmill.images.regions import Raster, Region, RegionReader, RegionWriter
 from pixelmill.images.tile_spool import TileSpool, assemble, tiles_done
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, TiledOptions, data_of, prepare
+from pixelmill.pipelines.tiled_options import TiledOptions
+from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, data_of, prepare
 from pixelmill.storage.faults import translated
 from pixelmill.storage.ranges import ObjectRanges
 from pixelmill.targets.target import Progress
