@@ -28,7 +28,7 @@ from pixelmill.images.image import Image, Size
 from pixelmill.images.limits import Limits, RegionLimits
 from pixelmill.images.region_options import TileTiffOptions, region_options
 from pixelmill.images.region_readers import open_regions
-from pixelmill.images.regions import Raster, Region, RegionReader, RegionWriter
+from pixelmill.images.regions import Raster, Region, RegionWriter
 from pixelmill.images.tile_spool import TileSpool, assemble, tiles_done
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.spec import Pipeline
@@ -198,12 +198,13 @@ class _Job:
 
     # -- before ----------------------------------------------------------------------------------
 
-    def _source(self) -> Path | RegionReader:
+    def _source(self) -> Path | FetchedSource:
+        """A file, or an object that each rank reads by ranges."""
         order = self.order
         if not order.store:
             return Path(order.source)
         ranges = ObjectRanges(order.store, order.options, order.source)
-        return open_regions(FetchedSource(ranges.read, ranges.size), self._limits())
+        return FetchedSource(ranges.read, ranges.size)
 
     def _limits(self) -> RegionLimits:
         return RegionLimits(self.order.limits.max_pixels, self.order.limits.max_side)
