@@ -56,7 +56,7 @@ def command_or_none() -> list[str]:
 
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiff(tmp_path_factory.mktemp("picture") / "big.tif", scene(1900, 1500))
+    return write_tiff(tmp_path_factory.mktemp("picture") / "big.tif", scene(1300, 1000))
 
 
 def nobody_is_left(pids: set[int]) -> bool:
@@ -85,7 +85,7 @@ async def test_tiles_and_ranks_give_the_pixels_of_the_whole(picture: Path, tmp_p
     reports: list[Progress] = []
     order = order_of(EDGES, picture, tmp_path / "scratch", ranks=ranks, tile=256)
     outcome = await run_order(order, MPI, reports.append)
-    assert outcome.size == (1900, 1500)
+    assert outcome.size == (1300, 1000)
     assert outcome.format == "tiff"
     assert (tifffile.imread(order.target) == whole(EDGES, picture)).all()
     assert reports[-1].tiles == reports[-1].of > 1
@@ -102,10 +102,10 @@ async def test_a_result_of_another_format_is_encoded_from_the_tiles(picture: Pat
 
 
 async def test_data_alone_needs_no_result(picture: Path, tmp_path: Path) -> None:
-    order = order_of("components", picture, tmp_path / "scratch", ranks=2, tile=256)
+    order = order_of("histogram", picture, tmp_path / "scratch", ranks=2, tile=256)
     outcome = await run_order(order, MPI, lambda _: None)
     assert outcome.format is None
-    assert "components" in outcome.data
+    assert "histogram" in outcome.data
     assert not Path(order.target).exists()
 
 
@@ -228,9 +228,14 @@ async def test_ranks_that_would_compute_other_pixels_are_refused(picture: Path, 
     at = whole_command.index("-n")
     before, job = whole_command[:at], whole_command[at + 2 :]
     mixed = [*before, "-n", "1", *job, ":", "-n", "1", "-env", "OPENCV_CPU_DISABLE", disabled(), *job]
-    done = subprocess.run(mixed, input=order.to_line(), capture_output=True, timeout=60)
-    assert done.returncode != 0
-    (error,) = [one.error for line in done.stdout.splitlines() if (one := Report.from_line(line)) and one.error]
+    with subprocess.Popen(mixed, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ranks:
+        assert ranks.stdin is not None
+        assert ranks.stdout is not None
+        ranks.stdin.write(order.to_line())
+        ranks.stdin.flush()  # and left open: its end would be that of the ranks
+        told = await asyncio.to_thread(ranks.stdout.readlines)
+    assert ranks.returncode != 0
+    (error,) = [one.error for line in told if (one := Report.from_line(line)) and one.error]
     assert isinstance(error, ConfigError)
     assert "MPI rank 1" in str(error)
     assert "CPU" in str(error)
@@ -258,3 +263,11 @@ def test_hosts_stand_in_the_command_and_come_from_the_configuration() -> None:
     line = command(4, MpiConfig(4, hosts=("left", "right")))
     assert line[line.index("-hosts") + 1] == "left,right"
     assert line[-6:] == [sys.executable, "-m", "mpi4py", "-m", MODULE, "--mpi"]
+
+
+async def test_a_result_whose_size_is_found_on_the_way_is_cut_the_same(picture: Path, tmp_path: Path) -> None:
+    text = "pad:left=100,top=70,right=30,bottom=10,background=ffffff/trim/format:tiff"
+    order = order_of(text, picture, tmp_path / "scratch", ranks=2, tile=256)
+    outcome = await run_order(order, MPI, lambda _: None)
+    assert outcome.size == (1300, 1000)
+    assert (tifffile.imread(order.target) == whole(text, picture)).all()

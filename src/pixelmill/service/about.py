@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, str] = {
     "otel": "opentelemetry-exporter-otlp-proto-http",
     "ml": "onnxruntime",
     "caption": "transformers",
+    "mpi": "mpi4py",
     "svg": "pyvips",
 }
 """One package that tells whether an extra is installed."""

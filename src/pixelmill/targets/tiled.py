@@ -26,8 +26,11 @@ from pixelmill.errors import (
     TaskTimeout,
     WorkerCrashed,
 )
-from pixelmill.images.limits import TiledLimits
+from pixelmill.images.formats import identify
+from pixelmill.images.image import Size
+from pixelmill.images.limits import Limits, TiledLimits
 from pixelmill.images.probe import probe
+from pixelmill.images.region_readers import open_regions
 from pixelmill.storage.faults import translated
 from pixelmill.targets.launch import ranks_here
 from pixelmill.targets.local import LocalPool
@@ -41,6 +44,7 @@ SMALL_PIXELS = 4_000_000
 """An image up to this size is run whole, whatever was asked for: ranks take longer to start than it takes."""
 TAKEN_UP = (WorkerCrashed, TaskTimeout, StorageUnavailable)
 """Ends of an attempt after which another one goes on from what is written. A full disk is none: what fills it goes."""
+HEAD_BYTES = 1 << 20
 TELL_S = 1.0
 TELLS = 100
 """How often a run tells how far it is: each second at most, and this many times in all about."""
@@ -206,18 +210,33 @@ def _seldom(tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
 
 
 def _is_small(request: RunRequest) -> bool:
-    """Whether it is run whole in less time than ranks take to start; what can't be read is, and says why."""
+    """Whether it is run whole in less time than ranks take to start; what can't be read is, and says why.
+
+    Only what says the size is read: this process is the service's.
+    """
     source = request.source
     assert not isinstance(source, FarSource)
     try:
-        if isinstance(source, Path):
-            request.limits.check_bytes(source.stat().st_size)
-        data = source if isinstance(source, bytes) else source.read_bytes()
-        return probe(data, request.limits, None).size.pixels <= SMALL_PIXELS
+        return _size_of(source, request.limits).pixels <= SMALL_PIXELS
     except LimitExceeded:
         return False
     except (OSError, PixelmillError):
         return True
+
+
+def _size_of(source: bytes | Path, limits: Limits) -> Size:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    else:
+        head = source
+    if identify(head[:4_096]).name != "tiff":
+        return probe(head, limits).size
+    reader = open_regions(source, whole=limits)  # a TIFF says it anywhere in the file
+    try:
+        return reader.raster.size
+    finally:
+        reader.close()
 
 
 def _as_file(part: bytes | Path, path: Path) -> Path:

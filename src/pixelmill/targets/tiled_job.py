@@ -28,11 +28,12 @@ from pixelmill.images.image import Image, Size
 from pixelmill.images.limits import Limits, RegionLimits
 from pixelmill.images.region_options import TileTiffOptions, region_options
 from pixelmill.images.region_readers import open_regions
-from pixelmill.images.regions import Raster, Region, RegionReader, RegionWriter
+from pixelmill.images.regions import Raster, Region, RegionWriter
 from pixelmill.images.tile_spool import TileSpool, assemble, tiles_done
 from pixelmill.pipelines.outcome import Outcome, Timings
 from pixelmill.pipelines.spec import Pipeline
-from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, TiledOptions, data_of, prepare
+from pixelmill.pipelines.tiled_options import TiledOptions
+from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, data_of, prepare
 from pixelmill.storage.faults import translated
 from pixelmill.storage.ranges import ObjectRanges
 from pixelmill.targets.target import Progress
@@ -197,12 +198,13 @@ class _Job:
 
     # -- before ----------------------------------------------------------------------------------
 
-    def _source(self) -> Path | RegionReader:
+    def _source(self) -> Path | FetchedSource:
+        """A file, or an object that each rank reads by ranges."""
         order = self.order
         if not order.store:
             return Path(order.source)
         ranges = ObjectRanges(order.store, order.options, order.source)
-        return open_regions(FetchedSource(ranges.read, ranges.size), self._limits())
+        return FetchedSource(ranges.read, ranges.size)
 
     def _limits(self) -> RegionLimits:
         return RegionLimits(self.order.limits.max_pixels, self.order.limits.max_side)
@@ -250,10 +252,19 @@ class _Job:
     def _paths(self) -> list[Path]:
         return sorted(Path(self.order.folder).glob(f"{_SPOOL}*"))
 
+    def _forget(self) -> None:
+        for path in self._paths():
+            path.unlink()
+
     def _log(self, prepared: Prepared, options: TileTiffOptions) -> _Spooled | None:
         """What an attempt before has left, where that can be known before the run; the same on each rank."""
         chosen = prepared.plan
-        if not chosen.wishes.image or chosen.program.open is not None or chosen.program.result is None:
+        if not chosen.wishes.image:
+            return None
+        if chosen.program.open is not None or chosen.program.result is None:
+            if self.team.rank == 0:
+                self._forget()
+            self.team.share()
             return None
         raster = replace(chosen.program.result, icc=prepared.icc)
         done = None
@@ -261,8 +272,7 @@ class _Job:
             try:
                 done = tiles_done(self._paths(), raster, options, self.order.digest())
             except RunError:  # of another picture, or of other options: of no use
-                for path in self._paths():
-                    path.unlink()
+                self._forget()
                 done = tiles_done([], raster, options, self.order.digest())
         done = self.team.share(done)
         (stage,) = [stage for stage in chosen.program.stages if stage.writes]
@@ -272,11 +282,7 @@ class _Job:
         def begin(raster: Raster) -> RegionWriter:
             self.raster = replace(raster, icc=prepared.icc)
             path = Path(self.order.folder) / f"{_SPOOL}{self.team.rank:04}"
-            try:
-                self.spool = TileSpool(path, self.raster, options, self.order.digest())
-            except RunError:  # what nobody could look at before: see _log
-                path.unlink()
-                self.spool = TileSpool(path, self.raster, options, self.order.digest())
+            self.spool = TileSpool(path, self.raster, options, self.order.digest())
             return self.spool.writer()
 
         return begin
