@@ -22,7 +22,7 @@ MAX_TEXT = 2_000
 MAX_WORD = 64
 """Characters of a word that count; longer ones are cut, in data and in what is searched for."""
 MAX_PHRASE_BYTES = 512
-"""UTF-8 bytes of a label that count. It stands in an index, and PostgreSQL takes no more than 2,704 bytes a row there."""
+"""UTF-8 bytes of a label that count: it stands in an index, where PostgreSQL takes no more than 2,704 bytes a row."""
 FACES = "faces"
 """The term of tasks in which faces were counted; its score is the number."""
 
