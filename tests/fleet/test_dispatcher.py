@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stub_target import StubTarget
 
-from pixelmill.errors import Busy, CorruptImage, QueueFull, ShuttingDown, TargetUnavailable, UnsupportedFormat
+from pixelmill.errors import (
+    Busy,
+    CorruptImage,
+    ModelMissing,
+    QueueFull,
+    ShuttingDown,
+    TargetUnavailable,
+    UnsupportedFormat,
+)
+from pixelmill.fleet import slot as slot_module
 from pixelmill.fleet.dispatcher import ORDER, Dispatcher
 from pixelmill.fleet.gates import Gate
 from pixelmill.fleet.slot import Slot
@@ -276,6 +285,69 @@ async def test_a_machine_that_turns_out_to_lack_an_extra_is_remembered() -> None
     assert (await dispatcher.run(RunRequest("4", "{}", HEIC))).target == "full"
     assert (bare.ids, again.ids, full.ids) == (["1"], ["3"], ["2", "3", "4"])
     assert dispatcher.running == 0
+
+
+LEARNED = Pipeline.parse("remove_background").to_json()
+
+
+class Weightless(StubTarget):
+    """A machine without the weights of a model, until they are brought."""
+
+    brought = False
+
+    async def run(self, request: RunRequest) -> RunResult:
+        if "model:u2netp" in needs(request) and not self.brought:
+            self.ids.append(request.id)
+            raise ModelMissing("The weights of u2netp are not here.", model="u2netp")
+        return await super().run(request)
+
+
+async def test_a_task_goes_where_the_weights_are_and_back_once_they_are_brought(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slot_module, "FORGET_S", 0.0)
+    own, node = Weightless("own", 4), StubTarget("node", 1)
+    dispatcher = Dispatcher([own], reserved=0)
+    with pytest.raises(ModelMissing):  # there is no other machine
+        await dispatcher.run(RunRequest("1", LEARNED, b""))
+    dispatcher.add(node)
+    async with await dispatcher.acquire(wait_s=0) as slot:
+        assert slot.target == "own"
+        assert (await slot.run(RunRequest("2", LEARNED, b""))).target == "node"
+        assert slot.reason == "its gate is open; own lacks the weights of u2netp"
+        async with await dispatcher.acquire(wait_s=0) as other:
+            with pytest.raises(TargetUnavailable, match="own lacks the weights of u2netp, and no machine that has"):
+                await other.run(RunRequest("3", LEARNED, b""))
+    own.brought = True
+    await settled()
+    assert (await dispatcher.run(RunRequest("4", LEARNED, b""))).target == "own"
+    assert (own.ids, node.ids) == (["1", "2", "3", "4"], ["2"])
+    assert dispatcher.running == 0
+
+
+async def test_where_a_target_has_no_slots_for_models_they_go_in_turn_with_all_others() -> None:
+    """However many thumbnails stand in line, and whatever comes anew, a caption gets its turn."""
+    dispatcher = Dispatcher([StubTarget("far", 1)], reserved=0)
+    order: list[str] = []
+
+    async def work(name: str, priority: str = "normal", *, models: bool = False) -> None:
+        async with await dispatcher.acquire(priority, models=models):
+            order.append(name)
+            await settled()
+
+    first = await dispatcher.acquire(wait_s=0)
+    tasks = [
+        asyncio.create_task(work("thumbnail 1")),
+        asyncio.create_task(work("caption 1", models=True)),
+        asyncio.create_task(work("thumbnail 2")),
+        asyncio.create_task(work("caption 2", models=True)),
+        asyncio.create_task(work("batch", "batch")),
+        asyncio.create_task(work("urgent caption", "interactive", models=True)),
+    ]
+    await settled()
+    first.release()
+    await asyncio.gather(*tasks)
+    assert order == ["urgent caption", "thumbnail 1", "caption 1", "thumbnail 2", "caption 2", "batch"]
 
 
 async def test_work_that_must_stay_at_home_holds_up_nobody_who_may_overflow() -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, func, select, text
 from pixelmill.errors import NotFound, RequestError
 from pixelmill.jobs import findings_store, search
 from pixelmill.jobs.database import Database
-from pixelmill.jobs.findings import MAX_CAPTION_WORDS, MAX_LABEL_TERMS, findings_of, words_of
+from pixelmill.jobs.findings import MAX_CAPTION_WORDS, MAX_LABEL_TERMS, MAX_PHRASE_BYTES, findings_of, words_of
 from pixelmill.jobs.model import TaskEvent
 from pixelmill.jobs.schema import finding_terms, findings, job_labels, jobs
 from pixelmill.jobs.search import MAX_TERMS, Search, TaskSearch, Term, walk
@@ -376,6 +376,23 @@ def test_a_label_is_found_by_its_own_text(labels: list[str]) -> None:
                 asked = Search.of(labels=[synonym])
                 assert asked is not None
                 assert asked.terms[0].text in taken.terms
+
+
+async def test_a_label_that_is_longer_than_an_index_takes_is_recorded_and_found(store: JobStore) -> None:
+    chance = random.Random(7)
+    ideographs = [chr(chance.randint(0x4E00, 0x9FFF)) for _ in range(1_900)]  # of bytes that can't be compressed
+    long = " ".join("".join(ideographs[start : start + 50]) for start in range(0, len(ideographs), 50))
+    await make(store, "a", [{"auto_tag": {"tags": [long], "scores": [0.5], "model": "m"}}, CAT])
+    assert await found(store, labels=["cat"]) == ["a-1"]
+    assert await found(store, labels=[long[:200]]) == ["a-0"]
+    assert len(await TaskSearch(store.db).labels("ann", "a")) == 1
+
+
+def test_no_term_is_longer_than_an_index_takes() -> None:
+    for text_of_it in ("\ufdfa" * 500, "word " * 400, "\U0001d7d8" * 2_000, "\xdf" * 64):
+        taken = findings_of({"data": {"auto_tag": {"tags": [text_of_it]}, "caption": {"caption": text_of_it}}})
+        assert taken.terms
+        assert max(len(term.encode()) for term in (*taken.terms, *taken.labels)) <= MAX_PHRASE_BYTES + 10
 
 
 def test_large_data_give_bounded_findings() -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from tiny_captioner import PROMPT, SIDE, drawn, sentence
-from tiny_models import classifier, fill, salient
+from tiny_models import fill, graph, salient
 
-from pixelmill.errors import Busy, InvalidParameter, ModelMissing, ModelRefused, WorkerCrashed
+from pixelmill.errors import Busy, InvalidParameter, ModelMissing, ModelRefused, RunError, WorkerCrashed
 from pixelmill.models import server as server_module
 from pixelmill.models.blip import caption_of
 from pixelmill.models.channel import MAX_RECORD, Malformed, receive, send
@@ -25,7 +26,7 @@ from pixelmill.models.client import ModelClient
 from pixelmill.models.families import captioner_input
 from pixelmill.models.folder import ModelFolder
 from pixelmill.models.meeting import connected, hello, listening, private_address
-from pixelmill.models.model import Model, Wanted
+from pixelmill.models.model import NO_OPTIONS, Array, Model, Nature, Options, Wanted
 from pixelmill.models.server import Item, ModelServer, Runner
 from pixelmill.models.sessions import Sessions
 
@@ -132,6 +133,9 @@ FLOATS = {"dtype": "float32", "shape": [4]}
         ([{"dtype": "float32", "shape": "4"}], 100),
         ([{"dtype": "float32", "shape": [1] * 9}], 100),
         ([FLOATS] * 65, 100_000),
+        ([3], 100),
+        ([{"dtype": ["float32"], "shape": [1]}], 100),
+        ([{"dtype": "float32", "shape": [0, 1 << 30, 1 << 30, 1 << 30]}], 100),
     ],
 )
 def test_arrays_that_lie_about_themselves_are_refused(described: list[Any], size: int | None) -> None:
@@ -141,7 +145,8 @@ def test_arrays_that_lie_about_themselves_are_refused(described: list[Any], size
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-@pytest.mark.parametrize("data", [b"no json", b"[]", b"{}", b'{"arrays": 3}', b"x" * (MAX_RECORD + 10)])
+@pytest.mark.parametrize("data", [b"no json", b"[]", b"{}", b'{"arrays": 3}', b"[" * 50_000, b"x" * (MAX_RECORD + 10)])
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nonsense_ends_its_connection_and_no_other(place: Place, data: bytes) -> None:
     good = loaded(place.client())
     with place.raw() as connection:
@@ -166,9 +171,16 @@ def test_models_run_there_as_they_run_here(place: Place) -> None:
             assert np.array_equal(one, other)
 
 
-def test_many_labels_travel_in_several_messages(place: Place, tmp_path: Path) -> None:
-    (place.folder.path / "many.onnx").write_bytes(classifier())
-    labels = [f"label {number} {'x' * 90}" for number in range(3)]
+def test_many_labels_travel_in_several_messages(place: Place) -> None:
+    """Also those that JSON writes with twelve bytes a character."""
+    labels = [f"{number:03}{chr(0x1F408) * 197}" for number in range(250)]
+    weights = graph(
+        [helper.make_node("Reshape", ["in", "flat"], ["out"])],
+        (("in", TensorProto.FLOAT, [1, 3, 250, 250]),),
+        (("out", TensorProto.FLOAT, [1, 250]),),
+        constants=(numpy_helper.from_array(np.array([-1, 250], np.int64), "flat"),),
+    )
+    (place.folder.path / "many.onnx").write_bytes(weights)
     (place.folder.path / "many.txt").write_text("\n".join(labels))
     assert loaded(place.client(), "many", "classification").nature.labels == tuple(labels)
 
@@ -183,6 +195,60 @@ def test_what_can_not_be_loaded_is_told_as_here(place: Place) -> None:
     (place.folder.path / "u2netp.onnx").write_bytes(b"broken")
     with pytest.raises(ModelRefused, match="sum is another"):
         client.load(Wanted("u2netp", "segmentation"))
+
+
+def test_what_goes_wrong_unexpectedly_while_loading_is_an_answer_and_no_dead_process(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/srv/models/u2netp.onnx")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sessions, "load", fail)
+        with pytest.raises(RunError, match="unexpected PermissionError") as caught:
+            place.client().load(Wanted("u2netp", "segmentation"))
+    assert not isinstance(caught.value, WorkerCrashed)
+    assert loaded(place.client())
+
+
+def test_a_request_of_several_items_ends_its_connection(place: Place) -> None:
+    with place.raw() as connection:
+        send(connection, {"name": "u2netp", "task": "segmentation"}, [np.zeros((3, 32, 32), np.float32)] * 2)
+        assert connection.recv(10) == b""
+
+
+class Fragile:
+    """A model that has no memory for three at once, and fails on a 13 in whatever company."""
+
+    nature = Nature("fragile", "segmentation", "u2net", (1,))
+    at_once = 8
+
+    def run(self, item: Array, options: Options = NO_OPTIONS) -> tuple[Array, ...]:
+        return self.run_batch([item], options)[0]
+
+    def run_batch(self, items: list[Array], options: Options = NO_OPTIONS) -> list[tuple[Array, ...]]:
+        del options
+        if len(items) > 2:
+            raise MemoryError
+        if any(item[0] == 13 for item in items):
+            raise ModelRefused("13 is no number.")
+        return [(item,) for item in items]
+
+
+@pytest.mark.parametrize(("values", "failed"), [((1, 2, 3, 4), []), ((13, 5), [13]), ((13,), [13]), ((1, 13, 2), [13])])
+def test_an_item_fails_for_itself_and_not_for_those_it_ran_with(values: tuple[int, ...], failed: list[int]) -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        model, runner = Fragile(), Runner()
+        items = [Item(model, np.array([value], np.float32), left) for value in values]
+        for item in items:
+            runner.submit(item)
+        threading.Thread(target=runner.run_forever, daemon=True).start()
+        for item in items:
+            assert item.done.wait(20)
+        assert [int(item.data[0]) for item in items if item.error] == failed
+        assert all(isinstance(item.error, ModelRefused) for item in items if item.error)
+        assert [int(item.outputs[0][0]) for item in items if not item.error] == [one for one in values if one != 13]
 
 
 def test_an_item_of_another_shape_is_refused(place: Place) -> None:
@@ -369,6 +435,33 @@ def test_a_server_that_nobody_asks_ends_unless_a_pool_keeps_it(tmp_path: Path, m
             else:
                 assert receive(pool) == ({"bye": "idle"}, [])
             listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_loads_for_long_is_not_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FIRST_S", 0.0)
+    (tmp_path / "mine.onnx").write_bytes(salient())
+    goes_on, load = threading.Event(), Sessions.load
+
+    def slowly(self: Sessions, wanted: Wanted) -> Model | None:
+        assert goes_on.wait(20)
+        return load(self, wanted)
+
+    monkeypatch.setattr(Sessions, "load", slowly)
+    listener = listening(address := private_address())
+    assert listener is not None
+    server = ModelServer(listener, Sessions(ModelFolder(tmp_path), threads=1), idle_s=0.2)
+    with listener, connected(address, 1.0) as pool, connected(address, 20) as work:
+        send(pool, hello("pool", tmp_path))
+        threading.Thread(target=server.serve, daemon=True).start()
+        assert receive(pool) is not None
+        send(work, hello("work", tmp_path))
+        send(work, {"name": "mine", "task": "segmentation"})
+        with pytest.raises(TimeoutError):  # five times as long as it may be idle
+            receive(pool)
+        goes_on.set()
+        assert receive(work) is not None
+        assert "family" in (receive(work) or ({}, []))[0]
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:

@@ -188,6 +188,10 @@ class Dispatcher:
         line = self._waiting[models][priority]
         return now - min(next(iter(line.values()), now), self._queued.get(priority, now))
 
+    def _since(self, priority: Priority, *, models: bool) -> float:
+        """When the oldest task that waits here came."""
+        return next(iter(self._waiting[models][priority].values()), math.inf)
+
     def _give(self, choice: Choice, asked: Asked) -> Slot:
         slot = Slot(self, choice, asked)
         self._peak = max(self._peak, self.running)
@@ -217,8 +221,9 @@ class Dispatcher:
         if self._recheck is not None:
             self._recheck.cancel()
             self._recheck = None
-        for models in (False, True):
-            for priority in ORDER:  # a less urgent class may overflow, for it has waited too long by its own measure
+        for priority in ORDER:  # a less urgent class may overflow, for it has waited too long by its own measure
+            # Where a target has no slots for models, both lines want the same ones: who waits longest goes first.
+            for models in sorted((False, True), key=lambda models: self._since(priority, models=models)):
                 self._grant_class(priority, models=models)
         if self.waiting:
             self._check_again_later()

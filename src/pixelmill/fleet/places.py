@@ -18,7 +18,7 @@ class Place:
     """A target with its gate and the slots that are out.
 
     The last ``reserved`` slots are only given to interactive work. ``overflow``: it costs money, and takes work only
-    while the others don't. ``lacks``: extras that it does not have, as far as is known.
+    while the others don't. ``lacks``: extras and models that it does not have, as far as is known.
 
     Tasks that want learned models have a lane of their own where the target has ``model_slots``: they neither take
     slots from others nor get theirs. Elsewhere they are tasks like all others.
@@ -61,6 +61,14 @@ class Place:
             self.models_out -= 1
         else:
             self.out -= 1
+
+    def note_lacking(self, extra: str) -> None:
+        """It turned out not to have it."""
+        self.lacks |= {extra}
+
+    def note_brought(self, extra: str) -> None:
+        """It may have it by now."""
+        self.lacks -= {extra}
 
     def verdict(self, load: TargetLoad | None = None) -> Gate:
         """The gate's, unless the target itself can't run anything."""

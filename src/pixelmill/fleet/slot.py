@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 from pixelmill import tracing
-from pixelmill.errors import LimitExceeded, MissingExtra, TargetUnavailable, UnsupportedFormat
+from pixelmill.errors import LimitExceeded, MissingExtra, ModelMissing, TargetUnavailable, UnsupportedFormat
 from pixelmill.fleet.places import Choice, Place
 from pixelmill.jobs.model import Priority
-from pixelmill.targets.needs import TILES, lacking, needs
+from pixelmill.targets.needs import MODEL, TILES, lacking, needs
 from pixelmill.targets.target import RunRequest, RunResult
+
+FORGET_S = 60.0
+"""How long a place is taken to lack weights that it did not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class Slot:
     async def run(self, request: RunRequest) -> RunResult:
         """Run a task here; raises what the target raises. The slot stays held.
 
-        It moves to another place where this one lacks an extra that the task needs and another one may have it; raises
+        It moves to another place where this one lacks an extra or the weights that the task needs and another one may
+        have them; raises
         :class:`TargetUnavailable` where none of those has room now.
         """
         needed: frozenset[str] = frozenset()
@@ -98,11 +102,13 @@ class Slot:
                 needed |= {TILES}
                 if request.tiled is None or TILES not in self._place.lacks or not self._move(needed):
                     raise
-            except (UnsupportedFormat, MissingExtra) as error:
+            except (UnsupportedFormat, MissingExtra, ModelMissing) as error:
                 extra = lacking(error)
                 if extra is None or extra in self._place.lacks:
                     raise
-                self._place.lacks |= {extra}
+                self._place.note_lacking(extra)
+                if extra.startswith(MODEL):  # it may be pulled at any time
+                    asyncio.get_running_loop().call_later(FORGET_S, self._place.note_brought, extra)
                 needed |= {extra}
                 if not self._move(needed):
                     raise
@@ -111,22 +117,21 @@ class Slot:
                 return result
 
     def _move(self, needed: frozenset[str]) -> bool:
-        """Take a slot of a place that may have these extras; False where there is none: then it fails here, rightly."""
+        """Take a slot of a place that may have all that; False where there is none: then it fails here, rightly."""
         asked = replace(self._asked, needed=needed)
         if self._released or not self._dispatcher.has_any(asked):
             return False
         choice = self._dispatcher.find(asked)
-        missing = ", ".join(sorted(self._place.lacks & needed))
+        missing = ", ".join(sorted(map(_told, self._place.lacks & needed)))
         if choice is None:
             raise TargetUnavailable(
-                f"{self.target} lacks the extra {missing}, and no machine that has it has room now. "
-                "The task waits for one.",
+                f"{self.target} lacks {missing}, and no machine that has it has room now. The task waits for one.",
                 fault=False,
                 billed="none",
             )
         before, lane = self._place, self._lane
         self._lane = choice.place.take(models=asked.models)
-        self._place, self.reason = choice.place, f"{choice.reason}; {before.target.name} lacks the extra {missing}"
+        self._place, self.reason = choice.place, f"{choice.reason}; {before.target.name} lacks {missing}"
         self._dispatcher.give_back(before, lane=lane)
         return True
 
@@ -141,3 +146,8 @@ class Slot:
 
     async def __aexit__(self, *_: object) -> None:
         self.release()
+
+
+def _told(extra: str) -> str:
+    """What is lacking, as messages say it."""
+    return f"the weights of {extra.removeprefix(MODEL)}" if extra.startswith(MODEL) else f"the extra {extra}"

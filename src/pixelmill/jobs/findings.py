@@ -21,6 +21,8 @@ MAX_TEXT = 2_000
 """Characters of a caption or label that are looked at."""
 MAX_WORD = 64
 """Characters of a word that count; longer ones are cut, in data and in what is searched for."""
+MAX_PHRASE_BYTES = 512
+"""UTF-8 bytes of a label that count: it stands in an index, where PostgreSQL takes no more than 2,704 bytes a row."""
 FACES = "faces"
 """The term of tasks in which faces were counted; its score is the number."""
 
@@ -44,9 +46,14 @@ def words_of(text: str) -> list[str]:
     return [word[:MAX_WORD] for word in _WORD.findall(folded)]
 
 
+def phrase_of(words: Sequence[str]) -> str:
+    """A label as one text; what is too long is cut, in data and in what is searched for."""
+    return " ".join(words).encode()[:MAX_PHRASE_BYTES].decode(errors="ignore").rstrip()
+
+
 def label_term(words: Sequence[str]) -> str:
     """The term of a label, or of one word of labels."""
-    return f"label:{' '.join(words)}"
+    return f"label:{phrase_of(words)}"
 
 
 def caption_term(word: str) -> str:
@@ -81,7 +88,7 @@ def findings_of(outcome: Mapping[str, Any] | None) -> Findings:
     terms |= dict.fromkeys(map(caption_term, list(dict.fromkeys(words))[:MAX_CAPTION_WORDS]), 1.0)
     if faces:
         terms[FACES] = max(faces)
-    described = dict.fromkeys(phrase for tag in tags if (phrase := " ".join(words_of(tag))))
+    described = dict.fromkeys(phrase for tag in tags if (phrase := phrase_of(words_of(tag))))
     return Findings(terms, tuple(described))
 
 

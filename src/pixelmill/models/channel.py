@@ -66,7 +66,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], list[Array]] | N
 def _record(data: bytes) -> dict[str, Any]:
     try:
         record = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed("a message that is no JSON") from error
     if not isinstance(record, dict) or not isinstance(record.get("arrays"), list):
         raise Malformed("a message that is no record")
@@ -81,8 +81,8 @@ def _arrays(described: list[Any], descriptors: list[int]) -> list[Array]:
     made: list[Array] = []
     total = 0
     for item in described:
-        dtype, shape = item.get("dtype"), item.get("shape")
-        if dtype not in _TYPES or not isinstance(shape, list) or len(shape) > 8:
+        dtype, shape = (item.get("dtype"), item.get("shape")) if isinstance(item, dict) else (None, None)
+        if not isinstance(dtype, str) or dtype not in _TYPES or not isinstance(shape, list) or len(shape) > 8:
             raise Malformed("an array of no known type")
         if not all(isinstance(side, int) and 0 <= side <= MAX_BYTES for side in shape):
             raise Malformed("an array of no possible shape")
@@ -90,7 +90,10 @@ def _arrays(described: list[Any], descriptors: list[int]) -> list[Array]:
         total += size
         if total > MAX_BYTES or total > os.fstat(descriptors[0]).st_size:
             raise Malformed("arrays that are larger than their memory, or than allowed")
-        made.append(np.empty(shape, dtype))
+        try:
+            made.append(np.empty(shape, dtype))
+        except ValueError as error:  # of sides that are huge beside one of 0
+            raise Malformed("an array of no possible shape") from error
     offset = 0
     for array in made:
         offset += _read(descriptors[0], _bytes_of(array), offset)

@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,18 +68,31 @@ class Runner:
         self.batches: deque[int] = deque(maxlen=1_000)
         """Sizes of the last batches."""
         self._runs = False
+        self._asked = 0  # requests that are being answered: a model may be on its way from the disk
         self.last = time.monotonic()
-        """When an item came or was run last."""
+        """When something was asked or answered last."""
 
     @property
     def is_idle(self) -> bool:
-        """Nothing waits or runs."""
-        return not self._waiting and not self._runs
+        """Nothing waits, runs or is being loaded."""
+        return not self._waiting and not self._runs and not self._asked
 
     def joined(self, change: int) -> None:
         """So many more connections are there."""
         with self._changed:
             self._clients += change
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """A request is being answered for that long."""
+        with self._changed:
+            self._asked += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._asked -= 1
+                self.last = time.monotonic()
 
     def submit(self, item: Item) -> None:
         """Add an item; raises :class:`Busy` where too many wait."""
@@ -123,23 +136,33 @@ class Runner:
 
     def _compute(self, wanted: list[Item]) -> None:
         self.batches.append(len(wanted))
-        try:
-            model, options = wanted[0].model, wanted[0].options
-            if isinstance(model, Batching):
-                for item, outputs in zip(wanted, model.run_batch([item.data for item in wanted], options), strict=True):
-                    item.outputs = outputs
-            else:
-                for item in wanted:
-                    item.outputs = item.model.run(item.data, options)
-        except PixelmillError as error:
-            for item in wanted:
-                item.error = error
-        except MemoryError:
-            for item in wanted:
-                item.error = _no_memory()
-        except Exception as error:  # noqa: BLE001 - the seam: whatever a library raises becomes an answer
-            for item in wanted:
-                item.error = RunError(f"The model failed with an unexpected {type(error).__name__}: {error}.")
+        error = _run_together(wanted)
+        if error is None:
+            return
+        if len(wanted) == 1:
+            wanted[0].error = error
+            return
+        for item in wanted:  # one of them is to blame, or there are too many for the memory: each stands for itself
+            item.error = _run_together([item])
+
+
+def _run_together(items: list[Item]) -> PixelmillError | None:
+    """Give each of these items of one model its outputs; or what went wrong."""
+    model, options = items[0].model, items[0].options
+    try:
+        if isinstance(model, Batching):
+            for item, outputs in zip(items, model.run_batch([item.data for item in items], options), strict=True):
+                item.outputs = outputs
+        else:
+            for item in items:
+                item.outputs = item.model.run(item.data, options)
+    except PixelmillError as error:
+        return error
+    except MemoryError:
+        return _no_memory()
+    except Exception as error:  # noqa: BLE001 - the seam: whatever a library raises becomes an answer
+        return _unexpected(error)
+    return None
 
 
 class ModelServer:
@@ -257,7 +280,8 @@ class ModelServer:
         self.runner.joined(1)
         try:
             while (message := receive(connection)) is not None:
-                self._answer(connection, sessions, *message)
+                with self.runner.asked():
+                    self._answer(connection, sessions, *message)
         finally:
             self.runner.joined(-1)
 
@@ -279,7 +303,9 @@ class ModelServer:
                 for start in range(0, len(labels), _LABELS):
                     send(connection, {"labels": [label[:200] for label in labels[start : start + _LABELS]]})
                 return
-            (data,) = arrays
+            if len(arrays) != 1:
+                raise Malformed("a request of several items")
+            data = arrays[0]
             nature = model.nature
             if str(data.dtype) != nature.dtype or tuple(data.shape) != nature.shape:
                 raise ModelError(f"The model {nature.name} was given an item of another shape than it takes.")
@@ -298,14 +324,19 @@ def _model(sessions: Sessions, record: dict[str, Any]) -> Model:
     task: Task | None = next((known for known in TASKS if known == record.get("task")), None)
     if not isinstance(name, str) or task is None:
         raise Malformed("a request without a model")
-    model = sessions.load(Wanted(name, task))
+    try:
+        model = sessions.load(Wanted(name, task))
+    except (PixelmillError, MemoryError):
+        raise
+    except Exception as error:  # the seam: else the connection would end, and who asked would take us for dead
+        raise _unexpected(error) from error
     assert model is not None, "only an optional one may be missing"
     return model
 
 
 def _welcome(record: dict[str, Any]) -> dict[str, Any]:
     """The answer to a hello; raises :class:`Malformed` for none, or one of another version."""
-    if record.get("hello") not in {"pool", "work"} or not {"folder", "paths", "pickles", "keep"} <= record.keys():
+    if record.get("hello") not in ("pool", "work") or not {"folder", "paths", "pickles", "keep"} <= record.keys():
         raise Malformed("a connection that says no hello")
     if (record.get("protocol"), record.get("version")) != (PROTOCOL, __version__):
         raise Malformed("a process of another version")
@@ -322,6 +353,10 @@ def _options(record: dict[str, Any]) -> Options:
     return given
 
 
+def _unexpected(error: Exception) -> RunError:
+    return RunError(f"The model failed with an unexpected {type(error).__name__}: {str(error)[:300]}.")
+
+
 def _no_memory() -> OutOfMemory:
     return OutOfMemory(
         "The process that runs learned models has no memory for this item. Use a smaller model, or give the machine "
@@ -330,5 +365,5 @@ def _no_memory() -> OutOfMemory:
 
 
 _MAX_OPTIONS, _MAX_OPTION = 16, 1_000
-_LABELS = 100
-"""Labels a message."""
+_LABELS = 24
+"""Labels a message: of 200 characters each, which may take 12 bytes in JSON, they fit into a record."""
