@@ -20,7 +20,7 @@ from pixelmill.operations.operation import Step
 from pixelmill.operations.passes import Form
 from pixelmill.operations.plain_opencv import one_thread, without_ipp
 from pixelmill.operations.reference import EXAMPLES
-from pixelmill.operations.segmentation import Components
+from pixelmill.operations.segmentation import Components, Watershed
 from pixelmill.operations.table import TABLE, operation_named
 
 NO_CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
@@ -109,3 +109,15 @@ def test_a_spiral_is_one_component_and_one_edge_whatever_the_tiles() -> None:
     one = RUNNERS["2 threads"](found, np.where(pixels > 0, np.uint8(255), np.uint8(0)), 24)[1]
     assert one is not None
     assert one["count"] == 1
+
+
+def test_an_object_as_wide_as_the_image_is_measured_along_it() -> None:
+    pixels = np.full((307, 1), 210, np.uint8)
+    pixels[56:75] = 100
+    pixels[200:231] = 30
+    expected = whole("watershed", {"mode": "labels", "opening": 0, "core": 0.5}, pixels)
+    assert expected is not None
+    for run in RUNNERS.values():
+        done, found = run(Watershed(mode="labels", opening=0, core=0.5), pixels, 24)
+        assert np.array_equal(done, expected.image.pixels)
+        assert found == {"count": 2}

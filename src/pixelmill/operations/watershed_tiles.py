@@ -177,7 +177,7 @@ def reach_bound(told: Sequence[tuple[Place | None, tuple[Columns, Columns]]]) ->
     places = [place for place, _ in told if place is not None]
     size = places[0].size
     bounds = []
-    for axis, (across, along) in enumerate(((size.width, size.height), (size.height, size.width))):
+    for axis, across in enumerate(size):
         run = np.zeros(across, np.int64)
         free = np.ones(across, bool)  # the run began where the image begins
         longest = 0.0
@@ -191,9 +191,9 @@ def reach_bound(told: Sequence[tuple[Place | None, tuple[Columns, Columns]]]) ->
             longest = max(longest, float(reach.max(initial=0)), (lines.inner + 1) / 2)
             run[part] = np.where(ends, lines.end, run[part])
             free[part] &= ~ends
-        open_ended = np.where(free, 2.0 * along, run)
+        open_ended = np.where(free, np.inf, run)  # a line without background bounds nothing
         bounds.append(max(longest, float(open_ended.max(initial=0))))
-    return min(MAX_REACH + 1, math.ceil(min(bounds)) + 2)
+    return math.ceil(min(MAX_REACH + 1, min(bounds) + 2))
 
 
 class Steps(NamedTuple):
