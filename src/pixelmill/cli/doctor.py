@@ -47,6 +47,7 @@ EXTRAS = {
     "heic": ("pillow-heif",),
     "svg": ("pyvips", "pyvips-binary"),
     "tiles": ("pyvips", "pyvips-binary", "imagecodecs"),
+    "mpi": ("mpi4py", "mpich"),
     "ml": ("onnxruntime", "pymatting"),
     "caption": ("torch", "transformers"),
     "fleet": ("psycopg", "azure-storage-queue", "boto3"),
