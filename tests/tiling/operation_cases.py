@@ -148,6 +148,7 @@ UNTILED: Mapping[str, str] = {
     "codes": "OpenCV's detectors see the whole",
     "classify": "a model sees the whole",
     "auto_tag": "a model sees the whole",
+    "caption": "a model sees the whole",
     "phash": "a reduced picture of the whole",
     "blurhash": "a reduced picture of the whole",
 }

@@ -77,14 +77,8 @@ def connected(address: str, timeout_s: float = _ANSWER_S) -> socket.socket:
 def hello(role: str, folder: Path, *, paths: bool = False, pickles: bool = False, keep: bool = False) -> dict[str, Any]:
     """The first record on a connection.
 
-    <<<<<<< HEAD
-    ``role``: ``pool`` (as long as one is there the process lives) or ``work``. ``folder``, ``paths`` and ``pickles``:
-    of whose models it speaks, and whether checkpoints may be pickles. ``keep``: the process shall not end for being
-    idle.
-    =======
     ``role``: ``pool`` (as long as one is there the process lives) or ``work``. ``folder``, ``paths``, ``pickles``: of
     whose models it speaks, and whether checkpoints may be pickles. ``keep``: the process shall not end for being idle.
-    >>>>>>> review7
     """
     return {
         "hello": role,
