@@ -29,6 +29,7 @@ class Source:
         self.after = 100_000  # bytes of those
         self.ranges = True
         self.status = 0
+        self.tag = ""
         self.asked: list[str | None] = []
         source = self
 
@@ -51,12 +52,16 @@ class Source:
         if self.status or body is None:
             request.send_error(self.status or 404)
             return
+        if request.headers.get("If-Range", self.tag) != self.tag:
+            asked = None
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
         if start >= len(body) and start:
             request.send_error(416)
             return
         request.send_response(206 if start else 200)
         request.send_header("Content-Length", str(len(body) - start))
+        if self.tag:
+            request.send_header("ETag", self.tag)
         request.end_headers()
         part = body[start:]
         if self.breaks:
@@ -129,6 +134,37 @@ def test_what_an_earlier_run_left_is_used(source: Source, entry: Entry, folder: 
     pull(entry, folder)
     assert source.asked == ["bytes=300000-"]
     assert (folder.path / "weights.onnx").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "asked"),
+    [
+        ('"a"', '"a"', "bytes=300000-"),
+        ('"a"', '"b"', "bytes=300000-"),
+        ('W/"a"', 'W/"a"', None),
+        ("", "", None),
+    ],
+)
+def test_without_a_sum_only_the_same_version_is_gone_on_with(
+    source: Source, entry: Entry, folder: ModelFolder, before: str, now: str, asked: str | None
+) -> None:
+    """Else the file would be made of two, and nothing would tell."""
+    unknown = replace(entry, files=(replace(entry.files[0], digest=""),))
+    source.tag, source.breaks, source.after = before, 1, 300_000
+    source.files["weights.onnx"] = BODY if before and before == now else bytes(len(BODY))
+
+    def stop(_file: str, done: int, _size: int) -> None:
+        if not source.breaks and done >= 300_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(unknown, folder, progress=stop)
+    source.tag = now
+    source.files["weights.onnx"] = BODY
+    pull(unknown, folder)
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+    assert source.asked == [None, asked]
+    assert left(folder) == {"weights.onnx": len(BODY)}
 
 
 def test_a_left_part_of_something_else_is_thrown_away(source: Source, entry: Entry, folder: ModelFolder) -> None:

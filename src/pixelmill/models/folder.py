@@ -128,7 +128,8 @@ class ModelFolder:
             if item.file in needed or not path.is_file():
                 continue
             gone += path.stat().st_size
-            for each in (path, path.with_name(f".{path.name}.checked"), path.with_name(f"{path.name}.part")):
+            beside = (f".{path.name}.checked", f"{path.name}.part", f".{path.name}.part.tag")
+            for each in (path, *map(path.with_name, beside)):
                 each.unlink(missing_ok=True)
             with suppress(OSError):  # a checkpoint folder goes when it is empty
                 if path.parent != self.path:
