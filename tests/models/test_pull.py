@@ -185,10 +185,12 @@ def test_a_server_that_brings_nothing_is_given_up_and_the_part_stays(
     source: Source, entry: Entry, folder: ModelFolder
 ) -> None:
     source.breaks, source.after = 10**6, 0
+    folder.path.mkdir()
+    (folder.path / "weights.onnx.part").write_bytes(BODY[:300_000])
     with pytest.raises(ModelError, match="goes on where it stopped"):
         pull(entry, folder)
     assert len(source.asked) == ATTEMPTS
-    assert left(folder) == {"weights.onnx.part": 0}
+    assert left(folder) == {"weights.onnx.part": 300_000}
     source.breaks, source.status = 0, 503
     with pytest.raises(ModelError, match="503"):
         pull(entry, folder)
@@ -198,7 +200,7 @@ def test_another_sum_is_refused_and_nothing_is_left_to_be_used(source: Source, f
     source.files["weights.onnx"] = BODY[:-1] + b"!"
     with pytest.raises(ModelError, match="with another sum"):
         pull(entry_at(source), folder)
-    assert left(folder) == {"weights.onnx.part": 0}
+    assert left(folder) == {}
     assert len(source.asked) == 1
 
 
@@ -262,6 +264,23 @@ def captioner_files(captioner: Path) -> dict[str, bytes]:
     wanted = {item.file.rpartition("/")[2] for item in REGISTRY["blip-base"].files}
     found = {names.get(path.name, path.name): path.read_bytes() for path in captioner.iterdir()}
     return {name: found[name] for name in sorted(wanted)}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_folder_as_newer_tools_write_it_comes_as_well(
+    source: Source, captioner: Path, tmp_path: Path, remote: bool
+) -> None:
+    assert not (captioner / "preprocessor_config.json").exists()
+    source.files.update({f"m/{path.name}": path.read_bytes() for path in captioner.iterdir()})
+    folder, entry = ModelFolder(tmp_path / "models"), REGISTRY["blip-base"]
+    fetched = pull(entry, folder, place=f"{source.url}/m" if remote else str(captioner))
+    assert "processor_config.json" in {path.name for path in fetched}
+    assert folder.state(entry, check=True) == "here"
+    assert not [path.name for path in (folder.path / "blip-base").iterdir() if path.suffix == ".part"]
+    assert pull(entry, folder) == []
+    assert folder.remove(entry) > 0
+    assert not list(folder.path.iterdir())
 
 
 @pytest.mark.timeout(600)

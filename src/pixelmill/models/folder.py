@@ -123,9 +123,9 @@ class ModelFolder:
             for item in other.files
         }
         gone = 0
-        for item in entry.files:
-            path = self.path / item.file
-            if item.file in needed or not path.is_file():
+        for file in [name for item in entry.files for name in (item.file, item.also) if name]:
+            path = self.path / file
+            if file in needed or not path.is_file():
                 continue
             gone += path.stat().st_size
             beside = (f".{path.name}.checked", f"{path.name}.part", f".{path.name}.part.tag")
@@ -210,7 +210,7 @@ class ModelFolder:
                 checkpoint.header_of(found.path, entry.name)
         except ModelRefused:
             return "wrong"
-        files = [found.path, *(self.path / item.file for item in entry.files[1:])]
+        files = [found.path, *(self.path / name for item in entry.files[1:] for name in (item.file, item.also) if name)]
         return "here" if all(_is_unchanged(path) for path in files if path.is_file()) else "wrong"
 
     def _is_sound(self, path: Path, item: Weights, *, anew: bool = False) -> bool:

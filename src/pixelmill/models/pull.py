@@ -72,18 +72,30 @@ def pull(
     fetched: list[Path] = []
     with _own_or(client) as http, _writable(folder.path):
         for item in wanted:
-            with _part_of(folder.path, item, entry.name) as part:
-                _bring(http, entry, item, part, progress)
-                target = folder.path / item.file
-                part.replace(target)
-                _tag_of(part).unlink(missing_ok=True)
-                target.with_name(f".{target.name}.checked").unlink(missing_ok=True)
-                fetched.append(target)
+            try:
+                fetched.append(_fetched(http, entry, folder.path, item, progress))
+            except ModelError as error:
+                if not item.also or not error.context.get("absent"):
+                    raise
+                newer = _at(place, replace(item, file=item.also))
+                fetched.append(_fetched(http, entry, folder.path, newer, progress))
     return fetched
+
+
+def _fetched(http: httpx.Client, entry: Entry, folder: Path, item: Weights, progress: Progress) -> Path:
+    with _part_of(folder, item, entry.name) as part:
+        _bring(http, entry, item, part, progress)
+        target = folder / item.file
+        part.replace(target)
+        _tag_of(part).unlink(missing_ok=True)
+        target.with_name(f".{target.name}.checked").unlink(missing_ok=True)
+    return target
 
 
 def _is_here(folder: ModelFolder, item: Weights) -> bool:
     path = folder.path / item.file
+    if item.also and (folder.path / item.also).is_file():
+        return True
     return path.is_file() and (not item.digest or digest_of(path, item.digest.partition(":")[0]) == item.digest)
 
 
@@ -137,7 +149,11 @@ def _part_of(folder: Path, item: Weights, name: str) -> Iterator[Path]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ModelError(f"Another process is fetching {name} into {folder}. Wait for it.", model=name) from error
-        yield part
+        try:
+            yield part
+        finally:
+            if part.is_file() and not part.stat().st_size:
+                part.unlink()
 
 
 def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
@@ -174,7 +190,7 @@ def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress
 def _copy(entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
     source = Path(item.url)
     if not source.is_file():
-        raise ModelError(f"There is no {source.name} in {str(source.parent)!r}.", model=entry.name)
+        raise ModelError(f"There is no {source.name} in {str(source.parent)!r}.", model=entry.name, absent=source.name)
     size = source.stat().st_size
     with source.open("rb") as given, part.open("wb") as file:
         shutil.copyfileobj(given, file, _CHUNK)
@@ -221,7 +237,10 @@ def _receive(http: httpx.Client, item: Weights, part: Path, progress: Progress) 
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise httpx.HTTPStatusError(f"HTTP status {answer.status_code}", request=answer.request, response=answer)
         if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-            raise ModelError(f"{item.url} answers with HTTP status {answer.status_code}: it does not give the file.")
+            raise ModelError(
+                f"{item.url} answers with HTTP status {answer.status_code}: it does not give the file.",
+                absent=item.file if answer.status_code == httpx.codes.NOT_FOUND else None,
+            )
         if answer.status_code == httpx.codes.OK:
             have = 0  # the server does not do ranges, or has another version by now
         tag = answer.headers.get("ETag", "")
