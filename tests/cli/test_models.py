@@ -61,6 +61,21 @@ def test_sums_are_verified_and_weights_removed(cli: Cli, tmp_path: Path) -> None
     assert "No model of the registry" in cli("models", "verify", "--models", tmp_path / "none").stdout.decode()
 
 
+def test_checkpoints_of_ones_own_are_listed_by_the_name_they_go_by(cli: Cli, tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "colors").rename(tmp_path / "colors-1.2")
+    listed = [item["name"] for item in json.loads(cli("models", "list", "--models", tmp_path, "--json").stdout)]
+    assert listed[-2:] == ["bright", "colors-1.2"]
+    for name, place in (("bright", "bright.onnx"), ("colors-1.2", "colors-1.2")):
+        found = cli("models", "path", name, "--models", tmp_path).stdout.decode().strip()
+        assert found == str(tmp_path / place)
+    for command in ("verify", "remove"):
+        done = cli("models", command, "bright", "--models", tmp_path)
+        assert done.returncode == 2
+        assert "a checkpoint of your own" in done.stderr.decode()
+    assert (tmp_path / "bright.onnx").is_file()
+
+
 def test_a_checkpoint_folder_is_pulled_from_where_it_lies_and_looked_after(
     cli: Cli, tmp_path: Path, captioner: Path
 ) -> None:

@@ -12,8 +12,9 @@ from tiny_models import LABELS, classifier, salient
 
 from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused
 from pixelmill.models.families import FAMILIES
-from pixelmill.models.folder import MAX_LABELS_BYTES, ModelFolder, digest_of, is_path
+from pixelmill.models.folder import ModelFolder, digest_of, is_path
 from pixelmill.models.model import Wanted
+from pixelmill.models.own import MAX_LABELS_BYTES
 from pixelmill.models.registry import REGISTRY, entry_named
 
 SALIENT = Wanted("u2netp", "segmentation")
@@ -107,6 +108,8 @@ def test_a_checkpoint_in_the_folder_goes_by_its_own_name(tiny: ModelFolder) -> N
     assert (found.path, found.labels) == (tiny.path / "colors" / "model.onnx", LABELS)
     assert found.family == FAMILIES["imagenet"]
     assert [path.stem for path in tiny.own()] == ["bright", "colors"]
+    assert tiny.own_named("bright") == tiny.path / "bright.onnx"
+    assert (tiny.own_named("colors"), tiny.own_named("u2netp")) == (tiny.path / "colors", None)
 
 
 def test_a_path_works_where_a_name_does_unless_paths_are_not_allowed(tmp_path: Path, tiny: ModelFolder) -> None:
@@ -143,6 +146,13 @@ def test_what_a_checkpoint_says_of_itself_must_make_sense(tmp_path: Path) -> Non
     (place / "model.json").write_text(json.dumps({"scale": "large"}))
     with pytest.raises(ModelRefused, match="no number"):
         folder.find(wanted)
+    (place / "model.json").write_text(json.dumps({"labels": "gone.txt"}))
+    with pytest.raises(ModelRefused, match=r"labels that are not there: 'gone.txt'"):
+        folder.find(wanted)
+    for broken in ('{"family": "imagenet" "scale": 1}', "[]", "[" * 50_000, " " * 70_000):
+        (place / "model.json").write_text(broken)
+        with pytest.raises(ModelRefused, match=r"model\.json can't be understood"):
+            folder.find(wanted)
     (place / "model.json").unlink()
     (place / "labels.txt").write_bytes(b"x" * (MAX_LABELS_BYTES + 1))
     with pytest.raises(ModelRefused, match="too long"):

@@ -464,6 +464,22 @@ def test_a_server_that_loads_for_long_is_not_idle(tmp_path: Path, monkeypatch: p
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def test_a_server_whose_runner_fails_ends(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as one that gets no memory even for its lists: it must let nobody wait for ever."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory at all")
+
+    with place.raw() as connection:
+        monkeypatch.setattr(Runner, "_alike", fail)
+        send(connection, {"name": "u2netp", "task": "segmentation"}, [np.zeros((3, 32, 32), np.float32)])
+        assert place.over.wait(20)
+        assert place.ended == ["the runner has failed"]
+        assert "no memory at all" in capsys.readouterr().err
+
+
 def test_nobody_at_the_address_is_told(tmp_path: Path) -> None:
     client = ModelClient(private_address(), Sessions(ModelFolder(tmp_path)), connect_s=0.2)
     with pytest.raises(WorkerCrashed):

@@ -29,6 +29,7 @@ class Source:
         self.after = 100_000  # bytes of those
         self.ranges = True
         self.status = 0
+        self.tag = ""
         self.asked: list[str | None] = []
         source = self
 
@@ -51,12 +52,16 @@ class Source:
         if self.status or body is None:
             request.send_error(self.status or 404)
             return
+        if request.headers.get("If-Range", self.tag) != self.tag:
+            asked = None
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.ranges else 0
         if start >= len(body) and start:
             request.send_error(416)
             return
         request.send_response(206 if start else 200)
         request.send_header("Content-Length", str(len(body) - start))
+        if self.tag:
+            request.send_header("ETag", self.tag)
         request.end_headers()
         part = body[start:]
         if self.breaks:
@@ -131,6 +136,37 @@ def test_what_an_earlier_run_left_is_used(source: Source, entry: Entry, folder: 
     assert (folder.path / "weights.onnx").read_bytes() == BODY
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "asked"),
+    [
+        ('"a"', '"a"', "bytes=300000-"),
+        ('"a"', '"b"', "bytes=300000-"),
+        ('W/"a"', 'W/"a"', None),
+        ("", "", None),
+    ],
+)
+def test_without_a_sum_only_the_same_version_is_gone_on_with(
+    source: Source, entry: Entry, folder: ModelFolder, before: str, now: str, asked: str | None
+) -> None:
+    """Else the file would be made of two, and nothing would tell."""
+    unknown = replace(entry, files=(replace(entry.files[0], digest=""),))
+    source.tag, source.breaks, source.after = before, 1, 300_000
+    source.files["weights.onnx"] = BODY if before and before == now else bytes(len(BODY))
+
+    def stop(_file: str, done: int, _size: int) -> None:
+        if not source.breaks and done >= 300_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pull(unknown, folder, progress=stop)
+    source.tag = now
+    source.files["weights.onnx"] = BODY
+    pull(unknown, folder)
+    assert (folder.path / "weights.onnx").read_bytes() == BODY
+    assert source.asked == [None, asked]
+    assert left(folder) == {"weights.onnx": len(BODY)}
+
+
 def test_a_left_part_of_something_else_is_thrown_away(source: Source, entry: Entry, folder: ModelFolder) -> None:
     folder.path.mkdir()
     for stale in (b"stale" * 1_000, BODY + b"more", b"x" * len(BODY)):
@@ -149,10 +185,12 @@ def test_a_server_that_brings_nothing_is_given_up_and_the_part_stays(
     source: Source, entry: Entry, folder: ModelFolder
 ) -> None:
     source.breaks, source.after = 10**6, 0
+    folder.path.mkdir()
+    (folder.path / "weights.onnx.part").write_bytes(BODY[:300_000])
     with pytest.raises(ModelError, match="goes on where it stopped"):
         pull(entry, folder)
     assert len(source.asked) == ATTEMPTS
-    assert left(folder) == {"weights.onnx.part": 0}
+    assert left(folder) == {"weights.onnx.part": 300_000}
     source.breaks, source.status = 0, 503
     with pytest.raises(ModelError, match="503"):
         pull(entry, folder)
@@ -162,7 +200,7 @@ def test_another_sum_is_refused_and_nothing_is_left_to_be_used(source: Source, f
     source.files["weights.onnx"] = BODY[:-1] + b"!"
     with pytest.raises(ModelError, match="with another sum"):
         pull(entry_at(source), folder)
-    assert left(folder) == {"weights.onnx.part": 0}
+    assert left(folder) == {}
     assert len(source.asked) == 1
 
 
@@ -226,6 +264,23 @@ def captioner_files(captioner: Path) -> dict[str, bytes]:
     wanted = {item.file.rpartition("/")[2] for item in REGISTRY["blip-base"].files}
     found = {names.get(path.name, path.name): path.read_bytes() for path in captioner.iterdir()}
     return {name: found[name] for name in sorted(wanted)}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_folder_as_newer_tools_write_it_comes_as_well(
+    source: Source, captioner: Path, tmp_path: Path, remote: bool
+) -> None:
+    assert not (captioner / "preprocessor_config.json").exists()
+    source.files.update({f"m/{path.name}": path.read_bytes() for path in captioner.iterdir()})
+    folder, entry = ModelFolder(tmp_path / "models"), REGISTRY["blip-base"]
+    fetched = pull(entry, folder, place=f"{source.url}/m" if remote else str(captioner))
+    assert "processor_config.json" in {path.name for path in fetched}
+    assert folder.state(entry, check=True) == "here"
+    assert not [path.name for path in (folder.path / "blip-base").iterdir() if path.suffix == ".part"]
+    assert pull(entry, folder) == []
+    assert folder.remove(entry) > 0
+    assert not list(folder.path.iterdir())
 
 
 @pytest.mark.timeout(600)

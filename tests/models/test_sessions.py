@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tiny_models import classifier, graph, quantized, salient, two_inputs
 
 from pixelmill.errors import MissingExtra, ModelMissing, ModelRefused
@@ -27,6 +27,7 @@ from pixelmill.models.yunet import YunetModel
 
 def written(folder: Path, data: bytes, name: str = "mine.onnx") -> Path:
     path = folder / name
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     return path
 
@@ -173,6 +174,52 @@ def test_replaced_weights_are_loaded_anew(tmp_path: Path) -> None:
     assert before is not None
     assert after is not None
     assert (before.nature.shape, after.nature.shape) == ((3, 32, 32), (3, 64, 64))
+
+
+def test_the_same_weights_keep_the_name_and_the_labels_that_each_asks_for(tmp_path: Path) -> None:
+    """By a folder and by the file in it, which have labels of their own; and after these have changed."""
+    sessions = Sessions(ModelFolder(tmp_path), threads=1)
+    file = written(tmp_path / "mine", classifier(), "model.onnx")
+    (tmp_path / "mine" / "labels.txt").write_text("a\nb\nc\n")
+    (tmp_path / "mine" / "model.txt").write_text("d\ne\nf\n")
+
+    def nature(name: str) -> tuple[str, tuple[str, ...], float]:
+        model = sessions.load(Wanted(name, "classification"))
+        assert model is not None
+        return model.nature.name, model.nature.labels, model.nature.scale
+
+    assert nature("mine") == ("mine", ("a", "b", "c"), 0.0)
+    assert nature(str(file)) == (str(file), ("d", "e", "f"), 0.0)
+    (tmp_path / "mine" / "labels.txt").write_text("g\nh\ni\n")
+    (tmp_path / "mine" / "model.json").write_text('{"scale": 0.5}')
+    assert nature("mine") == ("mine", ("g", "h", "i"), 0.5)
+
+
+def test_what_comes_out_must_be_numbers(tmp_path: Path) -> None:
+    shape = [1, 3, 32, 32]
+    weights = graph(
+        [
+            helper.make_node("Greater", ["in", "half"], ["all"]),
+            helper.make_node("Slice", ["all", "zero", "one", "one"], ["out"]),
+        ],
+        (("in", TensorProto.FLOAT, shape),),
+        (("out", TensorProto.BOOL, [1, 1, 32, 32]),),
+        constants=(
+            numpy_helper.from_array(np.array(0.5, np.float32), "half"),
+            numpy_helper.from_array(np.array([0], np.int64), "zero"),
+            numpy_helper.from_array(np.array([1], np.int64), "one"),
+        ),
+    )
+    with pytest.raises(ModelRefused, match=r"output is of tensor\(bool\), not of numbers"):
+        OnnxModel(written(tmp_path, weights), "mine", "segmentation")
+
+
+def test_only_weights_of_the_registry_are_said_to_be_fetched_again(tmp_path: Path) -> None:
+    for name, told in (("u2netp", True), ("/srv/mine.onnx", False)):
+        with pytest.raises(ModelRefused, match="no ONNX model") as caught:
+            OnnxModel(written(tmp_path, b"broken"), name, "segmentation")
+        assert ("pixelmill models pull" in caught.value.detail) is told
+        assert "INVALID_PROTOBUF" not in caught.value.detail
 
 
 def test_an_optional_model_that_is_missing_is_none(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pixelmill.images.limits import RegionLimits
 from pixelmill.images.profiles import P3, ColorSpace, profile_of
 from pixelmill.images.region_memory import MemoryReader
 from pixelmill.images.regions import Raster
+from pixelmill.pipelines.plan import plan
 from pixelmill.pipelines.tiled_explain import explain_tiled, tiled_record
 from pixelmill.pipelines.tiled_plan import info_of, plan_tiled, too_large
 from pixelmill.tiling.compiler import Wishes
@@ -135,6 +136,23 @@ def test_whole_where_it_fits_and_why_not_where_it_does_not() -> None:
     assert too_large(pipeline, photo, Limits(), 10**9) is None
     assert "100 MB" in (too_large(pipeline, photo, Limits(), 10**8) or "")
     assert "pixels a side" in (too_large(pipeline, info_of(HUGE), Limits(), 10**9) or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "remove_background:model=birefnet-general",
+        "remove_background:matting=true",
+        "caption:draw=true,model=blip-large",
+    ],
+)
+def test_a_model_that_takes_much_memory_makes_no_image_too_large(text: str) -> None:
+    """Tiles would save none of that."""
+    pipeline = Pipeline.parse(text)
+    photo = info_of(Raster(Size(4_000, 3_000), 3, np.dtype(np.uint8)))
+    assert plan(pipeline, photo).memory > 850_000_000
+    assert too_large(pipeline, photo, Limits(), 850_000_000) is None
+    assert "MB" in (too_large(pipeline, photo, Limits(), 30_000_000) or "")
 
 
 def test_local_steps_are_fused_and_cut_where_too_much_is_computed_twice() -> None:

@@ -43,7 +43,7 @@ def list_models(
 
     _, folder = _opened(context, models, assignments)
     records = [_record(folder, entry) for entry in folder.registry.values()]
-    own = [path.stem for path in folder.own()]
+    own = [path.name if path.is_dir() else path.stem for path in folder.own()]
     if as_json:
         print(json.dumps([*records, *({"name": name, "state": "here", "own": True} for name in own)], indent=2))
         return
@@ -97,10 +97,8 @@ def verify(
     assignments: Assignments = None,
 ) -> None:
     """Compute the sums of weights that are here, and compare them. Exit code 1 if any is wrong or missing."""
-    from pixelmill.models.registry import entry_named
-
     _, folder = _opened(context, models, assignments)
-    asked = [entry_named(name, folder.registry) for name in names or ()]
+    asked = [_entry(folder, name) for name in names or ()]
     here = [entry for entry in folder.registry.values() if folder.state(entry) != "missing"]
     bad = 0
     for entry in asked or here:
@@ -121,19 +119,15 @@ def path(
     assignments: Assignments = None,
 ) -> None:
     """Print the models folder, or where the weights of a model lie in it."""
-    from pixelmill.models.registry import entry_named
-
     _, folder = _opened(context, models, assignments)
-    print(folder.path if name is None else folder.path / entry_named(name, folder.registry).place)
+    print(folder.path if name is None else folder.own_named(name) or folder.path / _entry(folder, name).place)
 
 
 @app.command()
 def remove(context: typer.Context, names: Names, models: Folder = None, assignments: Assignments = None) -> None:
     """Delete weights from the models folder. Files that another model here needs stay."""
-    from pixelmill.models.registry import entry_named
-
     _, folder = _opened(context, models, assignments)
-    for entry in [entry_named(name, folder.registry) for name in names]:
+    for entry in [_entry(folder, name) for name in names]:
         gone = folder.remove(entry)
         print(f"{entry.name}: {f'{gone / 1e6:,.1f} MB deleted' if gone else 'was not here'}")
 
@@ -145,6 +139,20 @@ def _opened(context: typer.Context, models: Path | None, assignments: list[str] 
     options: Globals = context.obj
     settings = options.settings(assignments or (), models=None if models is None else str(models))
     return settings, ModelFolder(models_folder(settings), allow_pickle=settings["allow_pickle"])
+
+
+def _entry(folder: ModelFolder, name: str) -> Entry:
+    """The row of that name; raises :class:`InvalidParameter` for none, and for a checkpoint of the user's own."""
+    from pixelmill.errors import InvalidParameter
+    from pixelmill.models.registry import entry_named
+
+    own = folder.own_named(name)
+    if own is not None:
+        raise InvalidParameter(
+            f"{name} is a checkpoint of your own ({own}): the registry has no sum of it, and you delete it yourself.",
+            parameter="NAME",
+        )
+    return entry_named(name, folder.registry)
 
 
 def _record(folder: ModelFolder, entry: Entry) -> dict[str, Any]:

@@ -10,49 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pixelmill.errors import InvalidParameter, ModelMissing, ModelRefused
 from pixelmill.models import checkpoint
-from pixelmill.models.families import FAMILIES, Family
+from pixelmill.models.families import FAMILIES
 from pixelmill.models.model import Missing, Wanted
+from pixelmill.models.own import Found, labels_in, own_checkpoint, read_json
 from pixelmill.models.registry import REGISTRY, TASKS, Entry, Weights, entry_named
 
 DEFAULT_FOLDER = "~/.local/share/pixelmill/models"
 """Where a library looks that was told no other place."""
-MAX_JSON_BYTES = 65_536
-MAX_LABELS_BYTES = 1_000_000
-MAX_LABELS = 100_000
 _CHUNK = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 
 State = Literal["here", "missing", "wrong"]
-
-
-_MASKS, _SCORES = 350_000_000, 200_000_000
-"""Intermediate results of weights that nobody has measured: of a salient-object model (U-2-Net: 350 MB), of others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Weights that are here. ``family`` None: what they take decides. ``memory``: bytes a session is reckoned with.
-
-    ``scale``: see :class:`Nature`.
-    """
-
-    name: str
-    path: Path
-    family: Family | None
-    labels: tuple[str, ...]
-    memory: int
-    scale: float = 0.0
 
 
 class ModelFolder:
@@ -88,7 +66,7 @@ class ModelFolder:
         """
         if is_path(wanted.name):
             return self._at_path(wanted)
-        own = self._own(wanted.name)
+        own = self.own_named(wanted.name)
         if own is not None:
             return self._checkpoint(own, wanted)
         entry = self._entry(wanted)
@@ -105,19 +83,19 @@ class ModelFolder:
                     f"{entry.name} --force`, or, if they are your own, give them another name.",
                     model=entry.name,
                 )
-        labels = _labels(self.path / entry.files[1].file) if len(entry.files) > 1 else ()
+        labels = labels_in(self.path / entry.files[1].file) if len(entry.files) > 1 else ()
         return Found(entry.name, self.path / entry.files[0].file, FAMILIES[entry.family], labels, entry.memory)
 
     def check_name(self, wanted: Wanted) -> None:
         """Raise :class:`InvalidParameter` for a path where only names are allowed, and for a name of no model."""
         if is_path(wanted.name) and not self.paths:
             raise _no_path(wanted.name)
-        if not is_path(wanted.name) and self._own(wanted.name) is None:
+        if not is_path(wanted.name) and self.own_named(wanted.name) is None:
             self._entry(wanted)
 
     def missing(self, wanted: Wanted) -> Missing | None:
         """What is not here; looks at names alone."""
-        if is_path(wanted.name) or self._own(wanted.name) is not None:
+        if is_path(wanted.name) or self.own_named(wanted.name) is not None:
             return None
         entry = self._entry(wanted)
         if all((self.path / item.file).is_file() for item in entry.files):
@@ -145,12 +123,13 @@ class ModelFolder:
             for item in other.files
         }
         gone = 0
-        for item in entry.files:
-            path = self.path / item.file
-            if item.file in needed or not path.is_file():
+        for file in [name for item in entry.files for name in (item.file, item.also) if name]:
+            path = self.path / file
+            if file in needed or not path.is_file():
                 continue
             gone += path.stat().st_size
-            for each in (path, path.with_name(f".{path.name}.checked"), path.with_name(f"{path.name}.part")):
+            beside = (f".{path.name}.checked", f"{path.name}.part", f".{path.name}.part.tag")
+            for each in (path, *map(path.with_name, beside)):
                 each.unlink(missing_ok=True)
             with suppress(OSError):  # a checkpoint folder goes when it is empty
                 if path.parent != self.path:
@@ -181,7 +160,8 @@ class ModelFolder:
             )
         return entry
 
-    def _own(self, name: str) -> Path | None:
+    def own_named(self, name: str) -> Path | None:
+        """Where a checkpoint of the owner's lies that goes by that name."""
         if name in self.registry or not _NAME.fullmatch(name):
             return None
         return next((path for path in (self.path / f"{name}.onnx", self.path / name) if path.exists()), None)
@@ -195,7 +175,7 @@ class ModelFolder:
         return self._checkpoint(path, wanted)
 
     def _checkpoint(self, path: Path, wanted: Wanted) -> Found:
-        return self._captioner(path, wanted) if wanted.task == "caption" else _checkpoint(path, wanted)
+        return self._captioner(path, wanted) if wanted.task == "caption" else own_checkpoint(path, wanted)
 
     def _captioner(self, path: Path, wanted: Wanted) -> Found:
         """A checkpoint folder, or its file of weights; what it says is read when it is loaded."""
@@ -230,16 +210,19 @@ class ModelFolder:
                 checkpoint.header_of(found.path, entry.name)
         except ModelRefused:
             return "wrong"
-        files = [found.path, *(self.path / item.file for item in entry.files[1:])]
+        files = [found.path, *(self.path / name for item in entry.files[1:] for name in (item.file, item.also) if name)]
         return "here" if all(_is_unchanged(path) for path in files if path.is_file()) else "wrong"
 
     def _is_sound(self, path: Path, item: Weights, *, anew: bool = False) -> bool:
         note = path.with_name(f".{path.name}.checked")
         status = path.stat()
         stamp = {"digest": item.digest, "size": status.st_size, "time": status.st_mtime_ns}
-        if not anew and stamp in (self._checked.get(item.file), _read_json(note)):
+        if not anew and stamp in (self._checked.get(item.file), read_json(note)):
             return True
-        sound = digest_of(path, item.digest.partition(":")[0]) == item.digest
+        try:
+            sound = digest_of(path, item.digest.partition(":")[0]) == item.digest
+        except OSError as error:
+            raise ModelRefused(f"The weights in {path} can't be read: {error.strerror or error}.") from error
         with suppress(OSError):  # a folder that can't be written is looked through again by each process
             if sound:
                 write_whole(note, json.dumps(stamp).encode())
@@ -262,7 +245,7 @@ def _is_unchanged(path: Path) -> bool:
     """Whether a file that has no known sum has that of the last look, if its size and time say that it should."""
     note, status = path.with_name(f".{path.name}.checked"), path.stat()
     stamp = {"digest": digest_of(path, "sha256"), "size": status.st_size, "time": status.st_mtime_ns}
-    before = _read_json(note)
+    before = read_json(note)
     if before and (before.get("size"), before.get("time")) == (stamp["size"], stamp["time"]):
         return before == stamp
     with suppress(OSError):  # in a folder that can't be written there is nothing to compare with
@@ -289,74 +272,6 @@ def write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     part.write_bytes(data)
     part.replace(path)
-
-
-def _checkpoint(path: Path, wanted: Wanted) -> Found:
-    """A file, or a folder with one ONNX file; ``model.json`` (``NAME.json``) beside it may say more.
-
-    That is ``family``, the name of the file of ``labels``, and ``scale``, what a level of quantized logits means.
-    """
-    if path.is_dir():
-        files = sorted(path.glob("*.onnx"))
-        weights = next((file for file in files if file.name == "model.onnx"), files[0] if len(files) == 1 else None)
-        if weights is None:
-            what = "no ONNX file" if not files else f"{len(files)} ONNX files and none of them is model.onnx"
-            raise ModelRefused(f"The folder {str(path)!r} has {what}. Give the file itself.", model=wanted.name)
-        about, labels = path / "model.json", path / "labels.txt"
-    else:
-        weights = path
-        about, labels = path.with_suffix(".json"), path.with_suffix(".txt")
-    said = _read_json(about) or {}
-    family = _said_family(said.get("family"), wanted, about) or _known_family(weights, wanted)
-    if isinstance(said.get("labels"), str):
-        labels = about.parent / Path(said["labels"]).name
-    scale = said.get("scale", 0.0)
-    if not isinstance(scale, int | float) or not 0 <= scale < math.inf:
-        raise ModelRefused(f"{about} says a scale that is no number above 0.", model=wanted.name)
-    memory = 2 * weights.stat().st_size + (_MASKS if wanted.task == "segmentation" else _SCORES)
-    return Found(wanted.name, weights, family, _labels(labels) if labels.is_file() else (), memory, float(scale))
-
-
-def _said_family(said: Any, wanted: Wanted, about: Path) -> Family | None:
-    if said is None:
-        return None
-    family = FAMILIES.get(said) if isinstance(said, str) else None
-    if family is None or family.task != wanted.task:
-        fit = ", ".join(name for name, row in FAMILIES.items() if row.task == wanted.task)
-        raise ModelRefused(
-            f"{about} says the family {str(said)[:80]!r}; here it must be one of {fit}.", model=wanted.name
-        )
-    return family
-
-
-def _known_family(weights: Path, wanted: Wanted) -> Family | None:
-    """Of weights that are named as in the registry."""
-    entry = REGISTRY.get(weights.stem)
-    return FAMILIES[entry.family] if entry is not None and entry.task == wanted.task else None
-
-
-def _labels(path: Path) -> tuple[str, ...]:
-    """A label a line; raises :class:`ModelRefused` where they are too many, or no text."""
-    try:
-        if path.stat().st_size > MAX_LABELS_BYTES:
-            raise ModelRefused(f"The labels in {path} are too long: at most {MAX_LABELS_BYTES:,} bytes are read.")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ModelRefused(f"The labels in {path} can't be read: {error}.") from error
-    if len(lines) > MAX_LABELS:
-        raise ModelRefused(f"The labels in {path} are too many: at most {MAX_LABELS:,} lines are read.")
-    return tuple(line.strip() for line in lines)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a small file; None where there is none."""
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            return None
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _no_path(name: str) -> InvalidParameter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +20,16 @@ import numpy as np
 from pixelmill.errors import MissingExtra, ModelRefused, OutOfMemory
 from pixelmill.models.families import Family, guessed
 from pixelmill.models.model import NO_OPTIONS, Array, Nature, Options
-from pixelmill.models.registry import TASKS, Task
+from pixelmill.models.registry import REGISTRY, TASKS, Task
 
 EXTRA = "ml"
 COMMAND = "pip install 'pixelmill[ml]'"
 _NUMPY_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
+_GIVEN = frozenset({*_NUMPY_NAMES, "tensor(double)"})
 _PICKLES = (b"\x80", b"PK\x03\x04")
 """First bytes of a pickle, and of the archive that PyTorch wraps around one."""
+_CODE = re.compile(r"^(?:\[ONNXRuntimeError\] : )?\d+ : [A-Z_]+ : ")
+"""What ONNX Runtime puts before what it says."""
 _LARGEST_SIDE = 4_096
 _OPEN_SIDE: Mapping[Task, int] = {"segmentation": 320, "classification": 224, "faces": 640, "caption": 384}
 """Side of what goes in where neither graph nor family says it."""
@@ -111,7 +115,10 @@ class OnnxModel:
 
     def _check(self, task: Task) -> None:
         """Whether the first output is of the task."""
-        shape = list(self._session.get_outputs()[0].shape or ())
+        first = self._session.get_outputs()[0]
+        shape = list(first.shape or ())
+        if first.type not in _GIVEN:
+            raise _unfit(self._name, task, f"its first output is of {first.type}, not of numbers")
         if task == "segmentation":
             if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 1):
                 raise _unfit(self._name, task, f"its first output has the shape {_shown(shape)}, not one mask")
@@ -202,7 +209,7 @@ def _session(runtime: Any, path: Path, name: str, threads: int) -> Any:
             raise _no_memory(name) from error
         raise ModelRefused(
             f"The weights of {name} ({path.name}) can't be loaded: {_first_line(error)}. The file is truncated, "
-            f"damaged or no ONNX model: fetch it again with `pixelmill models pull {name} --force`.",
+            f"damaged or no ONNX model{_again(name)}.",
             model=name,
         ) from error
 
@@ -242,6 +249,11 @@ def _no_memory(name: str) -> OutOfMemory:
     )
 
 
+def _again(name: str) -> str:
+    """Where weights of the registry come from; those of one's own only their owner can bring."""
+    return f": fetch it again with `pixelmill models pull {name} --force`" if name in REGISTRY else ""
+
+
 def _shown(shape: list[Any]) -> str:
     return "×".join("?" if side is None else str(side) for side in shape) or "nothing"
 
@@ -249,4 +261,5 @@ def _shown(shape: list[Any]) -> str:
 def _first_line(error: BaseException) -> str:
     """What ONNX Runtime says, in one line, without its own code and place."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text.rpartition("] : ")[2].rstrip(". ")[:300]
+    text = _CODE.sub("", text.rpartition("] : ")[2])
+    return text.rstrip(". ")[:300]

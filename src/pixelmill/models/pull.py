@@ -1,7 +1,8 @@
 """Fetches the weights of a model into the models folder: resumes, checks the sum, and shows nothing before it is whole.
 
-What has come so far lies in ``FILE.part``; the next attempt, of this run or of a later one, asks for the rest. Files
-come from where the registry says, or from a folder or an address that has files of their names. What has no sum in the
+What has come so far lies in ``FILE.part``; the next attempt, of this run or of a later one, asks for the rest. Where no
+sum would tell that the rest is of another version, the server must: by the ETag, which lies beside the part. Files come
+from where the registry says, or from a folder or an address that has files of their names. What has no sum in the
 registry must at least be of its kind.
 """
 
@@ -71,17 +72,30 @@ def pull(
     fetched: list[Path] = []
     with _own_or(client) as http, _writable(folder.path):
         for item in wanted:
-            with _part_of(folder.path, item, entry.name) as part:
-                _bring(http, entry, item, part, progress)
-                target = folder.path / item.file
-                part.replace(target)
-                target.with_name(f".{target.name}.checked").unlink(missing_ok=True)
-                fetched.append(target)
+            try:
+                fetched.append(_fetched(http, entry, folder.path, item, progress))
+            except ModelError as error:
+                if not item.also or not error.context.get("absent"):
+                    raise
+                newer = _at(place, replace(item, file=item.also))
+                fetched.append(_fetched(http, entry, folder.path, newer, progress))
     return fetched
+
+
+def _fetched(http: httpx.Client, entry: Entry, folder: Path, item: Weights, progress: Progress) -> Path:
+    with _part_of(folder, item, entry.name) as part:
+        _bring(http, entry, item, part, progress)
+        target = folder / item.file
+        part.replace(target)
+        _tag_of(part).unlink(missing_ok=True)
+        target.with_name(f".{target.name}.checked").unlink(missing_ok=True)
+    return target
 
 
 def _is_here(folder: ModelFolder, item: Weights) -> bool:
     path = folder.path / item.file
+    if item.also and (folder.path / item.also).is_file():
+        return True
     return path.is_file() and (not item.digest or digest_of(path, item.digest.partition(":")[0]) == item.digest)
 
 
@@ -91,6 +105,11 @@ def _at(place: str, item: Weights) -> Weights:
     if not place:
         return item
     return replace(item, url=f"{place.rstrip('/')}/{name}" if _is_remote(place) else str(Path(place).absolute() / name))
+
+
+def _tag_of(part: Path) -> Path:
+    """The file that keeps which version a part without a known sum is of."""
+    return part.with_name(f".{part.name}.tag")
 
 
 def _is_remote(url: str) -> bool:
@@ -130,7 +149,11 @@ def _part_of(folder: Path, item: Weights, name: str) -> Iterator[Path]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ModelError(f"Another process is fetching {name} into {folder}. Wait for it.", model=name) from error
-        yield part
+        try:
+            yield part
+        finally:
+            if part.is_file() and not part.stat().st_size:
+                part.unlink()
 
 
 def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
@@ -167,7 +190,7 @@ def _bring(http: httpx.Client, entry: Entry, item: Weights, part: Path, progress
 def _copy(entry: Entry, item: Weights, part: Path, progress: Progress) -> None:
     source = Path(item.url)
     if not source.is_file():
-        raise ModelError(f"There is no {source.name} in {str(source.parent)!r}.", model=entry.name)
+        raise ModelError(f"There is no {source.name} in {str(source.parent)!r}.", model=entry.name, absent=source.name)
     size = source.stat().st_size
     with source.open("rb") as given, part.open("wb") as file:
         shutil.copyfileobj(given, file, _CHUNK)
@@ -202,17 +225,27 @@ def _check(entry: Entry, item: Weights, part: Path) -> None:
 
 def _receive(http: httpx.Client, item: Weights, part: Path, progress: Progress) -> None:
     """What is still missing of the file, appended; raises httpx's errors and :class:`ModelError`."""
-    have = part.stat().st_size
+    have, tag = part.stat().st_size, ""
+    if have and not item.digest:
+        tag = _tag_of(part).read_text() if _tag_of(part).is_file() else ""
+        have = have if tag else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers |= {"If-Range": tag} if tag else {}
     with http.stream("GET", item.url, headers=headers) as answer:
         if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # all of it is here, or more than there is: the sum tells
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise httpx.HTTPStatusError(f"HTTP status {answer.status_code}", request=answer.request, response=answer)
         if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-            raise ModelError(f"{item.url} answers with HTTP status {answer.status_code}: the file is not there.")
+            raise ModelError(
+                f"{item.url} answers with HTTP status {answer.status_code}: it does not give the file.",
+                absent=item.file if answer.status_code == httpx.codes.NOT_FOUND else None,
+            )
         if answer.status_code == httpx.codes.OK:
-            have = 0  # the server does not do ranges
+            have = 0  # the server does not do ranges, or has another version by now
+        tag = answer.headers.get("ETag", "")
+        if not item.digest:
+            _tag_of(part).write_text(tag if tag.startswith('"') and tag.isascii() else "")  # weak ones promise nothing
         most = item.size + item.size // 5 + _SLACK
         size = have + int(answer.headers.get("Content-Length") or 0) or item.size
         with part.open("r+b") as file:

@@ -30,12 +30,16 @@ EXTRA_OF: Mapping[Task, str] = {"segmentation": "ml", "classification": "ml", "c
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One file of a model: its name in the models folder, where it comes from, its digest and its bytes."""
+    """One file of a model: its name in the models folder, where it comes from, its digest and its bytes.
+
+    ``also``: the name under which newer tools write the same file.
+    """
 
     file: str
     url: str
     digest: str
     size: int
+    also: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ def _captioner(name: str, weights: int, memory: int, seconds: float) -> tuple[st
         "preprocessor_config.json": 300,
         "tokenizer.json": 711_400,
     }
-    files = tuple(Weights(f"{name}/{file}", "", "", size) for file, size in sizes.items())
+    newer = {"preprocessor_config.json": f"{name}/processor_config.json"}
+    files = tuple(Weights(f"{name}/{file}", "", "", size, newer.get(file, "")) for file, size in sizes.items())
     return name, Entry(name, "caption", "blip", files, "BSD-3-Clause", True, memory, seconds, "salesforce/BLIP")
 
 

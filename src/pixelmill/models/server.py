@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -193,7 +194,7 @@ class ModelServer:
 
     def serve(self) -> None:
         """Accept until the listener is closed."""
-        threading.Thread(target=self.runner.run_forever, name="runner", daemon=True).start()
+        threading.Thread(target=self._compute, name="runner", daemon=True).start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         while True:
             try:
@@ -208,6 +209,14 @@ class ModelServer:
             except (RuntimeError, MemoryError):  # no room for a thread: who asks tries again
                 connection.close()
                 self._connections.release()
+
+    def _compute(self) -> None:
+        """Run what comes; without its runner the process would let everybody wait, and so it ends."""
+        try:
+            self.runner.run_forever()
+        except BaseException:  # noqa: BLE001 - whatever it was: nobody else would run what waits
+            traceback.print_exc()  # who started us logs it
+            self._ended("the runner has failed")
 
     # -- who is here -----------------------------------------------------------------------------
 

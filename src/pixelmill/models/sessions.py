@@ -11,9 +11,10 @@ from pixelmill.cores import usable_cores
 from pixelmill.errors import ModelMissing
 from pixelmill.models import blip, onnx
 from pixelmill.models.blip import BlipModel
-from pixelmill.models.folder import Found, ModelFolder
+from pixelmill.models.folder import ModelFolder
 from pixelmill.models.model import Missing, Model, Wanted
 from pixelmill.models.onnx import OnnxModel
+from pixelmill.models.own import Found
 from pixelmill.models.registry import EXTRA_OF, Task
 from pixelmill.models.yunet import YunetModel
 
@@ -35,12 +36,15 @@ def missing_extra(task: Task) -> Missing | None:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """Weights as they are on the disk now: a file that was replaced is loaded again."""
+    """Weights as they are on the disk now, and what is said of them: what was replaced is loaded again."""
 
+    name: str
     path: str
     time: int
     size: int
     family: str
+    labels: tuple[str, ...]
+    scale: float
 
 
 class Held:
@@ -118,9 +122,12 @@ class Sessions:
             if wanted.optional:
                 return None
             raise
-        status = found.path.stat()
-        family = found.family.name if found.family else ""
-        key = _Key(str(found.path), status.st_mtime_ns, status.st_size, f"{wanted.task}:{family}")
+        try:
+            status = found.path.stat()
+        except OSError as error:
+            raise ModelMissing(f"The weights of {found.name} have just gone from {found.path}.") from error
+        family = f"{wanted.task}:{found.family.name if found.family else ''}"
+        key = _Key(found.name, str(found.path), status.st_mtime_ns, status.st_size, family, found.labels, found.scale)
         return self._held.get(key, lambda: self._opened(found, wanted), found.memory)
 
     def missing(self, wanted: Wanted) -> Missing | None:

@@ -56,8 +56,8 @@ class YunetModel:
                 raise MemoryError from error
             raise ModelRefused(
                 f"The weights of {self._name} ({self._path.name}) are no face detector of the family yunet, or "
-                f"damaged: {(error.err or str(error)).strip()[:200]}. Fetch them again with "
-                "`pixelmill models pull yunet --force`.",
+                f"damaged: {(error.err or str(error)).strip()[:200]}. `pixelmill models pull yunet --force` fetches "
+                "good ones.",
                 model=self._name,
             ) from error
         faces = np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)

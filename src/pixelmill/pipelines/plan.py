@@ -82,7 +82,7 @@ class PlannedStep:
 
     ``before`` and ``after`` are sizes as they will really be, but for ``unsure``: from the first operation on whose
     result depends on pixels they are estimates, and the executor holds what is made to ``limits``. ``seconds`` is CPU
-    time, ``memory`` bytes at the peak.
+    time, ``memory`` bytes at the peak, of which ``fixed`` are needed whatever the size: those of a learned model.
     """
 
     action: Action
@@ -94,6 +94,7 @@ class PlannedStep:
     memory: int
     unsure: bool = False
     limits: Limits | None = None
+    fixed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,9 @@ class Plan:
     target: Format | None
     encode_seconds: float
     memory: int
+    pixel_memory: int
+    """``memory`` without models: what grows with the image, and a smaller part of it would save."""
+
     frames: int = 1
     """How many frames are run through the steps; what ``steps``, decoding and encoding cost is of one of them."""
 
@@ -190,6 +194,8 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
     size = steps[-1].after if steps else decoded
     channels = steps[-1].channels if steps else channels
     held = costs.HELD_CANVASES * max(decoded.pixels, size.pixels) * 4 * sample_bytes if frames > 1 else 0
+    encode_memory = costs.encode_bytes(target.name, size, channels, sample_bytes) if target else 0
+    around = max(decode_memory, encode_memory)
     return Plan(
         pipeline=pipeline,
         source=info,
@@ -203,12 +209,8 @@ def plan(pipeline: Pipeline, info: ImageInfo, limits: Limits | None = None) -> P
         encode_seconds=costs.encode_seconds(target.name, size, channels, sample_bytes) if target else 0.0,
         frames=frames,
         before=(pipeline.source.frame or 0) if is_animation(info.format, info.frames) else 0,
-        memory=held
-        + max(
-            decode_memory,
-            *(step.memory for step in steps),
-            costs.encode_bytes(target.name, size, channels, sample_bytes) if target else 0,
-        ),
+        memory=held + max((around, *(step.memory for step in steps))),
+        pixel_memory=held + max((around, *(step.memory - step.fixed for step in steps))),
     )
 
 
@@ -363,13 +365,14 @@ def _planned(
         after = single.size(size) if single else size
         samples = size.pixels * channels
         factor = max(facts.memory_factor, facts.alpha_memory_factor / sample_bytes if channels == 4 else 0.0)
-        memory = samples * sample_bytes * (1 + factor) + facts.fixed_bytes
+        memory = samples * sample_bytes * (1 + factor)
         channels_after = single.channels(channels) if single else channels
         # Where a result is larger than its input, it counts beside the input.
         grown = (samples + after.pixels * channels_after) * sample_bytes
         seconds = max(samples, after.pixels * channels_after) * facts.ns_per_pixel * 1e-9 + facts.fixed_seconds
-        peak, checked = int(max(memory, grown)), None if sure else limits
+        peak, checked = int(max(memory + facts.fixed_bytes, grown)), None if sure else limits
         sure = sure and not (single and single.sized_by_pixels)
-        steps.append(PlannedStep(action, number, size, after, channels_after, seconds, peak, not sure, checked))
+        fixed = peak - int(max(memory, grown))
+        steps.append(PlannedStep(action, number, size, after, channels_after, seconds, peak, not sure, checked, fixed))
         size, channels = after, channels_after
     return tuple(steps)

@@ -76,7 +76,7 @@ def too_large(pipeline: Pipeline, info: ImageInfo, limits: Limits, memory: int) 
     """Why a source can't be run whole, None where it can. Other errors of planning are those of a whole run."""
     try:
         limits.check_info(info)
-        estimate = plan(pipeline, info, limits).memory
+        estimate = plan(pipeline, info, limits).pixel_memory  # tiles would make no model smaller
     except LimitExceeded as error:
         return error.detail.partition(". ")[0]
     except NotApplicable:
@@ -188,7 +188,7 @@ def _refusal(error: NotTileable, pipeline: Pipeline, source: Raster, memory: int
     """The same, with the size at which the image would fit whole."""
     size = source.size
     try:
-        a_pixel = plan(pipeline, info_of(source), ENDLESS).memory / size.pixels
+        a_pixel = plan(pipeline, info_of(source), ENDLESS).pixel_memory / size.pixels
     except (NotApplicable, LimitExceeded):
         return error
     pixels = min(whole.max_pixels, memory / a_pixel)

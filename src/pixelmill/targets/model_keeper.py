@@ -59,6 +59,7 @@ class ModelProcess:
         self._child: _Child | None = None
         self._joining = asyncio.Lock()
         self._rejoining: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self._users = 0
         self._failures = 0
         self._since = 0.0
@@ -107,6 +108,8 @@ class ModelProcess:
         self._stopped = True
         if self._rejoining is not None:
             self._rejoining.cancel()
+        for telling in self._telling:
+            telling.cancel()
         self._leave()
         if self._child is not None and not self._shared:
             self._child.kill()
@@ -185,14 +188,21 @@ class ModelProcess:
         self._failures = 0 if loop.time() - self._since > _SOUND_S else self._failures + 1
         self.restarts += 1
         child, self._child = self._child, None
-        why = "started by another process" if child is None else child.why()
-        logs.event("pool.model_process_ended", reason=why)
+        telling = asyncio.create_task(_tell(child))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
         if self._users and self._failures < MAX_FAILURES:
             self._rejoining = asyncio.create_task(self._rejoin())
 
     async def _rejoin(self) -> None:
         with suppress(WorkerCrashed):  # the tasks that wait for it run into their time limit
             await self._join()
+
+
+async def _tell(child: _Child | None) -> None:
+    """Log why it has ended, once that is known: it may take a moment until it has, and nobody shall wait for it."""
+    why = "started by another process" if child is None else await asyncio.to_thread(child.why)
+    logs.event("pool.model_process_ended", reason=why)
 
 
 class _Child:

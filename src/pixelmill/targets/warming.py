@@ -47,7 +47,7 @@ class LastUsed:
         try:
             found: Any = json.loads(self._path.read_text())[:MAX_REMEMBERED]
             pairs = [(str(name), task) for name, task in found if task in get_args(Task)]
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, KeyError):
             return []
         return [Wanted(name, task) for name, task in pairs]
 
@@ -91,7 +91,8 @@ def _choices(name: str) -> list[Wanted]:
 
 def _load(choice: list[Wanted], models: PoolModels, address: str) -> str:
     """The name of the model that was loaded, as the first of the choices that it can be."""
-    client = ModelClient(address, Sessions(ModelFolder(models.folder, paths=models.paths), threads=1))
+    folder = ModelFolder(models.folder, paths=models.paths, allow_pickle=models.allow_pickle)
+    client = ModelClient(address, Sessions(folder, threads=1))
     try:
         for wanted in choice[:-1]:
             try:
