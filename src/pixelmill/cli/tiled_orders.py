@@ -6,6 +6,7 @@ Among several sources those are found by trying: what a pool process refuses as 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pixelmill.cli.state import Stopped
 from pixelmill.cli.tiled import Order, explain_order, run_order
 from pixelmill.cli.work import Report, Rules
 from pixelmill.pipelines.spec import Pipeline
+from pixelmill.pipelines.tiled_explain import not_carried
 
 if TYPE_CHECKING:
     from pixelmill.config import Settings
@@ -48,7 +50,11 @@ class Tiled:
 
     def run(self, orders: Iterable[Order], printer: Printer) -> None:
         """Run all; failures are reports. Raises :class:`KeyboardInterrupt` or :class:`Stopped` when interrupted."""
+        left_out = not_carried(self.pipeline)
         for order in orders:
+            if left_out is not None:
+                print(f"pixelmill: {left_out}", file=sys.stderr)
+                left_out = None
             try:
                 printer.take(*self._one(order))
             except (KeyboardInterrupt, Stopped):
