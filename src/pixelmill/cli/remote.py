@@ -24,7 +24,8 @@ from pixelmill.cli.inputs import EXTENSIONS, Input, Inputs
 from pixelmill.cli.outputs import Clash, Destination, Target, exists_error, extension
 from pixelmill.cli.printer import Printer
 from pixelmill.cli.progress import Bar, is_shown
-from pixelmill.cli.run import files_of, parse_pipeline, with_model, with_output_format
+from pixelmill.cli.references import files_of
+from pixelmill.cli.run import parse_pipeline, with_model, with_output_format
 from pixelmill.cli.settings import limits, pool_models
 from pixelmill.cli.tiled import Order, why_tiled
 from pixelmill.cli.tiled_orders import Tiled, orders_of

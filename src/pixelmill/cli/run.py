@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from pixelmill.cli.state import Globals, Stopped
-from pixelmill.errors import ConfigError, PipelineError
+from pixelmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmill.cli.batch import Work
@@ -204,6 +204,7 @@ def _work(
     data_to_files: bool,
 ) -> Work:
     from pixelmill.cli.batch import Source, Work
+    from pixelmill.cli.references import files_of
     from pixelmill.cli.settings import limits
     from pixelmill.cli.work import Rules
 
@@ -218,26 +219,6 @@ def _work(
         timeout_s=settings["timeout"],
         max_attempts=settings["max_attempts"],
     )
-
-
-def files_of(pipeline: Pipeline) -> dict[str, Path]:
-    """The files of images and fonts that a pipeline names."""
-    images = {reference: _image_file(reference) for reference in pipeline.images()}
-    return images | {reference: _font_file(reference) for reference in pipeline.font_references}
-
-
-def _image_file(reference: str) -> Path:
-    path = Path(reference.removeprefix("file://"))
-    if not path.is_file():
-        raise PipelineError(f"The pipeline names the image {reference}, but there is no such file here.")
-    return path
-
-
-def _font_file(reference: str) -> Path:
-    path = Path(reference.removeprefix("file://"))
-    if not path.is_file():
-        raise PipelineError(f"The pipeline names the font {reference}, which is no built-in family, and no file here.")
-    return path
 
 
 def _size(item: Input) -> int:
