@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
-import anyio
 import pytest
-from buckets import Bucket, azure_container, s3_bucket
+from buckets import Bucket, azure_container, content, fill, s3_bucket, stores
 from cli_tools import Cli, picture
 
-from pixelmill.storage.opening import open_store
 from servers import Azurite
 
 PIPELINE = "grayscale/resize:32,32/format:png"
@@ -21,27 +18,6 @@ PIPELINE = "grayscale/resize:32,32/format:png"
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     server = request.getfixturevalue(request.param)
     return azure_container(server) if isinstance(server, Azurite) else s3_bucket(server)
-
-
-def fill(bucket: Bucket, objects: Mapping[str, bytes]) -> None:
-    async def put() -> None:
-        store = open_store(bucket.uri, bucket.options)
-        for key, data in objects.items():
-            await store.put(key, data)
-
-    anyio.run(put)
-
-
-def content(bucket: Bucket) -> dict[str, bytes]:
-    async def get() -> dict[str, bytes]:
-        store = open_store(bucket.uri, bucket.options)
-        return {info.key: await store.get(info.key) async for info in store.list()}
-
-    return anyio.run(get)
-
-
-def stores(bucket: Bucket) -> list[str]:
-    return ["--set", f"stores={json.dumps({'one': {'uri': bucket.uri, **bucket.options}})}"]
 
 
 OBJECTS = {"in/a.jpg": picture(1), "in/sub/b.jpg": picture(2), "in/notes.txt": b"no image"}

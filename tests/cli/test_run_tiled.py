@@ -122,6 +122,19 @@ def test_what_an_analysis_finds_is_printed(cli: Cli, tmp_path: Path) -> None:
     assert found == json.loads(json.dumps(dict(Pipeline.parse("threshold/components").run(Image(pixels)).data)))
 
 
+def test_metadata_that_tiles_do_not_carry_is_said_once(cli: Cli, tmp_path: Path) -> None:
+    write_tiff(tmp_path / "large.tif", 300, 200)
+    arguments = ("run", "invert/metadata:keep", tmp_path / "large.tif", "-o", tmp_path / "out.tif", "--tile", "64")
+    said = b"EXIF, XMP and IPTC of the source are not carried"
+    explained = cli(*arguments, "--explain")
+    assert explained.stdout.count(said) == 1
+    record = json.loads(cli(*arguments, "--explain", "--json").stdout)
+    assert record["tiles"]["not_carried"] == ["exif", "xmp", "iptc"]
+    done = cli(*arguments)
+    assert done.returncode == 0
+    assert done.stderr.count(said) == 1
+
+
 def test_existing_results_are_refused_skipped_or_replaced(cli: Cli, tmp_path: Path) -> None:
     write_tiff(tmp_path / "large.tif", 300, 200)
     out = tmp_path / "out.tif"
@@ -170,3 +183,28 @@ def test_a_signal_ends_the_run_and_leaves_nothing(tmp_path: Path, number: signal
     running.communicate(timeout=60)
     assert running.returncode == 128 + number
     assert leftovers(tmp_path) == ["large.tif"]
+
+
+def test_among_several_files_the_large_one_runs_in_tiles_and_the_others_whole(cli: Cli, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    pixels = write_tiff(folder / "large.tif", 1500, 1100)
+    (folder / "small.png").write_bytes(picture(1, suffix=".png"))
+    small = {"PIXELMILL_MAX_PIXELS": "1000000"}
+    done = cli("run", "gaussian:2", folder, "-o", out, "--json", env=small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *reports, summary = map(json.loads, done.stdout.splitlines())
+    assert [("tiles" in report, Path(report["output"]).name) for report in reports] == [
+        (False, "small.png"),
+        (True, "large.tif"),
+    ]
+    assert summary["summary"]["failed"] == 0
+    whole = Pipeline.parse("gaussian:2/format:png").run(Image(pixels)).image.pixels
+    assert np.array_equal(pixels_of(out / "large.tif"), whole)
+    told = cli("run", "gaussian:2", folder, "-o", out, "--explain", env=small)
+    assert b"in tiles" in told.stdout
+    steps = "gaussian:1/grabcut"  # it can't be done in tiles
+    refused = cli("run", steps, folder, "-o", tmp_path / "other", env=small)
+    assert refused.returncode == 1
+    assert b"needs the whole image" in refused.stderr
+    assert leftovers(tmp_path / "other") == ["small.json", "small.png"]

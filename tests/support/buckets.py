@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import anyio
 import boto3
 from azure.storage.blob import BlobServiceClient
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pixelmill.storage.opening import open_store
 from servers import Azurite, Moto
 
 ACCESS_KEY, SECRET_KEY, REGION = "AKIATEST", "test-secret-key", "us-east-1"
@@ -90,3 +92,29 @@ def service_account(url: str) -> dict[str, Any]:
         "token_uri": f"{url}/token",
         "gcs_base_url": url,
     }
+
+
+def fill(bucket: Bucket, objects: Mapping[str, bytes]) -> None:
+    """Put objects below the prefix."""
+
+    async def put() -> None:
+        store = open_store(bucket.uri, bucket.options)
+        for key, data in objects.items():
+            await store.put(key, data)
+
+    anyio.run(put)
+
+
+def content(bucket: Bucket) -> dict[str, bytes]:
+    """All objects below the prefix."""
+
+    async def get() -> dict[str, bytes]:
+        store = open_store(bucket.uri, bucket.options)
+        return {info.key: await store.get(info.key) async for info in store.list()}
+
+    return anyio.run(get)
+
+
+def stores(bucket: Bucket) -> list[str]:
+    """For a command line: a store that sources and results may lie in."""
+    return ["--set", f"stores={json.dumps({'one': {'uri': bucket.uri, **bucket.options}})}"]

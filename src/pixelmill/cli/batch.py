@@ -17,13 +17,14 @@ from pathlib import Path
 from pixelmill.cli.outputs import Target
 from pixelmill.cli.state import Stopped
 from pixelmill.cli.work import INLINE, Item, Report, Rules, chunk_request, failed, part_of, read_reports
-from pixelmill.errors import PixelmillError
+from pixelmill.errors import LimitExceeded, OutOfMemory, PixelmillError
 from pixelmill.images.limits import Limits
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.targets.target import RunRequest
 
 CHUNK_S = 0.1
 LARGEST_CHUNK = 32
+_TOO_LARGE = frozenset({LimitExceeded.type, OutOfMemory.type})
 
 Runner = Callable[[RunRequest], Awaitable[Outcome]]
 """Runs one request in the pool; raises :class:`PixelmillError`."""
@@ -139,6 +140,21 @@ class Batch:
         if part is not None:
             with suppress(OSError):  # nearly always there is none
                 os.unlink(part)  # noqa: PTH108 -- text, as in work.py
+
+
+class Sieve:
+    """Hands reports on, and holds back those of sources that were too large to be run whole."""
+
+    def __init__(self, take: Callable[[Report, bytes | None], None]) -> None:
+        self._take = take
+        self.held: list[Report] = []
+
+    def take(self, report: Report, body: bytes | None) -> None:
+        """One source has ended."""
+        if report.error is not None and report.error["type"] in _TOO_LARGE:
+            self.held.append(report)
+        else:
+            self._take(report, body)
 
 
 @contextmanager

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pixelmill.cli.batch import ended_by_sigterm
+from pixelmill.cli.far import FarObject
 from pixelmill.cli.outputs import exists_error
 from pixelmill.cli.progress import is_shown
 from pixelmill.cli.settings import limits, mpi_config
-from pixelmill.cli.tiled import Order, TileBar, destination
-from pixelmill.cli.work import Report, Rules, failed, keep_data, there
+from pixelmill.cli.state import Stopped
+from pixelmill.cli.tile_bar import TileBar
+from pixelmill.cli.tiled import Order, destination, keep_found, there_before
+from pixelmill.cli.work import Report, Rules, failed
 from pixelmill.errors import NotApplicable, PixelmillError, StorageError
 from pixelmill.fleet.cores import usable_cores
 from pixelmill.images.formats import format_of_name
@@ -27,12 +30,14 @@ from pixelmill.targets.launch import check_ranks
 from pixelmill.targets.target import Progress
 from pixelmill.targets.tiled_order import TiledOrder, file_identity
 from pixelmill.targets.tiled_runs import run_order
+from pixelmill.tiling.places import ObjectPlace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pixelmill.config import Settings
 
+PIECE_BYTES = 4 << 20
 LONGEST_S = 30 * 24 * 3600.0
 """A person who waits ends it when it takes too long; a bound nevertheless."""
 
@@ -56,32 +61,30 @@ def run_over_ranks(
     try:
         check_ranks(ranks, mpi_config(settings), usable_cores())
         dest = destination(order, pipeline)
-        before = there(rules, pipeline, order.target)
-        if before is None and rules.clash != "overwrite" and dest is not None and os.path.lexists(dest):
-            before = str(dest)
+        before = there_before(order, pipeline, rules, dest)
         if before is not None:
             if rules.clash == "skip":
                 return Report(order.number, "skipped", output=before), None
             raise exists_error(before)
         _check_format(dest)
-        if dest is not None:
+        place = settings["scratch"]
+        if dest is not None and order.bucket is None:
             dest.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the result, so that a rename is all that gives it its name.
-        place = dest.parent if dest is not None else settings["scratch"]
+            place = dest.parent  # so that a rename is all that gives it its name
         folder = Path(tempfile.mkdtemp(prefix=".pixelmill-", dir=place))
         try:
             wanted = _order(order, pipeline, settings, ranks, images, folder, tile)
             with TileBar(order.name, shown=is_shown(progress)) as bar:
                 outcome = asyncio.run(_ended_with_us(wanted, settings, bar))
-            body = _keep(Path(wanted.target), dest, outcome, rules)
+            body = _keep(order, Path(wanted.target), dest, outcome, rules)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        data_file = keep_data(rules, order.number, order.target, outcome.data)
+        data_file = keep_found(order, rules, outcome.data)
     except PixelmillError as error:
         return failed(order.number, error), None
     except OSError as error:
         return failed(order.number, StorageError(f"{order.target.stem}: {error.strerror or error}.")), None
-    output = str(dest) if dest is not None and outcome.format is not None else None
+    output = order.shown(str(dest)) if dest is not None and outcome.format is not None else None
     detail = {**outcome.to_dict(), "ranks": ranks} if rules.detailed else None
     return Report(order.number, "succeeded", output, data_file, detail), body
 
@@ -105,15 +108,18 @@ def _order(
     folder: Path,
     tile: int | None,
 ) -> TiledOrder:
-    source = folder / "source"
-    if isinstance(order.body, Path):
-        source = order.body.absolute()
+    source, store, stored = str(folder / "source"), "", {}
+    if isinstance(order.body, FarObject):
+        far = order.body
+        source, store, stored = far.key, far.spec.uri, dict(far.spec.options)
+    elif isinstance(order.body, Path):
+        source = str(order.body.absolute())
     else:
-        source.write_bytes(order.body)
+        Path(source).write_bytes(order.body)
     bounds = limits(settings)
     return TiledOrder(
         pipeline=pipeline.to_json(),
-        source=str(source),
+        source=source,
         folder=str(folder.absolute()),
         target=str((folder / "result").absolute()),
         limits=TiledLimits(bounds.max_bytes, settings["tiled_max_pixels"], settings["tiled_max_side"], LONGEST_S),
@@ -121,7 +127,9 @@ def _order(
         ranks=ranks,
         tile=tile or 0,
         images={reference: str(path.absolute()) for reference, path in images.items()},
-        identity=file_identity(source),
+        store=store,
+        options=stored,
+        identity="" if store else file_identity(Path(source)),  # nothing is taken up: its folder is gone at the end
         scratch_bytes=settings["scratch_bytes"],
     )
 
@@ -135,17 +143,40 @@ def _check_format(dest: Path | None) -> None:
         )
 
 
-def _keep(result: Path, dest: Path | None, outcome: Outcome, rules: Rules) -> bytes | None:
+def _keep(order: Order, result: Path, dest: Path | None, outcome: Outcome, rules: Rules) -> bytes | None:
     """Give the result its name; its bytes where it has none."""
     if outcome.format is None:
         return None
     if dest is None:
         return result.read_bytes()
+    if order.bucket is not None:
+        _upload(result, order.bucket.place(str(dest), rules.clash, None))
+        return None
     try:
         publish(result, dest, if_absent=rules.clash != "overwrite")
     except OSError as error:
         raise StorageError(f"The result can't be moved to {dest}: {error.strerror}.") from error
     return None
+
+
+def _upload(result: Path, place: ObjectPlace) -> None:
+    """Ranks have put the result together in a file here: into the bucket, whole or not at all."""
+    target = place.file(result.stat().st_size)
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise Stopped(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with result.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                target.append(piece)
+        target.finish()
+    except BaseException:
+        target.abort()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def line_of(progress: Progress) -> str:

@@ -1,5 +1,7 @@
 """`pixelmill run` from or to buckets: this process reads and writes the objects, pool processes do the image work.
 
+Objects that are too large to be held run in tiles, in this process: they are read by ranges, one after the other.
+
 Credentials are those of the configured ``stores``, where an address lies in one of them, else the cloud's own chain:
 whoever runs the command may read and write what their credentials allow. Names, and what is done about results that are
 there already, are as with files; without --overwrite an object is put only if there is none.
@@ -8,27 +10,32 @@ there already, are as with files; without --overwrite an object is put only if t
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixelmill.cli import inputs, outputs
-from pixelmill.cli.batch import Runner, Source, Work, ended_by_sigterm
+from pixelmill.cli.batch import Runner, Sieve, Source, Work, ended_by_sigterm
 from pixelmill.cli.explain import explain
+from pixelmill.cli.far import Body, Bucket, FarObject
 from pixelmill.cli.inputs import EXTENSIONS, Input, Inputs
 from pixelmill.cli.outputs import Clash, Destination, Target, exists_error, extension
+from pixelmill.cli.printer import Printer
 from pixelmill.cli.progress import Bar, is_shown
-from pixelmill.cli.run import Printer, files_of, parse_pipeline, with_model, with_output_format
+from pixelmill.cli.references import files_of
+from pixelmill.cli.run import parse_pipeline, with_model, with_output_format
 from pixelmill.cli.settings import limits, pool_models
-from pixelmill.cli.work import Report, Rules, detail, expected, failed, keep, there
+from pixelmill.cli.tiled import Order, why_tiled
+from pixelmill.cli.tiled_orders import Tiled, orders_of
+from pixelmill.cli.work import Report, Rules, data_to_write, detail, expected, failed, keep, there
 from pixelmill.config import Settings
-from pixelmill.errors import ConfigError, ObjectExists, ObjectNotFound, PixelmillError
+from pixelmill.errors import ConfigError, ObjectNotFound, PixelmillError
 from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.images.formats import format_of_name
+from pixelmill.images.region_options import is_regions_only
 from pixelmill.jobs.model import Priority
 from pixelmill.pipelines.outcome import Outcome
 from pixelmill.pipelines.plan import gives_data_only
@@ -37,8 +44,7 @@ from pixelmill.pipelines.spec import Pipeline
 from pixelmill.storage.named import SourceStores, names_bucket, read_limited
 from pixelmill.storage.opening import bucket_of
 from pixelmill.storage.options import StoreSpec
-from pixelmill.storage.store import ObjectStore
-from pixelmill.storage.uris import URI, decoded, split_raw
+from pixelmill.storage.uris import decoded, split_raw
 from pixelmill.targets.local import LocalPool
 from pixelmill.targets.spawner import ZygoteProcess, prefork
 from pixelmill.targets.target import RunRequest
@@ -59,70 +65,143 @@ class Wanted:
     clash: Clash
     progress: bool | None
     model: str | None = None
+    tile: int | None = None
+    mpi: int | None = None
 
 
 def run_remote(wanted: Wanted, settings: Settings) -> None:
     """Run it; raises :class:`typer.Exit` if any source failed."""
     parse_pipeline(wanted.pipeline, settings)  # a mistake is told before anything is started
     # Before the event loop, and before obstore starts threads.
-    zygote = None if wanted.explain else prefork()
-    printer = asyncio.run(_run(wanted, settings, zygote))
-    if printer is not None:
+    needs_pool = not wanted.explain and wanted.tile is None and wanted.mpi is None
+    unused = [prefork()] if needs_pool else []
+    try:
+        _Command(wanted, settings, unused).run()
+    finally:
+        for zygote in unused:
+            zygote.close()
+
+
+class _Command:
+    """One command: what was found, where it goes, and the way of each source. A pool takes the zygote."""
+
+    def __init__(self, wanted: Wanted, settings: Settings, unused: list[ZygoteProcess]) -> None:
+        self._wanted, self._settings, self._unused = wanted, settings, unused
+        self._buckets = _Buckets(wanted, settings)
+        found, self._uris = asyncio.run(self._buckets.expand(settings["max_bytes"]))
+        bodies = {number: self._buckets.far(uri) for number, uri in self._uris.items()}
+        self._found = found
+        self._bodies: list[Body] = [bodies.get(number, item.body) for number, item in enumerate(found.items)]
+        self._destination, self._bucket = self._buckets.destination(found)
+        parsed = with_model(parse_pipeline(wanted.pipeline, settings), wanted.model)
+        self._pipeline = with_output_format(parsed, self._destination)
+
+    def run(self) -> None:
+        """Explain or run; raises :class:`typer.Exit` if any source failed."""
+        wanted, settings, found, destination = self._wanted, self._settings, self._found, self._destination
+        if wanted.explain:
+            self._explain()
+            return
+        prints_data = not wanted.json_lines and destination.path is None and gives_data_only(self._pipeline)
+        if destination.kind == "none" and not wanted.json_lines and not prints_data:
+            raise ConfigError("Say where results go: -o s3://BUCKET/PREFIX/, -o FOLDER, or -o - for standard output.")
+        targets, told = outputs.plan(found.items, destination)
+        for sentence in told:
+            print(f"pixelmill: {sentence}", file=sys.stderr)
+        work = Work(
+            sources=[
+                Source(item.name, item.body, target, item.error)
+                for item, target in zip(found.items, targets, strict=True)
+            ],
+            pipeline=self._pipeline.to_json(),
+            rules=self._rules(prints_data=prints_data),
+            images=files_of(self._pipeline),
+            limits=limits(settings),
+            timeout_s=settings["timeout"],
+            max_attempts=settings["max_attempts"],
+        )
+        printer = Printer(work, destination, json_lines=wanted.json_lines, prints_data=prints_data)
+        self._tiled(work, self._pool_first(work, printer), printer)
         printer.finish()
 
+    def _pool_first(self, work: Work, printer: Printer) -> Iterator[Order]:
+        """What runs in tiles; what runs whole is run before the first of them is given."""
+        why = self._why_all()
+        if why is not None:
+            for number, source in enumerate(work.sources):
+                if source.error is not None:
+                    printer.take(failed(number, source.error), None)
+                else:
+                    yield self._order(number, source.target, why)
+            return
+        sieve = Sieve(printer.take)
+        check = limits(self._settings).check_bytes
 
-async def _run(wanted: Wanted, settings: Settings, zygote: ZygoteProcess | None) -> Printer | None:
-    buckets = _Buckets(wanted, settings)
-    found, uris = await buckets.expand(settings["max_bytes"])
-    destination, place = buckets.destination(found)
-    pipeline = with_output_format(with_model(parse_pipeline(wanted.pipeline, settings), wanted.model), destination)
-    check = limits(settings).check_bytes
-    if wanted.explain:
-        first = found.items[0]
-        if 0 in uris and first.error is None:
-            first = replace(first, body=await buckets.read(uris[0], check))
-        explain(pipeline, [first, *found.items[1:]], settings, as_json=wanted.json_lines)
-        return None
-    prints_data = not wanted.json_lines and destination.path is None and gives_data_only(pipeline)
-    if destination.kind == "none" and not wanted.json_lines and not prints_data:
-        raise ConfigError("Say where results go: -o s3://BUCKET/PREFIX/, -o FOLDER, or -o - for standard output.")
-    targets, told = outputs.plan(found.items, destination)
-    for sentence in told:
-        print(f"pixelmill: {sentence}", file=sys.stderr)
-    rules = Rules(
-        pipeline.output.format,
-        wanted.clash,
-        secrets.token_hex(6),
-        not wanted.json_lines,
-        wanted.json_lines or prints_data,
-    )
-    work = Work(
-        sources=[
-            Source(item.name, item.body, target, item.error) for item, target in zip(found.items, targets, strict=True)
-        ],
-        pipeline=pipeline.to_json(),
-        rules=rules,
-        images=files_of(pipeline),
-        limits=limits(settings),
-        timeout_s=settings["timeout"],
-        max_attempts=settings["max_attempts"],
-    )
-    printer = Printer(work, destination, json_lines=wanted.json_lines, prints_data=prints_data)
+        async def fetch(number: int) -> bytes | Path:
+            uri = self._uris.get(number)
+            return work.sources[number].body if uri is None else await self._buckets.read(uri, check)
 
-    async def fetch(number: int) -> bytes | Path:
-        return await buckets.read(uris[number], check) if number in uris else work.sources[number].body
+        zygote, progress = self._unused.pop(), self._wanted.progress
+        asyncio.run(_pooled(work, fetch, self._bucket, self._settings, printer, sieve, zygote, progress))
 
-    await _pooled(work, fetch, place, settings, printer, zygote, wanted.progress)
-    return printer
+        def look(number: int) -> Order | None:
+            found = self._why(number)
+            return None if found is None else self._order(number, work.sources[number].target, found)
+
+        yield from orders_of(sieve.held, printer, look)
+
+    def _tiled(self, work: Work, orders: Iterable[Order], printer: Printer) -> None:
+        wanted = self._wanted
+        Tiled(self._pipeline, work.rules, work.images, self._settings, wanted.tile, wanted.mpi, wanted.progress).run(
+            orders, printer
+        )
+
+    def _explain(self) -> None:
+        wanted, first = self._wanted, self._found.items[0]
+        why = self._why_all() or (self._why(0) if first.error is None else None)
+        if why is None or first.error is not None:
+            if 0 in self._uris and first.error is None:
+                check = limits(self._settings).check_bytes
+                first = replace(first, body=asyncio.run(self._buckets.read(self._uris[0], check)))
+            explain(self._pipeline, [first, *self._found.items[1:]], self._settings, as_json=wanted.json_lines)
+            return
+        (target,), _ = outputs.plan([first], self._destination)
+        rules = self._rules(prints_data=False)
+        tiled = Tiled(self._pipeline, rules, {}, self._settings, wanted.tile)
+        tiled.explain(self._order(0, target, why), as_json=wanted.json_lines)
+
+    def _rules(self, *, prints_data: bool) -> Rules:
+        as_json = self._wanted.json_lines
+        return Rules(
+            self._pipeline.output.format, self._wanted.clash, secrets.token_hex(6), not as_json, as_json or prints_data
+        )
+
+    def _order(self, number: int, target: Target, why: str) -> Order:
+        return Order(number, self._found.items[number].name, self._bodies[number], target, why, self._bucket)
+
+    def _why_all(self) -> str | None:
+        """Why all sources run in tiles; None where they don't, or only some."""
+        if self._wanted.mpi:
+            return "MPI ranks were asked for"
+        items = self._found.items
+        if self._wanted.tile is None and (self._found.many or items[0].error is not None):
+            return None
+        return self._why(0)
+
+    def _why(self, number: int) -> str | None:
+        """Why that source runs in tiles."""
+        body, path = self._bodies[number], self._destination.path
+        return why_tiled(self._pipeline, body, path, self._wanted.tile, self._settings)
 
 
 async def _pooled(
     work: Work,
     fetch: Callable[[int], Awaitable[bytes | Path]],
-    place: _Place | None,
+    place: Bucket | None,
     settings: Settings,
     printer: Printer,
-    zygote: ZygoteProcess | None,
+    sieve: Sieve,
+    zygote: ZygoteProcess,
     progress: bool | None,
 ) -> None:
     workers = min(settings["workers"] or usable_cores(), len(work.sources))
@@ -140,28 +219,12 @@ async def _pooled(
 
     with Bar("run", len(work.sources), shown=is_shown(progress)) as bar, ended_by_sigterm():
         printer.bar = bar
-        batch = _RemoteBatch(work, Pipeline.parse(work.pipeline), fetch, place, runner, printer.take)
+        batch = _RemoteBatch(work, Pipeline.parse(work.pipeline), fetch, place, runner, sieve.take)
         try:
             await pool.start()
             await batch.run(workers + LANES_MORE)
         finally:
             await pool.stop()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The bucket of the results. ``base`` is the address of the bucket; names of targets are keys in it."""
-
-    stores: SourceStores
-    base: str
-
-    def uri(self, key: str) -> str:
-        scheme, _, bucket = self.base.partition("://")
-        return str(URI(scheme, bucket, key.removeprefix("./")))
-
-    def at(self, key: str) -> tuple[ObjectStore, str]:
-        """The store of a result, and its key there."""
-        return self.stores.of(self.uri(key))
 
 
 class _Buckets:
@@ -209,18 +272,24 @@ class _Buckets:
         store, key = self._stores.of(uri)
         return await read_limited(store, key, check)
 
-    def destination(self, found: Inputs) -> tuple[Destination, _Place | None]:
+    def far(self, uri: str) -> FarObject:
+        """One object, to be read by ranges."""
+        store, key = self._stores.of(uri)
+        return FarObject(store, key, self._stores.spec_of(uri))
+
+    def destination(self, found: Inputs) -> tuple[Destination, Bucket | None]:
         """Where results go; in a bucket the path of the destination is a key."""
         text = self._wanted.output
         if text is None or not names_bucket(text):
             return outputs.understand(text, found), None
         _, _, raw = split_raw(text)
         key = decoded(raw, text)
-        place = _Place(self._stores, _base(text))
+        place = Bucket(self._stores, _base(text))
         known = format_of_name(Path(key)) is not None
         if found.many and known and not key.endswith("/"):
             raise ConfigError(f"There are several sources, so -o must be a folder; {text} looks like a file.")
-        if not found.many and known and not key.endswith("/"):
+        regions_only = is_regions_only(Path(key).name)
+        if not found.many and (known or regions_only) and not key.endswith("/"):
             return Destination("file", Path(key), text), place
         if not found.many and Path(key).suffix and not key.endswith("/"):
             raise ConfigError(
@@ -250,7 +319,7 @@ class _RemoteBatch:
         work: Work,
         pipeline: Pipeline,
         fetch: Callable[[int], Awaitable[bytes | Path]],
-        place: _Place | None,
+        place: Bucket | None,
         runner: Runner,
         take: Callable[[Report, bytes | None], None],
     ) -> None:
@@ -306,30 +375,15 @@ class _RemoteBatch:
         rules = self._work.rules
         if self._place is None:
             return there(rules, self._pipeline, target)
-        for key in expected(rules, self._pipeline, target):
-            store, own = self._place.at(key)
-            try:
-                await store.head(own)
-            except ObjectNotFound:
-                continue
-            return self._place.uri(key)
-        return None
+        return await self._place.first_there(expected(rules, self._pipeline, target))
 
-    async def _put(self, place: _Place, number: int, target: Target, outcome: Outcome) -> Report:
+    async def _put(self, place: Bucket, number: int, target: Target, outcome: Outcome) -> Report:
         rules = self._work.rules
         output = data_file = None
         if outcome.bytes is not None and outcome.format is not None:
             key = target.path or f"{target.stem}{extension(outcome.format, target.name)}"
-            output = await self._put_one(place, key, outcome.bytes)
-        if outcome.data and rules.data_to_files:
-            text = json.dumps(dict(outcome.data), indent=2, ensure_ascii=False) + "\n"
-            data_file = await self._put_one(place, f"{target.stem}.json", text.encode())
+            output = await place.put(key, outcome.bytes, rules.clash)
+        found = data_to_write(rules, target, outcome.data)
+        if found is not None:
+            data_file = await place.put(*found, rules.clash)
         return Report(number, "succeeded", output, data_file, detail(outcome) if rules.detailed else None)
-
-    async def _put_one(self, place: _Place, key: str, data: bytes) -> str:
-        store, own = place.at(key)
-        try:
-            await store.put(own, data, if_absent=self._work.rules.clash != "overwrite")
-        except ObjectExists as error:
-            raise exists_error(place.uri(key)) from error
-        return place.uri(key)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from pixelmill.cli.state import Globals, Stopped
-from pixelmill.errors import ConfigError, PipelineError
+from pixelmill.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmill.cli.batch import Work
     from pixelmill.cli.inputs import Input, Inputs
     from pixelmill.cli.outputs import Clash, Destination, Target
-    from pixelmill.cli.progress import Tally
+    from pixelmill.cli.printer import Printer
     from pixelmill.cli.work import Report
     from pixelmill.config import Settings
     from pixelmill.pipelines.spec import Pipeline
@@ -80,6 +79,7 @@ def run(
     large to be held runs in tiles. Exit code 1 if any source failed.
     """
     from pixelmill.cli import inputs, outputs
+    from pixelmill.cli.printer import Printer
     from pixelmill.pipelines.plan import gives_data_only
 
     settings = _settings(context, assignments, workers, timeout)
@@ -89,7 +89,7 @@ def run(
 
         if overwrite and skip_existing:
             raise ConfigError("--overwrite and --skip-existing can't both be meant.")
-        run_remote(Wanted(pipeline, sources, output, json_lines, explain, clash, progress, model), settings)
+        run_remote(Wanted(pipeline, sources, output, json_lines, explain, clash, progress, model, tile, mpi), settings)
         return
     found = inputs.expand(sources, sys.stdin.buffer, settings["max_bytes"])
     destination = outputs.understand(output, found)
@@ -98,14 +98,9 @@ def run(
     if destination.kind == "stdout" and json_lines:
         raise ConfigError("--json and `-o -` both write to standard output. Name a file or a folder with -o.")
     parsed = with_output_format(with_model(parse_pipeline(pipeline, settings), model), destination)
-    reason = "MPI ranks were asked for" if mpi else _why_tiled(parsed, found, destination, tile, settings)
-    if explain and reason is not None:
-        _explain_tiled(parsed, found, destination, settings, tile, reason, as_json=json_lines)
-        return
+    reason = why_all(parsed, found, destination, tile, mpi, settings)
     if explain:
-        from pixelmill.cli.explain import explain as print_plan
-
-        print_plan(parsed, found.items, settings, as_json=json_lines)
+        _explain(parsed, found, destination, settings, reason, tile, clash, as_json=json_lines)
         return
     prints_data = not json_lines and destination.path is None and gives_data_only(parsed)
     if destination.kind == "none" and not json_lines and not prints_data:
@@ -124,9 +119,12 @@ def run(
     printer = Printer(work, destination, json_lines=json_lines, prints_data=prints_data)
     if reason is not None:
         _run_tiled(work, parsed, settings, printer, progress, tile, reason, mpi)
-        printer.finish()
-        return
-    _run_here(work, settings, printer) if one else _run_in_pool(work, settings, printer, progress)
+    elif one:
+        _run_here(work, settings, printer)
+    else:
+        held = _run_in_pool(work, settings, printer, progress)
+        if held:
+            _run_held(held, work, parsed, destination, settings, printer, progress)
     printer.finish()
 
 
@@ -206,6 +204,7 @@ def _work(
     data_to_files: bool,
 ) -> Work:
     from pixelmill.cli.batch import Source, Work
+    from pixelmill.cli.references import files_of
     from pixelmill.cli.settings import limits
     from pixelmill.cli.work import Rules
 
@@ -220,26 +219,6 @@ def _work(
         timeout_s=settings["timeout"],
         max_attempts=settings["max_attempts"],
     )
-
-
-def files_of(pipeline: Pipeline) -> dict[str, Path]:
-    """The files of images and fonts that a pipeline names."""
-    images = {reference: _image_file(reference) for reference in pipeline.images()}
-    return images | {reference: _font_file(reference) for reference in pipeline.font_references}
-
-
-def _image_file(reference: str) -> Path:
-    path = Path(reference.removeprefix("file://"))
-    if not path.is_file():
-        raise PipelineError(f"The pipeline names the image {reference}, but there is no such file here.")
-    return path
-
-
-def _font_file(reference: str) -> Path:
-    path = Path(reference.removeprefix("file://"))
-    if not path.is_file():
-        raise PipelineError(f"The pipeline names the font {reference}, which is no built-in family, and no file here.")
-    return path
 
 
 def _size(item: Input) -> int:
@@ -266,10 +245,17 @@ def _run_here(work: Work, settings: Settings, printer: Printer) -> None:
     printer.take(report, outcome.bytes if outcome is not None else None)
 
 
-def _why_tiled(
-    pipeline: Pipeline, found: Inputs, destination: Destination, tile: int | None, settings: Settings
+def why_all(
+    pipeline: Pipeline,
+    found: Inputs,
+    destination: Destination,
+    tile: int | None,
+    ranks: int | None,
+    settings: Settings,
 ) -> str | None:
-    """Why the sources run in tiles, None where they run whole. Many do where that is asked for, and else one alone."""
+    """Why all sources run in tiles: that is asked for, or there is one alone, and it is too large. Else None."""
+    if ranks:
+        return "MPI ranks were asked for"
     if tile is None and (found.many or not found.items or found.items[0].error is not None):
         return None
     from pixelmill.cli.tiled import why_tiled
@@ -277,25 +263,36 @@ def _why_tiled(
     return why_tiled(pipeline, found.items[0].body, destination.path, tile, settings)
 
 
-def _explain_tiled(
+def _explain(
     pipeline: Pipeline,
     found: Inputs,
     destination: Destination,
     settings: Settings,
+    reason: str | None,
     tile: int | None,
-    reason: str,
+    clash: Clash,
     *,
     as_json: bool,
 ) -> None:
+    """The plan of the first source, as it would be run among all of them."""
+    from pixelmill.cli.explain import explain
     from pixelmill.cli.outputs import plan
-    from pixelmill.cli.tiled import Order, explain_order
+    from pixelmill.cli.tiled import Order, explain_order, why_tiled
+    from pixelmill.cli.work import Rules
 
     first = found.items[0]
+    why = reason
+    if why is None and first.error is None:
+        why = why_tiled(pipeline, first.body, destination.path, tile, settings)
+    if why is None:
+        explain(pipeline, found.items, settings, as_json=as_json)
+        return
     if first.error is not None:
         raise first.error
     targets, _ = plan(found.items[:1], destination)
-    order = Order(0, first.name, first.body, targets[0], reason)
-    explain_order(order, pipeline, settings, tile, as_json=as_json)
+    rules = Rules(pipeline.output.format, clash, "", data_to_files=False, detailed=False)
+    order = Order(0, first.name, first.body, targets[0], why)
+    explain_order(order, pipeline, rules, settings, tile, as_json=as_json)
 
 
 def _run_tiled(
@@ -309,31 +306,43 @@ def _run_tiled(
     ranks: int | None,
 ) -> None:
     """One source after the other, each on all cores."""
-    from pixelmill.cli.progress import is_shown
-    from pixelmill.cli.tiled import Order, run_order
+    from pixelmill.cli.tiled import Order
+    from pixelmill.cli.tiled_orders import Tiled
     from pixelmill.cli.work import failed
 
+    orders = []
     for number, source in enumerate(work.sources):
         if source.error is not None:
             printer.take(failed(number, source.error), None)
-            continue
-        order = Order(number, source.name, source.body, source.target, reason)
-        try:
-            if ranks:
-                from pixelmill.cli.ranks import run_over_ranks
-
-                result = run_over_ranks(
-                    order, pipeline, work.rules, settings, ranks, work.images, tile=tile, progress=progress
-                )
-            else:
-                result = run_order(order, pipeline, work.rules, settings, tile, shown=is_shown(progress))
-            printer.take(*result)
-        except (KeyboardInterrupt, Stopped):
-            printer.stopped()
-            raise
+        else:
+            orders.append(Order(number, source.name, source.body, source.target, reason))
+    Tiled(pipeline, work.rules, work.images, settings, tile, ranks, progress).run(orders, printer)
 
 
-def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: bool | None) -> None:
+def _run_held(
+    held: Sequence[Report],
+    work: Work,
+    pipeline: Pipeline,
+    destination: Destination,
+    settings: Settings,
+    printer: Printer,
+    progress: bool | None,
+) -> None:
+    """Those that were too large for the pool."""
+    from pixelmill.cli.tiled import Order, why_tiled
+    from pixelmill.cli.tiled_orders import Tiled, orders_of
+
+    def look(number: int) -> Order | None:
+        source = work.sources[number]
+        why = why_tiled(pipeline, source.body, destination.path, None, settings)
+        return None if why is None else Order(number, source.name, source.body, source.target, why)
+
+    tiled = Tiled(pipeline, work.rules, work.images, settings, progress=progress)
+    tiled.run(orders_of(held, printer, look), printer)
+
+
+def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: bool | None) -> Sequence[Report]:
+    """All that can be run whole; the reports of those that are too large for that."""
     from pixelmill.cli.progress import Bar, is_shown
     from pixelmill.cli.work import ENTRY
     from pixelmill.targets.spawner import prefork
@@ -345,14 +354,14 @@ def _run_in_pool(work: Work, settings: Settings, printer: Printer, progress: boo
     with Bar("run", len(work.sources), shown=is_shown(progress)) as bar:
         printer.bar = bar
         try:
-            asyncio.run(_pooled(work, settings, printer, zygote))
+            return asyncio.run(_pooled(work, settings, printer, zygote))
         except (KeyboardInterrupt, Stopped):
             printer.stopped()
             raise
 
 
-async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: ZygoteProcess) -> None:
-    from pixelmill.cli.batch import Batch, ended_by_sigterm
+async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: ZygoteProcess) -> Sequence[Report]:
+    from pixelmill.cli.batch import Batch, Sieve, ended_by_sigterm
     from pixelmill.cli.settings import pool_models
     from pixelmill.cli.work import ENTRY
     from pixelmill.fleet.cores import usable_cores
@@ -376,7 +385,8 @@ async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: Zygo
     async def runner(request: RunRequest) -> Outcome:
         return (await dispatcher.run(request, Priority.BATCH)).outcome
 
-    batch = Batch(work, runner, workers, printer.take)
+    sieve = Sieve(printer.take)
+    batch = Batch(work, runner, workers, sieve.take)
     with ended_by_sigterm():
         try:
             await pool.start()
@@ -384,91 +394,4 @@ async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: Zygo
         finally:
             await pool.stop()
             batch.sweep()
-
-
-class Printer:
-    """Takes reports, counts them, and prints what a person or a program wants to see."""
-
-    def __init__(self, work: Work, destination: Destination, *, json_lines: bool, prints_data: bool) -> None:
-        from pixelmill.cli.progress import Bar, Tally
-
-        self.bar = Bar("", None, shown=False)
-        self._names = [source.name for source in work.sources]
-        self._destination, self._json, self._prints_data = destination, json_lines, prints_data
-        self._tally = Tally()
-
-    def take(self, report: Report, body: bytes | None) -> None:
-        """One source has ended; ``body`` is its image where that has no file to go to."""
-        from pixelmill.cli.progress import Failure
-
-        tally, name = self._tally, self._names[report.number]
-        if report.error is not None:
-            tally.failures.append(Failure(name, report.error["type"], report.error["detail"]))
-        elif report.state == "skipped":
-            tally.skipped += 1
-        else:
-            tally.succeeded += 1
-        if self._json:
-            print(json.dumps(_line(name, report), ensure_ascii=False), flush=True)
-        elif self._prints_data and report.detail is not None:
-            self._print_data(name, report.detail["data"])
-        elif self._destination.kind == "stdout" and body is not None:
-            sys.stdout.buffer.write(body)
-            sys.stdout.buffer.flush()
-        self.bar.update(tally.done, note=f"{len(tally.failures)} failed" if tally.failures else "")
-
-    def _print_data(self, name: str, data: Mapping[str, Any]) -> None:
-        """Over several lines for one source; a line of JSON each, with its source, for several."""
-        if len(self._names) == 1:
-            print(json.dumps(data, indent=2, ensure_ascii=False), flush=True)
-        else:
-            print(json.dumps({"source": name, "data": data}, ensure_ascii=False), flush=True)
-
-    def stopped(self) -> None:
-        """Say how far it came, and how to go on."""
-        how = "; the same command with --skip-existing goes on" if self._destination.kind == "folder" else ""
-        print(f"pixelmill: stopped after {self._tally.done:,} of {len(self._names):,} sources{how}", file=sys.stderr)
-
-    def finish(self) -> None:
-        """Print the summary, and what failed; raises :class:`typer.Exit` if anything did."""
-        tally = self._tally
-        if self._json:
-            print(json.dumps({"summary": _summary(tally)}), flush=True)
-        elif self._destination.kind != "stdout" and not self._prints_data and tally.done > 1:
-            skipped = f", {tally.skipped:,} skipped" if tally.skipped else ""
-            place = self._destination.uri or self._destination.path
-            where = f" to {place}" if place is not None else ""
-            written = f"{tally.succeeded:,} of {tally.done:,} written{where} in {tally.seconds:.1f} s"
-            print(f"{written} ({tally.rate:.1f} images/s){skipped}", file=sys.stderr)
-        if not tally.failures:
-            return
-        if tally.done == 1:
-            print(f"pixelmill: {tally.failures[0].name}: {tally.failures[0].why}", file=sys.stderr)
-        else:
-            from pixelmill.cli.progress import print_failures
-
-            print_failures(tally.failures)
-        raise typer.Exit(1)
-
-
-def _line(name: str, report: Report) -> dict[str, Any]:
-    """A report for ``--json``."""
-    line: dict[str, Any] = {"source": name, "state": report.state}
-    if report.output is not None:
-        line["output"] = report.output
-    if report.data_file is not None:
-        line["data_file"] = report.data_file
-    if report.error is not None:
-        line["error"] = {"type": report.error["type"], "detail": report.error["detail"]}
-    return {**line, **(report.detail or {})}
-
-
-def _summary(tally: Tally) -> dict[str, Any]:
-    return {
-        "sources": tally.done,
-        "succeeded": tally.succeeded,
-        "failed": len(tally.failures),
-        "skipped": tally.skipped,
-        "seconds": round(tally.seconds, 3),
-        "images_per_second": round(tally.rate, 2),
-    }
+    return sieve.held

@@ -135,13 +135,20 @@ def keep(rules: Rules, number: int, target: Target, outcome: Outcome) -> Report:
 
 def keep_data(rules: Rules, number: int, target: Target, data: Mapping[str, Any]) -> str | None:
     """Write what was found, where it is to go: the file's name."""
-    part = part_of(rules, target, number)
-    if part is None or not data or not rules.data_to_files:
+    part, found = part_of(rules, target, number), data_to_write(rules, target, data)
+    if part is None or found is None:
         return None
-    path = _data_file(target)
-    text = json.dumps(dict(data), indent=2, ensure_ascii=False) + "\n"
-    write(path, text.encode(), rules.clash, part)
+    path, body = found
+    write(path, body, rules.clash, part)
     return path
+
+
+def data_to_write(rules: Rules, target: Target, data: Mapping[str, Any]) -> tuple[str, bytes] | None:
+    """The name and the text of what was found, where it is to be written."""
+    if target.stem is None or not data or not rules.data_to_files:
+        return None
+    text = json.dumps(dict(data), indent=2, ensure_ascii=False) + "\n"
+    return _data_file(target), text.encode()
 
 
 def detail(outcome: Outcome) -> dict[str, Any]:

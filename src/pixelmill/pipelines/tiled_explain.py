@@ -5,12 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from pixelmill.images.image import Size
+from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.tiled_plan import TiledPlan
 from pixelmill.tiling.compiler import likely
 from pixelmill.tiling.stage import SOURCE, Stage
 
+NOT_CARRIED = ("exif", "xmp", "iptc")
 MODES = {1: "gray", 3: "rgb", 4: "rgba"}
 MEGA = 1e6
+
+
+def not_carried(pipeline: Pipeline) -> str | None:
+    """What a run in tiles leaves out of what the pipeline asks for; None where that is nothing."""
+    policy = pipeline.output.metadata.policy
+    if policy == "strip":
+        return None
+    return (
+        f"metadata:{policy} has no effect in tiles: EXIF, XMP and IPTC of the source are not carried "
+        "(its profile is, with icc=true)"
+    )
 
 
 def explain_tiled(chosen: TiledPlan) -> str:
@@ -34,6 +47,9 @@ def explain_tiled(chosen: TiledPlan) -> str:
         held = min(scratch, chosen.wishes.in_memory)
         where = "in memory" if scratch <= held else "on disk"
         lines.append(f"scratch  {_bytes(scratch)} of intermediate pixels at the most, {where}")
+    left_out = not_carried(chosen.pipeline)
+    if left_out is not None and chosen.result is not None:
+        lines.append(f"note     {left_out}")
     workers = chosen.wishes.workers
     lines.append(
         f"all      about {chosen.memory / MEGA:,.0f} MB of memory at the peak, {workers} "
@@ -63,6 +79,7 @@ def tiled_record(chosen: TiledPlan) -> dict[str, Any]:
             }
             for stage in program.stages
         ],
+        "not_carried": list(NOT_CARRIED) if not_carried(chosen.pipeline) else [],
         "scratch_bytes": program.scratch_bytes,
         "workers": chosen.wishes.workers,
         "seconds": chosen.seconds,

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from pixelmill.errors import NotApplicable
+from pixelmill.images.byte_sources import ByteSource
 from pixelmill.images.image import Image
 from pixelmill.images.region_memory import MemoryReader
 from pixelmill.images.region_places import FolderPlace, ResultPlace
@@ -50,12 +50,18 @@ class Prepared:
     options: TiledOptions
     icc: bytes | None
     target: Target
+    source: TiledSource
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the source."""
         self.reader.close()
+        _closed(self.source)
 
     def writer(self, raster: Raster) -> RegionWriter:
         """Begin the result, of that form."""
@@ -140,7 +146,22 @@ def prepare(
     models: ModelSource | None = None,
 ) -> Prepared:
     """Open the source and plan; nothing is written. Raises as :func:`run_tiled` does."""
-    options = options or TiledOptions()
+    try:
+        return _prepared(pipeline, source, dest, options or TiledOptions(), why, images, models)
+    except BaseException:
+        _closed(source)
+        raise
+
+
+def _prepared(
+    pipeline: Pipeline,
+    source: TiledSource,
+    dest: str | Path | ResultPlace | None,
+    options: TiledOptions,
+    why: str,
+    images: Mapping[str, bytes | Path | Image] | None,
+    models: ModelSource | None,
+) -> Prepared:
     references, fonts, wanted = pipeline.image_references, pipeline.font_references, pipeline.wanted_models
     given = Given(
         load_images(references, images, options.whole) if references else {},
@@ -159,9 +180,10 @@ def prepare(
         icc = reader.raster.icc if keep else None
         if icc is not None and not _stays(chosen.stages, reader.raster):
             # No profile is one of gray and of color both, so the way from one to the other leads through sRGB.
-            reader, icc = _again(source, reader, opened), None
+            reader.close()
+            reader, icc = opened(keep_icc=False), None
             chosen = _planned(pipeline, reader, target, options, given, why)
-        return Prepared(reader, chosen, given, options, icc, target)
+        return Prepared(reader, chosen, given, options, icc, target, source)
     except BaseException:
         reader.close()
         raise
@@ -170,22 +192,29 @@ def prepare(
 def _opened(source: Any, options: TiledOptions, page: int, *, keep_icc: bool) -> RegionReader:
     if isinstance(source, str | Path):
         source = Path(source)
-    elif not isinstance(source, bytes | bytearray | memoryview | Image) and not hasattr(source, "read_at"):
+    elif hasattr(source, "read_at"):
+        source = _Kept(source)
+    elif not isinstance(source, bytes | bytearray | memoryview | Image):
         return _Borrowed(source)
     return open_regions(
         source, options.limits, whole=options.whole, page=page, keep_icc=keep_icc, cache_bytes=READER_CACHE
     )
 
 
-def _again(source: Any, reader: RegionReader, opened: Callable[..., RegionReader]) -> RegionReader:
-    """The same source in sRGB. An object that is read by ranges is closed with its reader: it can't be opened again."""
+def _closed(source: Any) -> None:
+    """An object that is read by ranges is closed behind its readers: one may follow the other."""
     if hasattr(source, "read_at"):
-        raise NotApplicable(
-            "The source has a profile, and the pipeline goes from color to gray or back, which no profile outlives. "
-            "Leave icc=true out of the metadata step.",
-        )
-    reader.close()
-    return opened(keep_icc=False)
+        source.close()
+
+
+class _Kept:
+    """Bytes that a reader of them does not close."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self.size, self.near, self.read_at = source.size, source.near, source.read_at
+
+    def close(self) -> None:
+        """Whoever gave them does."""
 
 
 class _Borrowed:

@@ -143,12 +143,12 @@ class PartsObject:
         self._client.close()
 
     def _refuse_existing(self) -> None:
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             self._client.head_object(Bucket=self._bucket, Key=self._key)
-        except ClientError:
-            return
+        except (ClientError, BotoCoreError):
+            return  # it is not there, or what begins the upload says what is wrong
         raise ObjectExists(f"There is already an object {self._key} in the store.", key=self._key)
 
     def _asked(self, ask: Callable[[], T]) -> T:

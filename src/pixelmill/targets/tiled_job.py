@@ -240,7 +240,7 @@ class _Job:
         if ranks == 1 or tile or rows >= wanted:
             return prepared
         height = min(stage.grid.size.height for stage in prepared.plan.program.stages)
-        prepared.reader.close()
+        prepared.close()
         return self._prepared(pipeline, max(64, min(4096, height // wanted // 64 * 64)))
 
     def _chosen(self, pipeline: Pipeline) -> dict[str, Any]:
