@@ -53,13 +53,13 @@ def refused(*arguments: str | Path) -> str:
 def test_ranks_write_what_one_process_writes_and_say_how_far_they_are(picture: Path, tmp_path: Path) -> None:
     dest = tmp_path / "out" / "edges.tif"
     arguments = line(
-        "gaussian:2/canny", picture, "-o", dest, "--mpi", "2", "--tile", "256", "--json", "--progress", *MORE
+        "gaussian:2/canny:20,40", picture, "-o", dest, "--mpi", "2", "--tile", "256", "--json", "--progress", *MORE
     )
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[0])
     assert (report["state"], report["ranks"], report["size"]) == ("succeeded", 2, [1500, 1200])
-    assert (tifffile.imread(dest) == whole("gaussian:2/canny/format:tiff", picture)).all()
+    assert (tifffile.imread(dest) == whole("gaussian:2/canny:20,40/format:tiff", picture)).all()
     assert [path.name for path in dest.parent.iterdir()] == ["edges.tif"]
     for word in ("tiles", "MP/s", "MB", "left"):
         assert word in done.stderr

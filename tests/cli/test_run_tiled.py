@@ -53,9 +53,9 @@ def leftovers(folder: Path) -> list[str]:
 def test_an_image_beyond_the_limits_runs_in_tiles_and_gives_what_the_whole_gives(cli: Cli, tmp_path: Path) -> None:
     pixels = write_tiff(tmp_path / "large.tif", 1500, 1100)
     small = {"PIXELMILL_MAX_PIXELS": "1000000"}
-    done = cli("run", "gaussian:2/canny", tmp_path / "large.tif", "-o", tmp_path / "out.tif", env=small)
+    done = cli("run", "gaussian:2/canny:20,40", tmp_path / "large.tif", "-o", tmp_path / "out.tif", env=small)
     assert done.returncode == 0, done.stderr
-    expected = Pipeline.parse("gaussian:2/canny/format:png").run(Image(pixels)).image.pixels
+    expected = Pipeline.parse("gaussian:2/canny:20,40/format:png").run(Image(pixels)).image.pixels
     assert np.array_equal(pixels_of(tmp_path / "out.tif"), expected)
     assert leftovers(tmp_path) == ["cwd", "large.tif", "out.tif"]
 

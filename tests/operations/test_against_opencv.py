@@ -45,7 +45,7 @@ CALLS: list[tuple[str, dict[str, Any], Callable[[Pixels], Pixels]]] = [
         )
         for name, mode in {
             "nearest": cv2.INTER_NEAREST_EXACT,
-            "linear": cv2.INTER_LINEAR,
+            "linear": cv2.INTER_LINEAR_EXACT,
             "area": cv2.INTER_AREA,
         }.items()
     ],

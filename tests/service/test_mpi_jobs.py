@@ -30,7 +30,7 @@ from servers import Moto, Redis
 
 __all__ = ["service_process"]
 
-EDGES = "gaussian:2/canny/format:tiff"
+EDGES = "gaussian:2/canny:20,40/format:tiff"
 SLOW = "denoise:7/format:tiff"
 RANKS = ("--set", "mpi_max_ranks=2", "--set", "mpi_oversubscribe=true")
 pytestmark = pytest.mark.timeout(240)

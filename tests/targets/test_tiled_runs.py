@@ -34,7 +34,7 @@ from pixelmill.targets.tiled_runs import run_order
 from pixelmill.targets.tiled_settings import MpiConfig
 
 MPI = MpiConfig(8, oversubscribe=True)
-EDGES = "gaussian:2/canny/format:tiff"
+EDGES = "gaussian:2/canny:20,40/format:tiff"
 SLOW = "denoise:7/format:tiff"
 pytestmark = pytest.mark.anyio
 

@@ -36,6 +36,7 @@ from pixelmill.pipelines.tiled_explain import explain_tiled, tiled_record
 from pixelmill.pipelines.tiled_options import TiledOptions, TiledOutcome
 from pixelmill.pipelines.tiled_plan import ENDLESS, info_of, too_large
 from pixelmill.pipelines.tiled_run import prepare, run_tiled
+from pixelmill.tiling.heap import keep_freed_memory
 from pixelmill.tiling.places import ObjectPlace
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def run_order(
             dest.parent.mkdir(parents=True, exist_ok=True)
         options = options_of(settings, tile, overwrite=rules.clash == "overwrite")
         place = _place(order, dest, rules, settings)
+        keep_freed_memory()
         with TileBar(order.name, shown=shown) as bar, _ended_by_sigterm() as ended:
             try:
                 outcome = run_tiled(

@@ -1,5 +1,8 @@
 """Scales pixels: OpenCV's own interpolations as they are, and one with a proper low-pass in front.
 
+``linear`` of integers is in fixed point (OpenCV's ``INTER_LINEAR_EXACT``): what a part of the image gives does not
+depend on where it begins, nor on the processor.
+
 ``lanczos`` halves by means of 3x3 and 2x2 pixels while the ratio is 2.75 or more, filters with Lanczos-3 taps in which
 the droop of the halvings is divided out, and samples with a cubic (some reduced decodes: linearly). On photographs it
 is 48 to 54 dB close to a full Lanczos-3, closer than Pillow's bicubic at every ratio, at 0.25 to 0.55 of its cost;
@@ -36,7 +39,7 @@ _GRID = 512  # frequencies at which the droop is divided out
 _LONG = 8.0  # ratio from which one axis alone is first reduced by means, so that taps stay short
 CV2_MODES = {
     "nearest": cv2.INTER_NEAREST_EXACT,
-    "linear": cv2.INTER_LINEAR,
+    "linear": cv2.INTER_LINEAR_EXACT,  # of integers in fixed point, the same wherever a part begins; floats as ever
     "cubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
 }
@@ -55,11 +58,24 @@ def resample(
     leave the range of the input by a few percent (ringing).
     """
     if interpolation in CV2_MODES:
-        return cv2.resize(pixels, size, interpolation=CV2_MODES[interpolation])
+        return by_mode(pixels, size, interpolation)
     ladder = ladder_to(Size(pixels.shape[1], pixels.shape[0]), size)
     if interpolation == "lanczos" and extent in (None, ladder.sizes[0]) and ladder.is_even:
         return _by_ladder(pixels, ladder)
     return _lanczos(pixels, size, extent or (float(pixels.shape[1]), float(pixels.shape[0])))
+
+
+def by_mode(pixels: NDArray[Any], size: Size, interpolation: Interpolation) -> NDArray[Any]:
+    """``cv2.resize`` with a mode of ``CV2_MODES``.
+
+    Linear has vector code for four channels and none for three: RGB of 8 bits goes through RGBA, to the same pixels in
+    0.6 of the time.
+    """
+    rgb = interpolation == "linear" and pixels.dtype == np.uint8 and pixels.shape[2:] == (3,)
+    if rgb:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
+    done = cv2.resize(pixels, size, interpolation=CV2_MODES[interpolation])
+    return cv2.cvtColor(done, cv2.COLOR_RGBA2RGB) if rgb else done
 
 
 def _lanczos(pixels: NDArray[Any], size: Size, extent: tuple[float, float]) -> NDArray[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from pixelmill.errors import NotTileable
@@ -19,7 +18,7 @@ from pixelmill.operations.opacity import by_opacity
 from pixelmill.operations.passes import Array, Form, Map, Move, Pass
 from pixelmill.operations.pixels import premultiplied, straightened
 from pixelmill.operations.plain_opencv import without_ipp
-from pixelmill.operations.resample import CV2_MODES, Ladder, halved, ladder_to, sampled, sampled_source
+from pixelmill.operations.resample import Ladder, by_mode, halved, ladder_to, sampled, sampled_source
 
 _ALIGNED = 64
 _FLOAT = np.dtype(np.float32)
@@ -89,38 +88,50 @@ def _sampling(ladder: Ladder) -> Move:
 
 _PERIODS = 64
 """Parts of source and result begin at multiples of so many periods, and vectors of OpenCV with them."""
-_MOST = 128
-"""Pixels of a period at most, of the source and of the result."""
+_MOST, _MOST_FIXED = 128, 255
+"""Pixels of a period at most, of the source and of the result; a 256th of a pixel is never halved below 256."""
 _EXACT = 1 << 24
 """Whole numbers that OpenCV's ``float32`` coordinates tell apart."""
 
 
 def periodic_passes(form: Form, target: Size, mode: Literal["linear", "cubic", "area"]) -> tuple[Pass, ...]:
-    """``cv2.resize`` of the whole, where its grids meet every few pixels: p of the source on q of the result.
+    """What ``resample`` gives of the whole, where its grids meet every few pixels: p of the source on q of the result.
 
-    OpenCV has coordinates of linear and cubic in ``float32``: those of a part are those of the whole image where q is a
+    Linear is of fixed-point numbers where samples are integers: parts begin at any period, at any such ratio. OpenCV
+    has other coordinates of linear and cubic in ``float32``: those of a part are those of the whole image where q is a
     power of two (measured: at 9/10 of 9,000 pixels 0.6 % of samples differ with linear, and 3 % with cubic). Means by
     area depend on no such coordinate.
     """
+
+    def passes(opaque: bool | None) -> tuple[Pass, ...]:
+        # What shines through is premultiplied, in floats; whether anything does is not known to a plan.
+        fixed = mode == "linear" and form.dtype.kind == "u" and opaque is not False
+        return weighed(form, (_periodic(form, target, mode, fixed=fixed),), opaque)
+
+    return by_opacity(form, passes)
+
+
+def _periodic(form: Form, target: Size, mode: Literal["linear", "cubic", "area"], *, fixed: bool) -> Move:
     ratios = [Fraction(*sides) for sides in zip(form.size, target, strict=True)]
     whole = mode == "area" and min(ratios) >= 1
     for ratio, side in zip(ratios, form.size, strict=True):
         steps = 2 * ratio.denominator
         exact = steps & (steps - 1) == 0 and side * steps < _EXACT
-        if max(ratio.numerator, ratio.denominator) > _MOST or not (exact or whole):
+        if max(ratio.numerator, ratio.denominator) > (_MOST_FIXED if fixed else _MOST) or not (exact or whole or fixed):
             raise NotTileable(
                 f"resize: {mode} from {form.size.width:,}×{form.size.height:,} to {target.width:,}×{target.height:,} "
                 "pixels is defined on the whole image, and can't run over tiles. Use auto or lanczos, or a ratio such "
                 "as 1/2, 2/3 or 3/4 that both sides are multiples of.",
                 operation="resize",
             )
+    periods, margin = (1, 0.0) if fixed else (_PERIODS, 4.0)
 
     def bounds(start: int, stop: int, ratio: Fraction, side: int) -> tuple[int, int]:
         """In the source; a few pixels more than are looked at."""
-        first = max(0, start // ratio.denominator - 1) // _PERIODS * _PERIODS
-        last = -(-(stop // ratio.denominator + 1 + _PERIODS) // _PERIODS) * _PERIODS
-        if start and first * ratio.denominator > start - 4 / min(Fraction(1), ratio):
-            first = max(0, first - _PERIODS)
+        first = max(0, start // ratio.denominator - 1) // periods * periods
+        last = -(-(-(-stop // ratio.denominator) + 1) // periods) * periods
+        if start and first * ratio.denominator > start - margin / min(Fraction(1), ratio):
+            first = max(0, first - periods)
         return first * ratio.numerator, min(side, last * ratio.numerator)
 
     def source(region: Region) -> Region:
@@ -129,15 +140,14 @@ def periodic_passes(form: Form, target: Size, mode: Literal["linear", "cubic", "
         return Region(left, top, right - left, bottom - top)
 
     def apply(pixels: Array, source: Region, region: Region) -> Array:
-        fx, fy = (1 / float(ratio) for ratio in ratios)
+        size = Size(*(int(side / ratio) for side, ratio in zip(source[2:], ratios, strict=True)))
         with without_ipp():
-            done = cv2.resize(pixels, None, fx=fx, fy=fy, interpolation=CV2_MODES[mode])
+            done = by_mode(pixels, size, mode)
         left, top = (int(at / ratio) for at, ratio in zip(source[:2], ratios, strict=True))
         part = done[region.top - top : region.bottom - top, region.left - left : region.right - left]
-        return np.ascontiguousarray(part).reshape(region.height, region.width, *pixels.shape[2:])
+        return part.reshape(region.height, region.width, *pixels.shape[2:])
 
-    move = Move(mode, target, source, apply, ns_per_pixel=1.0, memory_factor=2.0)
-    return by_opacity(form, lambda opaque: weighed(form, (move,), opaque))
+    return Move(mode, target, source, apply, ns_per_pixel=1.0, memory_factor=2.0)
 
 
 def nearest_passes(size: Size, target: Size) -> tuple[Pass, ...]:

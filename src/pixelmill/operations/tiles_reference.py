@@ -37,9 +37,10 @@ differs. The table tells how, by the example of each operation that stands in [o
 What has no passes is refused for images above the limits, with the size at which it would fit.
 
 `resize` runs with `interpolation` `auto`, `lanczos` and `nearest`; with `area` where both sides shrink by p/q of small
-p and q; and with `linear` and `cubic` where q is a power of two besides (1/2, 3/2, 3/4): elsewhere OpenCV's own
-coordinates, in `float32`, are not those of a part. `auto` gives over tiles what `lanczos` gives; against the `auto` of
-the whole image that is 61 to 69 dB on a photograph. The kernels of Pillow need the whole image.
+p and q; with `linear` of gray and RGB of 8 and 16 bits at any p/q up to 255 (it is OpenCV's `INTER_LINEAR_EXACT`, in
+fixed point); and with `cubic`, and `linear` of floats and RGBA, where q is a power of two besides (1/2, 3/2, 3/4):
+elsewhere OpenCV's own coordinates, in `float32`, are not those of a part. `auto` gives over tiles what `lanczos` gives;
+against the `auto` of the whole image that is 61 to 69 dB on a photograph. The kernels of Pillow need the whole image.
 
 `rotate` and `perspective` have no limit of 32,767 pixels a side over tiles. `perspective` into less than the
 quadrilateral's own size needs the whole image. `watershed` refuses objects that reach more than 2,048 pixels from their

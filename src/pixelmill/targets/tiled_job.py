@@ -40,6 +40,7 @@ from pixelmill.targets.target import Progress
 from pixelmill.targets.tiled_order import Report, TiledOrder
 from pixelmill.tiling.alike import check_alike, traits
 from pixelmill.tiling.grid import Grid
+from pixelmill.tiling.heap import keep_freed_memory
 from pixelmill.tiling.mpi import Team, Told, run_ranks, started_mpi
 from pixelmill.tiling.scratch import Scratch
 
@@ -69,6 +70,7 @@ class Alone:
 def main(arguments: list[str]) -> None:
     """One run; the exit code is 0 where it succeeded, and every error was told."""
     comm = started_mpi().COMM_WORLD if "--mpi" in arguments else Alone()
+    keep_freed_memory()
     team = Team(comm)
     try:
         order = _ordered(team, comm)
