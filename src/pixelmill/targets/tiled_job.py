@@ -7,6 +7,8 @@ at the end the first rank makes the result of them, beside its name, and renames
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import threading
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.errors import LimitExceeded, NotApplicable, PixelmillError, RunError
+from pixelmill.errors import LimitExceeded, NotApplicable, PixelmillError, RunError, StorageUnavailable
 from pixelmill.images.byte_sources import FetchedSource
 from pixelmill.images.encode import encode
 from pixelmill.images.formats import FORMATS, UNDECIDED, identify
@@ -37,7 +39,7 @@ from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, data_of, prepare
 from pixelmill.storage.faults import translated
 from pixelmill.storage.ranges import ObjectRanges
 from pixelmill.targets.target import Progress
-from pixelmill.targets.tiled_order import Report, TiledOrder
+from pixelmill.targets.tiled_order import Report, TiledOrder, file_identity
 from pixelmill.tiling.alike import check_alike, traits
 from pixelmill.tiling.grid import Grid
 from pixelmill.tiling.mpi import Team, Told, run_ranks, started_mpi
@@ -155,6 +157,7 @@ class _Job:
     kept: int = 0
     spool: TileSpool | None = None
     raster: Raster | None = None
+    version: str = ""
 
     def run(self) -> Outcome:
         """All of it; the outcome means something on the first rank only."""
@@ -191,7 +194,7 @@ class _Job:
                 )
             if self.spool is not None:
                 self.spool.close()
-            self.team.gather(None)
+            self._check_source()
             if self.team.rank == 0 and fmt:
                 self._finish(fmt, pipeline, options)
             return self._outcome(fmt, source_format, prepared.reader.raster.size, data_of(found))
@@ -202,9 +205,32 @@ class _Job:
         """A file, or an object that each rank reads by ranges."""
         order = self.order
         if not order.store:
+            self.version = self._version_of_file()
             return Path(order.source)
         ranges = ObjectRanges(order.store, order.options, order.source)
+        self.version = ranges.version
         return FetchedSource(ranges.read, ranges.size)
+
+    def _version_of_file(self) -> str:
+        try:
+            return file_identity(Path(self.order.source))
+        except OSError as error:
+            raise translated(error, "read", self.order.source) from error
+
+    @property
+    def _identity(self) -> str:
+        """Of tiles that may be put together: also those of an attempt that another version or machine has made."""
+        told = [self.order.digest(), self.version, sorted(traits().items())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _check_source(self) -> None:
+        """Raise :class:`StorageUnavailable` where ranks may have read one half of this file and one of another."""
+        versions = self.team.gather(self.version)
+        if versions is None:
+            return
+        now = self.version if self.order.store else self._version_of_file()
+        if {*versions, now} != {self.version}:
+            raise StorageUnavailable("The source was changed while it was read over tiles. Run it again.")
 
     def _limits(self) -> RegionLimits:
         return RegionLimits(self.order.limits.max_pixels, self.order.limits.max_side)
@@ -270,10 +296,10 @@ class _Job:
         done = None
         if self.team.rank == 0:
             try:
-                done = tiles_done(self._paths(), raster, options, self.order.digest())
+                done = tiles_done(self._paths(), raster, options, self._identity)
             except RunError:  # of another picture, or of other options: of no use
                 self._forget()
-                done = tiles_done([], raster, options, self.order.digest())
+                done = tiles_done([], raster, options, self._identity)
         done = self.team.share(done)
         (stage,) = [stage for stage in chosen.program.stages if stage.writes]
         return _Spooled(Grid(raster.size, Size(options.tile, options.tile)), stage.grid, done)
@@ -282,7 +308,7 @@ class _Job:
         def begin(raster: Raster) -> RegionWriter:
             self.raster = replace(raster, icc=prepared.icc)
             path = Path(self.order.folder) / f"{_SPOOL}{self.team.rank:04}"
-            self.spool = TileSpool(path, self.raster, options, self.order.digest())
+            self.spool = TileSpool(path, self.raster, options, self._identity)
             return self.spool.writer()
 
         return begin
@@ -293,10 +319,10 @@ class _Job:
         assert self.raster is not None
         target = Path(self.order.target)
         if fmt == "tiff":
-            assemble(target, self._paths(), self.raster, options, self.order.digest())
+            assemble(target, self._paths(), self.raster, options, self._identity)
             return
         between = target.with_suffix(".between")
-        assemble(between, self._paths(), self.raster, options, self.order.digest())
+        assemble(between, self._paths(), self.raster, options, self._identity)
         reader = open_regions(between)
         try:
             image = Image(reader.read(Region(0, 0, *self.raster.size)), icc=self.raster.icc)
