@@ -102,6 +102,32 @@ def test_a_run_that_is_stopped_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def animation(fmt: str) -> bytes:
+    frames = [PilImage.fromarray(np.full((90, 100, 3), value, np.uint8)) for value in (0, 100, 200)]
+    file = io.BytesIO()
+    frames[0].save(file, fmt, save_all=True, append_images=frames[1:], duration=100)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("fmt", ["gif", "webp", "png"])
+def test_frames_of_an_animation_are_not_dropped_in_silence(fmt: str, tmp_path: Path) -> None:
+    source = animation(fmt)
+    for text, dest in (
+        (f"invert/format:{fmt}", None),
+        ("invert", None),
+        ("invert", tmp_path / f"out.{fmt}"),
+        ("invert/format:auto", None),
+    ):
+        with pytest.raises(NotTileable, match=r"animation of 3 frames.*frame:0"):
+            Pipeline.parse(text).run_tiled(source, dest, SMALL)
+    assert not list(tmp_path.iterdir())
+    for text, name in (("invert/format:tiff", "out.tif"), (f"frame:0/invert/format:{fmt}", f"out.{fmt}")):
+        Pipeline.parse(text).run_tiled(source, tmp_path / name, SMALL)
+        assert (decode((tmp_path / name).read_bytes()).pixels[..., :3] == 255).all()
+    found = Pipeline.parse("components:data").run_tiled(source, None, SMALL)
+    assert found.bytes is None
+
+
 def test_what_must_be_held_is_within_the_limits_of_whole_images() -> None:
     tight = replace(SMALL, whole=Limits(max_pixels=1000))
     with pytest.raises(LimitExceeded, match=r"\.tif"):

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import tifffile
 from big_images import order_of, scene, whole, write_tiff
+from PIL import Image as PilImage
 
 from pixelmill.errors import (
     ConfigError,
@@ -177,6 +178,17 @@ async def test_data_of_more_than_a_megabyte_arrives(tmp_path: Path) -> None:
     outcome = await run_order(order_of(text, source, tmp_path / "scratch"), MPI, lambda _: None)
     assert len(outcome.data) == 16
     assert len(json.dumps(outcome.to_dict())) > 1_000_000
+
+
+async def test_an_animation_is_refused_unless_a_still_image_is_wanted(tmp_path: Path) -> None:
+    frames = [PilImage.fromarray(np.full((90, 100), value, np.uint8)) for value in (0, 100, 200)]
+    source = tmp_path / "moving.gif"
+    frames[0].save(source, save_all=True, append_images=frames[1:])
+    with pytest.raises(NotTileable, match="3 frames"):
+        await run_order(order_of("invert", source, tmp_path / "scratch"), MPI, lambda _: None)
+    order = order_of("invert/format:tiff", source, tmp_path / "scratch")
+    await run_order(order, MPI, lambda _: None)
+    assert (decode(Path(order.target).read_bytes()).pixels == 255).all()
 
 
 async def test_cancelling_ends_all_processes_and_the_next_run_goes_on(picture: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from pixelmill.images.region_readers import open_regions
 from pixelmill.images.regions import Raster, Region, RegionWriter
 from pixelmill.images.tile_spool import TileSpool, assemble, tiles_done
 from pixelmill.pipelines.outcome import Outcome, Timings
+from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.tiled_options import TiledOptions
 from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, data_of, prepare
@@ -169,7 +170,8 @@ class _Job:
             raise NotApplicable("Which format is the smallest is not tried over tiles. Name one, such as format:tiff.")
         fmt = target.name
         tiff = replace(pipeline, output=replace(pipeline.output, format="tiff", options=None))
-        prepared = self._prepared(tiff if fmt != "tiff" else pipeline, order.tile)
+        still = gives_data_only(pipeline) or not target.animated
+        prepared = self._prepared(tiff if fmt != "tiff" else pipeline, order.tile, still)
         with prepared:
             chosen = prepared.plan
             options = region_options("tiff", self._chosen(pipeline) if fmt == "tiff" else {"level": 1})
@@ -246,7 +248,7 @@ class _Job:
         except OSError as error:
             raise translated(error, "read", order.source) from error
 
-    def _prepared(self, pipeline: Pipeline, tile: int) -> Prepared:
+    def _prepared(self, pipeline: Pipeline, tile: int, still: bool) -> Prepared:
         """The source, open, and the plan; with enough rows of tiles for all ranks."""
         order, ranks, limits = self.order, self.team.size, self.order.limits
         options = TiledOptions(
@@ -259,7 +261,13 @@ class _Job:
         )
         images: dict[str, bytes | Path | Image] = {name: Path(path) for name, path in order.images.items()}
         prepared = prepare(
-            pipeline, self._source(), Path(order.target).with_suffix(".tif"), options, why="", images=images
+            pipeline,
+            self._source(),
+            Path(order.target).with_suffix(".tif"),
+            options,
+            why="",
+            images=images,
+            still=still,
         )
         rows = min(stage.grid.rows for stage in prepared.plan.program.stages)
         wanted = ROWS_A_RANK * ranks
@@ -267,7 +275,7 @@ class _Job:
             return prepared
         height = min(stage.grid.size.height for stage in prepared.plan.program.stages)
         prepared.reader.close()
-        return self._prepared(pipeline, max(64, min(4096, height // wanted // 64 * 64)))
+        return self._prepared(pipeline, max(64, min(4096, height // wanted // 64 * 64)), still)
 
     def _chosen(self, pipeline: Pipeline) -> dict[str, Any]:
         options = pipeline.output.options
