@@ -102,6 +102,23 @@ def test_a_run_that_is_stopped_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_jpeg_differs_only_where_whole_runs_take_short_cuts() -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(3).integers(0, 256, (300, 500, 3), np.uint8)  # colors that are cut off
+    PilImage.fromarray(noise).save(file, "jpeg", quality=85)
+
+    def both(text: str) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        pipeline = Pipeline.parse(f"{text}/format:png")
+        outcomes = pipeline.run(file.getvalue()), pipeline.run_tiled(file.getvalue(), None, SMALL)
+        whole, tiled = (decode(outcome.bytes or b"").pixels.astype(np.int16) for outcome in outcomes)
+        return whole, tiled
+
+    whole, tiled = both("grayscale/invert")
+    assert 0 < np.count_nonzero(whole != tiled)
+    whole, tiled = both("gaussian:1/unsharp")
+    assert (whole == tiled).all()
+
+
 def animation(fmt: str) -> bytes:
     frames = [PilImage.fromarray(np.full((90, 100, 3), value, np.uint8)) for value in (0, 100, 200)]
     file = io.BytesIO()
