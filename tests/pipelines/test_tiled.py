@@ -103,6 +103,49 @@ def test_a_run_that_is_stopped_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_jpeg_differs_only_where_whole_runs_take_short_cuts() -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(3).integers(0, 256, (300, 500, 3), np.uint8)  # colors that are cut off
+    PilImage.fromarray(noise).save(file, "jpeg", quality=85)
+
+    def both(text: str) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        pipeline = Pipeline.parse(f"{text}/format:png")
+        outcomes = pipeline.run(file.getvalue()), pipeline.run_tiled(file.getvalue(), None, SMALL)
+        whole, tiled = (decode(outcome.bytes or b"").pixels.astype(np.int16) for outcome in outcomes)
+        return whole, tiled
+
+    whole, tiled = both("grayscale/invert")
+    assert np.count_nonzero(whole != tiled) > 0
+    whole, tiled = both("gaussian:1/unsharp")
+    assert (whole == tiled).all()
+
+
+def animation(fmt: str) -> bytes:
+    frames = [PilImage.fromarray(np.full((90, 100, 3), value, np.uint8)) for value in (0, 100, 200)]
+    file = io.BytesIO()
+    frames[0].save(file, fmt, save_all=True, append_images=frames[1:], duration=100)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("fmt", ["gif", "webp", "png"])
+def test_frames_of_an_animation_are_not_dropped_in_silence(fmt: str, tmp_path: Path) -> None:
+    source = animation(fmt)
+    for text, dest in (
+        (f"invert/format:{fmt}", None),
+        ("invert", None),
+        ("invert", tmp_path / f"out.{fmt}"),
+        ("invert/format:auto", None),
+    ):
+        with pytest.raises(NotTileable, match=r"animation of 3 frames.*frame:0"):
+            Pipeline.parse(text).run_tiled(source, dest, SMALL)
+    assert not list(tmp_path.iterdir())
+    for text, name in (("invert/format:tiff", "out.tif"), (f"frame:0/invert/format:{fmt}", f"out.{fmt}")):
+        Pipeline.parse(text).run_tiled(source, tmp_path / name, SMALL)
+        assert (decode((tmp_path / name).read_bytes()).pixels[..., :3] == 255).all()
+    found = Pipeline.parse("components:data").run_tiled(source, None, SMALL)
+    assert found.bytes is None
+
+
 def test_what_must_be_held_is_within_the_limits_of_whole_images() -> None:
     tight = replace(SMALL, whole=Limits(max_pixels=1000))
     with pytest.raises(LimitExceeded, match=r"\.tif"):

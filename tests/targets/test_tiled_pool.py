@@ -20,6 +20,7 @@ from pixelmill.targets.needs import TILES, needs
 from pixelmill.targets.target import FarSource, Progress, RunRequest, measured, near
 from pixelmill.targets.task_folders import TaskFolders
 from pixelmill.targets.tiled import TiledPool, _seldom
+from pixelmill.targets.tiled_order import TiledOrder
 from pixelmill.targets.tiled_settings import MpiConfig, TiledConfig
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +80,38 @@ async def test_an_object_that_no_other_process_can_open_is_fetched_once(pool: Ti
     assert (decode(result.file.read_bytes()).pixels == whole(EDGES, picture)).all()
     with pytest.raises(TargetUnavailable):
         near(source, "A joined node")
+
+
+async def test_other_bytes_under_the_same_names_are_another_run(pool: TiledPool, picture: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay.png"
+    overlay.write_bytes(b"one")
+
+    async def order(request: RunRequest) -> TiledOrder:
+        return await pool._order(request, tmp_path, 0)
+
+    request = replace(request_of(picture), source=b"a source", images={"a": b"image", "b": overlay})
+    first = (await order(request)).digest()
+    assert (await order(request)).digest() == first
+    assert (await order(replace(request, source=b"B source"))).digest() != first
+    assert (await order(replace(request, images={"a": b"IMAGE", "b": overlay}))).digest() != first
+    overlay.write_bytes(b"another")
+    assert (await order(request)).digest() != first
+
+
+async def test_a_copy_of_an_object_that_has_changed_is_not_used_again(pool: TiledPool, tmp_path: Path) -> None:
+    async def copy(body: bytes, version: str) -> bytes:
+        async def stream() -> AsyncIterator[bytes]:
+            yield body
+
+        far = FarSource(len(body), stream, StoreSpec("memory:"), "uploads/ann/up_1", version)
+        found = await pool._order(replace(request_of(tmp_path), source=far), tmp_path / "scratch", 0)
+        return Path(found.source).read_bytes()
+
+    (tmp_path / "scratch").mkdir()
+    assert await copy(b"first", "1") == b"first"
+    assert await copy(b"other", "1") == b"first"
+    assert await copy(b"other", "2") == b"other"
+    assert len(list((tmp_path / "scratch").iterdir())) == 1
 
 
 async def test_ranks_that_this_machine_does_not_give_are_threads(picture: Path, tmp_path: Path) -> None:

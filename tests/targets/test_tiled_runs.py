@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -11,10 +12,12 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import psutil
 import pytest
 import tifffile
 from big_images import order_of, scene, whole, write_tiff
+from PIL import Image as PilImage
 
 from pixelmill.errors import (
     ConfigError,
@@ -23,6 +26,7 @@ from pixelmill.errors import (
     NotTileable,
     OutOfMemory,
     StorageFull,
+    StorageUnavailable,
     TaskTimeout,
     WorkerCrashed,
 )
@@ -135,6 +139,56 @@ async def test_a_killed_rank_ends_the_run_and_the_next_one_goes_on(picture: Path
     await run_order(order, MPI, reports.append)
     assert reports[-1].kept > 0
     assert (tifffile.imread(order.target) == whole(SLOW, picture)).all()
+
+
+async def test_tiles_of_a_source_that_was_replaced_are_not_taken_up(picture: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.tif"
+    shutil.copy(picture, source)
+    order = order_of(SLOW, source, tmp_path / "scratch", ranks=2, tile=128)
+    with pytest.raises(WorkerCrashed):
+        await run_order(order, MPI, Killing(-1))
+    spools = {path: path.stat().st_size for path in (tmp_path / "scratch").glob("spool-*")}
+    assert max(spools.values()) > 10_000
+    write_tiff(source, scene(1300, 1000, seed=2))
+    reports: list[Progress] = []
+    await run_order(order, MPI, reports.append)
+    assert reports[-1].kept == 0
+    assert (tifffile.imread(order.target) == whole(SLOW, source)).all()
+
+
+async def test_a_source_that_changes_under_the_ranks_gives_no_result(picture: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source.tif"
+    shutil.copy(picture, source)
+    order = order_of(SLOW, source, tmp_path / "scratch", ranks=2, tile=128)
+
+    def tell(progress: Progress) -> None:
+        if 0 < progress.tiles < progress.of:
+            os.utime(source, (1, 1))
+
+    with pytest.raises(StorageUnavailable, match="changed while"):
+        await run_order(order, MPI, tell)
+    assert not Path(order.target).exists()
+
+
+async def test_data_of_more_than_a_megabyte_arrives(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (600, 600), np.uint8)
+    source = tmp_path / "noise.tif"
+    tifffile.imwrite(source, noise)
+    text = "/".join(["components:data"] * 16)
+    outcome = await run_order(order_of(text, source, tmp_path / "scratch"), MPI, lambda _: None)
+    assert len(outcome.data) == 16
+    assert len(json.dumps(outcome.to_dict())) > 1_000_000
+
+
+async def test_an_animation_is_refused_unless_a_still_image_is_wanted(tmp_path: Path) -> None:
+    frames = [PilImage.fromarray(np.full((90, 100), value, np.uint8)) for value in (0, 100, 200)]
+    source = tmp_path / "moving.gif"
+    frames[0].save(source, save_all=True, append_images=frames[1:])
+    with pytest.raises(NotTileable, match="3 frames"):
+        await run_order(order_of("invert", source, tmp_path / "scratch"), MPI, lambda _: None)
+    order = order_of("invert/format:tiff", source, tmp_path / "scratch")
+    await run_order(order, MPI, lambda _: None)
+    assert (decode(Path(order.target).read_bytes()).pixels == 255).all()
 
 
 async def test_cancelling_ends_all_processes_and_the_next_run_goes_on(picture: Path, tmp_path: Path) -> None:

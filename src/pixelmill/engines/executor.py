@@ -240,11 +240,12 @@ class Executor:
         """An object that may be run in tiles and is too large to be fetched, else None."""
         if message.tiled is None:
             return None
-        size = (await self._patiently(lambda: store.head(key), lambda: store.head(key))).size
+        facts = await self._patiently(lambda: store.head(key), lambda: store.head(key))
+        size = facts.size
         if size <= message.limits.max_bytes:
             return None
         message.tiled.check_bytes(size)
-        return FarSource(size, lambda: store.stream(key), spec, key)
+        return FarSource(size, lambda: store.stream(key), spec, key, f"{size}-{facts.modified}")
 
     async def _object(self, key: str) -> bytes | Path:
         path = self._store.local_path(key)

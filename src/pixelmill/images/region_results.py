@@ -6,6 +6,7 @@ same contract elsewhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import uuid
@@ -20,6 +21,7 @@ HEAD_BYTES = 1 << 12
 """Only the first bytes of a result may be changed: an object store has long got the others."""
 FLUSHED_BYTES = 16 << 20
 """Pieces of a result that go to the disk while it grows."""
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 class Result(Protocol):
@@ -94,8 +96,8 @@ class FileResult:
         """Rename it."""
         try:
             os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)
             publish(self._part, self._path, if_absent=self._if_absent)
         except OSError as error:
             raise disk_fault(error, "write", self._path) from error
@@ -120,26 +122,43 @@ class FileResult:
 
 def part_beside(path: Path) -> Path:
     """A hidden name in the same folder that nobody else uses."""
-    return path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}.part")
+    start = os.fsdecode(os.fsencode(path.name)[:100])  # names are bounded in bytes
+    return path.with_name(f".{start}.{uuid.uuid4().hex[:12]}.part")
 
 
 def publish(part: Path, path: Path, *, if_absent: bool = False) -> None:
     """Give a file (or a folder, without ``if_absent``) its name, so that it has it after a power loss too."""
     if if_absent:
         try:
-            os.link(part, path)
+            _publish_new(part, path)
         except FileExistsError as error:
             raise ObjectExists(f"There is already a file {path}. Choose another name.", key=str(path)) from error
-        part.unlink()
     else:
         part.replace(path)
     sync_folder(path.parent)
 
 
+def _publish_new(part: Path, path: Path) -> None:
+    """Raises :class:`FileExistsError` where the name is taken."""
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # FAT and some network file systems have no hard links: an empty file takes the name, and is replaced.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        part.replace(path)
+    else:
+        part.unlink()
+
+
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk."""
+    """Put the names in a folder on the disk, where the file system can be asked for that."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(fd)

@@ -15,6 +15,7 @@ from time import perf_counter
 from typing import Any, Self
 
 from pixelmill.images.byte_sources import ByteSource
+from pixelmill.images.formats import FORMATS, format_of_name
 from pixelmill.images.image import Image
 from pixelmill.images.region_memory import MemoryReader
 from pixelmill.images.region_places import FolderPlace, ResultPlace
@@ -22,6 +23,7 @@ from pixelmill.images.region_readers import open_regions
 from pixelmill.images.region_tiff import TiffReader
 from pixelmill.images.regions import Raster, RegionReader, RegionWriter
 from pixelmill.models.model import ModelSource
+from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.sources import load_fonts, load_images, load_models
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.steps import Given, free_key
@@ -144,10 +146,19 @@ def prepare(
     why: str = "tiles were asked for",
     images: Mapping[str, bytes | Path | Image] | None = None,
     models: ModelSource | None = None,
+    still: bool | None = None,
 ) -> Prepared:
-    """Open the source and plan; nothing is written. Raises as :func:`run_tiled` does."""
+    """Open the source and plan; nothing is written. Raises as :func:`run_tiled` does.
+
+    ``still``: the result is a still image or data, which of an animation are those of its first frame. None: as the
+    pipeline and the name of the result say.
+    """
+    if pipeline.source.frame is not None:
+        still = True
+    elif still is None:
+        still = _is_still(pipeline, dest)
     try:
-        return _prepared(pipeline, source, dest, options or TiledOptions(), why, images, models)
+        return _prepared(pipeline, source, dest, options or TiledOptions(), why, images, models, still=still)
     except BaseException:
         _closed(source)
         raise
@@ -161,6 +172,8 @@ def _prepared(
     why: str,
     images: Mapping[str, bytes | Path | Image] | None,
     models: ModelSource | None,
+    *,
+    still: bool,
 ) -> Prepared:
     references, fonts, wanted = pipeline.image_references, pipeline.font_references, pipeline.wanted_models
     given = Given(
@@ -168,7 +181,7 @@ def _prepared(
         load_fonts(fonts, images, options.whole) if fonts else {},
         load_models(wanted, models) if wanted else {},
     )
-    opened = functools.partial(_opened, source, options, pipeline.source.frame or 0)
+    opened = functools.partial(_opened, source, options, pipeline.source.frame or 0, still=still)
     keep = pipeline.output.metadata.icc
     reader = opened(keep_icc=keep)
     try:
@@ -189,7 +202,18 @@ def _prepared(
         raise
 
 
-def _opened(source: Any, options: TiledOptions, page: int, *, keep_icc: bool) -> RegionReader:
+def _is_still(pipeline: Pipeline, dest: str | Path | ResultPlace | None) -> bool:
+    """Whether what comes out can't be an animation, though the source is one."""
+    if gives_data_only(pipeline):
+        return True
+    name = Path(dest) if isinstance(dest, str | Path) else Path(dest.name) if dest is not None else None
+    named = format_of_name(name) if name is not None else None
+    if pipeline.output.format is None:
+        return name is not None and (named is None or not named.animated)
+    return pipeline.output.format in FORMATS and not FORMATS[pipeline.output.format].animated
+
+
+def _opened(source: Any, options: TiledOptions, page: int, *, keep_icc: bool, still: bool = True) -> RegionReader:
     if isinstance(source, str | Path):
         source = Path(source)
     elif hasattr(source, "read_at"):
@@ -197,7 +221,13 @@ def _opened(source: Any, options: TiledOptions, page: int, *, keep_icc: bool) ->
     elif not isinstance(source, bytes | bytearray | memoryview | Image):
         return _Borrowed(source)
     return open_regions(
-        source, options.limits, whole=options.whole, page=page, keep_icc=keep_icc, cache_bytes=READER_CACHE
+        source,
+        options.limits,
+        whole=options.whole,
+        page=page,
+        keep_icc=keep_icc,
+        cache_bytes=READER_CACHE,
+        still=still,
     )
 
 

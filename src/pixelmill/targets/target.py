@@ -22,13 +22,14 @@ class FarSource:
     """A source in a store that is too large to be held whole.
 
     ``stream`` gives its ``size`` bytes in chunks, each time anew. ``spec`` and ``key``: where it lies, for a process
-    that can read parts of it itself.
+    that can read parts of it itself. ``version`` tells its state from one that another attempt has seen.
     """
 
     size: int
     stream: Callable[[], AsyncIterator[bytes]]
     spec: StoreSpec
     key: str
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import os
 import shutil
 import time
@@ -162,21 +163,22 @@ class TiledPool:
         limits = request.tiled or TiledLimits(
             request.limits.max_bytes, request.limits.max_pixels, request.limits.max_side, request.timeout_s
         )
-        source, store, options, identity = request.source, "", {}, ""
+        source, store, options = request.source, "", {}
         if isinstance(source, FarSource):
             limits.check_bytes(source.size)
             place, store, options = source.key, source.spec.uri, dict(source.spec.options)
-            identity = f"{source.key}-{source.size}"
+            identity = f"{source.key}-{source.version}"
             if "://" not in store or store.startswith("file:"):  # one of a kind that another process can't open
                 await asyncio.to_thread(self._folders.check_room, source.size)
-                place, store, options = str(await _fetched(source, folder / "source")), "", {}
+                place, store, options = str(await _fetched(source, folder)), "", {}
         else:
             place = str(await asyncio.to_thread(_as_file, source, folder / "source"))
-            identity = await asyncio.to_thread(file_identity, Path(place)) if isinstance(source, Path) else ""
+            identity = await asyncio.to_thread(_identity, source)
         images = {
             reference: str(await asyncio.to_thread(_as_file, image, folder / f"image-{number}"))
             for number, (reference, image) in enumerate(sorted(request.images.items()))
         }
+        parts = [await asyncio.to_thread(_identity, image) for _, image in sorted(request.images.items())]
         return TiledOrder(
             pipeline=request.pipeline,
             source=place,
@@ -189,7 +191,7 @@ class TiledPool:
             images=images,
             store=store,
             options=options,
-            identity=identity or request.source_key or request.id,
+            identity=" ".join((identity, *parts)),
             scratch_bytes=self._config.scratch_bytes,
         )
 
@@ -240,26 +242,44 @@ def _size_of(source: bytes | Path, limits: Limits) -> Size:
 
 
 def _as_file(part: bytes | Path, path: Path) -> Path:
-    """The part as a file that processes can open: those that came as bytes are written."""
+    """The part as a file that processes can open: bytes are written, where an attempt before has not done it."""
     if isinstance(part, Path):
         return part
     try:
-        path.write_bytes(part)
+        if not (_has(path, len(part)) and path.read_bytes() == part):
+            path.write_bytes(part)
     except OSError as error:
         raise translated(error, "write", str(path)) from error
     return path
+
+
+def _identity(part: bytes | Path) -> str:
+    """What tells it from another that had its name when an attempt before began."""
+    if isinstance(part, bytes):
+        return hashlib.sha256(part).hexdigest()
+    try:
+        return file_identity(part)
+    except OSError as error:
+        raise translated(error, "read", str(part)) from error
 
 
 def _has(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-async def _fetched(source: FarSource, path: Path) -> Path:
-    """A copy of the object in the scratch folder; one of an attempt before is used again where it is whole."""
+def _remove(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)
+
+
+async def _fetched(source: FarSource, folder: Path) -> Path:
+    """A copy of the object in the task's folder; one of an attempt before is used again where it is whole."""
+    path = folder / f"source-{hashlib.sha256(source.version.encode()).hexdigest()[:16]}"
     part = path.with_suffix(".part")
     try:
         if await asyncio.to_thread(_has, path, source.size):
             return path
+        await asyncio.to_thread(_remove, folder, "source-*")
         with await asyncio.to_thread(part.open, "wb") as file:
             async for chunk in source.stream():
                 await asyncio.to_thread(file.write, chunk)

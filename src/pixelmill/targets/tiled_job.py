@@ -7,6 +7,8 @@ at the end the first rank makes the result of them, beside its name, and renames
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import threading
@@ -20,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.errors import LimitExceeded, NotApplicable, PixelmillError, RunError
+from pixelmill.errors import LimitExceeded, NotApplicable, PixelmillError, RunError, StorageUnavailable
 from pixelmill.images.byte_sources import FetchedSource
 from pixelmill.images.encode import encode
 from pixelmill.images.formats import FORMATS, UNDECIDED, identify
@@ -31,13 +33,14 @@ from pixelmill.images.region_readers import open_regions
 from pixelmill.images.regions import Raster, Region, RegionWriter
 from pixelmill.images.tile_spool import TileSpool, assemble, tiles_done
 from pixelmill.pipelines.outcome import Outcome, Timings
+from pixelmill.pipelines.plan import gives_data_only
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.tiled_options import TiledOptions
 from pixelmill.pipelines.tiled_run import IN_MEMORY, Prepared, data_of, prepare
 from pixelmill.storage.faults import translated
 from pixelmill.storage.ranges import ObjectRanges
 from pixelmill.targets.target import Progress
-from pixelmill.targets.tiled_order import Report, TiledOrder
+from pixelmill.targets.tiled_order import Report, TiledOrder, file_identity
 from pixelmill.tiling.alike import check_alike, traits
 from pixelmill.tiling.grid import Grid
 from pixelmill.tiling.heap import keep_freed_memory
@@ -157,6 +160,7 @@ class _Job:
     kept: int = 0
     spool: TileSpool | None = None
     raster: Raster | None = None
+    version: str = ""
 
     def run(self) -> Outcome:
         """All of it; the outcome means something on the first rank only."""
@@ -168,7 +172,8 @@ class _Job:
             raise NotApplicable("Which format is the smallest is not tried over tiles. Name one, such as format:tiff.")
         fmt = target.name
         tiff = replace(pipeline, output=replace(pipeline.output, format="tiff", options=None))
-        prepared = self._prepared(tiff if fmt != "tiff" else pipeline, order.tile)
+        still = gives_data_only(pipeline) or not target.animated
+        prepared = self._prepared(tiff if fmt != "tiff" else pipeline, order.tile, still)
         with prepared:
             chosen = prepared.plan
             options = region_options("tiff", self._chosen(pipeline) if fmt == "tiff" else {"level": 1})
@@ -193,7 +198,7 @@ class _Job:
                 )
             if self.spool is not None:
                 self.spool.close()
-            self.team.gather(None)
+            self._check_source()
             if self.team.rank == 0 and fmt:
                 self._finish(fmt, pipeline, options)
             return self._outcome(fmt, source_format, prepared.reader.raster.size, data_of(found))
@@ -204,9 +209,32 @@ class _Job:
         """A file, or an object that each rank reads by ranges."""
         order = self.order
         if not order.store:
+            self.version = self._version_of_file()
             return Path(order.source)
         ranges = ObjectRanges(order.store, order.options, order.source)
+        self.version = ranges.version
         return FetchedSource(ranges.read, ranges.size)
+
+    def _version_of_file(self) -> str:
+        try:
+            return file_identity(Path(self.order.source))
+        except OSError as error:
+            raise translated(error, "read", self.order.source) from error
+
+    @property
+    def _identity(self) -> str:
+        """Of tiles that may be put together: also those of an attempt that another version or machine has made."""
+        told = [self.order.digest(), self.version, sorted(traits().items())]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _check_source(self) -> None:
+        """Raise :class:`StorageUnavailable` where ranks may have read one half of this file and one of another."""
+        versions = self.team.gather(self.version)
+        if versions is None:
+            return
+        now = self.version if self.order.store else self._version_of_file()
+        if {*versions, now} != {self.version}:
+            raise StorageUnavailable("The source was changed while it was read over tiles. Run it again.")
 
     def _limits(self) -> RegionLimits:
         return RegionLimits(self.order.limits.max_pixels, self.order.limits.max_side)
@@ -222,7 +250,7 @@ class _Job:
         except OSError as error:
             raise translated(error, "read", order.source) from error
 
-    def _prepared(self, pipeline: Pipeline, tile: int) -> Prepared:
+    def _prepared(self, pipeline: Pipeline, tile: int, still: bool) -> Prepared:
         """The source, open, and the plan; with enough rows of tiles for all ranks."""
         order, ranks, limits = self.order, self.team.size, self.order.limits
         options = TiledOptions(
@@ -235,7 +263,13 @@ class _Job:
         )
         images: dict[str, bytes | Path | Image] = {name: Path(path) for name, path in order.images.items()}
         prepared = prepare(
-            pipeline, self._source(), Path(order.target).with_suffix(".tif"), options, why="", images=images
+            pipeline,
+            self._source(),
+            Path(order.target).with_suffix(".tif"),
+            options,
+            why="",
+            images=images,
+            still=still,
         )
         rows = min(stage.grid.rows for stage in prepared.plan.program.stages)
         wanted = ROWS_A_RANK * ranks
@@ -243,7 +277,7 @@ class _Job:
             return prepared
         height = min(stage.grid.size.height for stage in prepared.plan.program.stages)
         prepared.close()
-        return self._prepared(pipeline, max(64, min(4096, height // wanted // 64 * 64)))
+        return self._prepared(pipeline, max(64, min(4096, height // wanted // 64 * 64)), still)
 
     def _chosen(self, pipeline: Pipeline) -> dict[str, Any]:
         options = pipeline.output.options
@@ -272,10 +306,10 @@ class _Job:
         done = None
         if self.team.rank == 0:
             try:
-                done = tiles_done(self._paths(), raster, options, self.order.digest())
+                done = tiles_done(self._paths(), raster, options, self._identity)
             except RunError:  # of another picture, or of other options: of no use
                 self._forget()
-                done = tiles_done([], raster, options, self.order.digest())
+                done = tiles_done([], raster, options, self._identity)
         done = self.team.share(done)
         (stage,) = [stage for stage in chosen.program.stages if stage.writes]
         return _Spooled(Grid(raster.size, Size(options.tile, options.tile)), stage.grid, done)
@@ -284,7 +318,7 @@ class _Job:
         def begin(raster: Raster) -> RegionWriter:
             self.raster = replace(raster, icc=prepared.icc)
             path = Path(self.order.folder) / f"{_SPOOL}{self.team.rank:04}"
-            self.spool = TileSpool(path, self.raster, options, self.order.digest())
+            self.spool = TileSpool(path, self.raster, options, self._identity)
             return self.spool.writer()
 
         return begin
@@ -295,10 +329,10 @@ class _Job:
         assert self.raster is not None
         target = Path(self.order.target)
         if fmt == "tiff":
-            assemble(target, self._paths(), self.raster, options, self.order.digest())
+            assemble(target, self._paths(), self.raster, options, self._identity)
             return
         between = target.with_suffix(".between")
-        assemble(between, self._paths(), self.raster, options, self.order.digest())
+        assemble(between, self._paths(), self.raster, options, self._identity)
         reader = open_regions(between)
         try:
             image = Image(reader.read(Region(0, 0, *self.raster.size)), icc=self.raster.icc)

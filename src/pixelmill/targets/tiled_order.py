@@ -20,7 +20,8 @@ from pixelmill.targets.target import Progress
 
 MARK = "pixelmill "
 """Begins our lines: libraries of MPI write into standard output as they like."""
-MAX_LINE = 1_000_000
+MAX_LINE = 32_000_000
+"""Bytes of a line. The last one has all data that a pipeline found: a list of components alone has 200 kB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,10 @@ async def _hear(run: _Run, tell: Callable[[Progress], None]) -> None:
     while True:
         try:
             line = await run.process.stdout.readline()
-        except ValueError:  # longer than any line of ours: skipped by the reader
+        except ValueError:  # skipped by the reader
+            run.error = run.error or RunError(
+                f"The run over tiles told more than {MAX_LINE:,} bytes at once. Let the pipeline find less."
+            )
             continue
         if not line:
             return
