@@ -60,6 +60,8 @@ def arguments(draw: st.DrawFn, model: type[BaseModel]) -> dict[str, Any]:
         chosen = _without(chosen, "interpolation")
     if model.__name__ == "RemoveBackground" and chosen.get("result") == "image":
         chosen.setdefault("image", "behind.png")
+    if model.__name__ == "Caption" and "device" in chosen:
+        chosen["device"] = draw(st.sampled_from(("auto", "cpu", "cuda", "cuda:1", "mps")))
     if model.__name__ == "Canny":
         low, high = sorted((chosen.get("low", 100), chosen.get("high", 200)))
         chosen |= {"low": low, "high": high}

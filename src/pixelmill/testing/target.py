@@ -62,14 +62,15 @@ class TargetConformance:
             await target.run(self.good())
 
     async def test_the_load_counts_what_runs(self) -> None:
-        """``running`` goes up with a task and down after it; it never exceeds the capacity."""
+        """``running`` goes up with a task and down after it; it never exceeds the capacity and the slots for models."""
         async with _running(self.make()) as target:
-            capacity = target.load().capacity
-            assert capacity >= 2
-            assert target.load().running == 0
-            tasks = [asyncio.create_task(target.run(self.good())) for _ in range(3 * capacity)]
+            load = target.load()
+            assert load.capacity >= 2
+            assert load.running == 0
+            most = load.capacity + load.model_slots
+            tasks = [asyncio.create_task(target.run(self.good())) for _ in range(3 * most)]
             while not all(task.done() for task in tasks):
-                assert target.load().running <= capacity
+                assert target.load().running <= most
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=0.01)
             assert all(task.result().outcome for task in tasks)
             assert target.load().running == 0
