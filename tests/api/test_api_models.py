@@ -86,8 +86,8 @@ def test_captions_of_a_job_come_from_the_model_process_and_are_in_the_tasks_data
             image = client.get(f"/v1/tasks/{task['id']}/result")
             with Pil.open(io.BytesIO(image.content)) as picture:
                 assert picture.getexif()[270] == task["outcome"]["data"]["caption"]["caption"]
-    names = [process.name() for process in psutil.Process(service.process.pid).children(recursive=True)]
-    assert sum("pixelmill-model" in name for name in names) == 1, names
+    # All services of a user share one, which another test's may have started.
+    assert any("pixelmill-model" in process.name() for process in psutil.process_iter())
 
 
 @pytest.mark.timeout(600)

@@ -77,7 +77,8 @@ async def test_every_task_is_told_with_its_times_and_the_jobs_are_gone(
     assert told[-1] == len(files)
     assert harvest.sending_s > 0
     found = figures(harvest)
-    assert 1 <= (found.cold_starts or 0) <= 3
+    # The service is the module's: in the second of the two runs its processes may be warm.
+    assert (trigger == "manual") <= (found.cold_starts or 0) <= 3
     again = figures(await subject.run(batch(files[:2], trigger), told.append))
     assert (again.cold_starts or 0) + (found.cold_starts or 0) <= 3
     with Client(live.url) as client:

@@ -29,6 +29,7 @@ def quarters() -> NDArray[np.uint8]:
 
 def test_the_page_shows_the_picture_from_a_file_and_asks_nobody(tmp_path: Path) -> None:
     browser = pytest.importorskip("browser", reason="Playwright is not installed")
+    expect = pytest.importorskip("playwright.sync_api").expect
     if not Path(browser.CHROMIUM).exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no Chromium")
     pixels = quarters()
@@ -60,7 +61,7 @@ def test_the_page_shows_the_picture_from_a_file_and_asks_nobody(tmp_path: Path) 
         assert fitted[5, 400].tolist() == [21, 23, 26]
 
         page.get_by_role("button", name="One image pixel a screen pixel").click()
-        page.wait_for_function("document.documentElement.dataset.level === '11'")
+        expect(page.locator("html")).to_have_attribute("data-level", "11")
         one = shot()
         assert one[290, 390].tolist() == [255, 0, 0]
         assert one[310, 410].tolist() == [255, 255, 255]
@@ -76,13 +77,13 @@ def test_the_page_shows_the_picture_from_a_file_and_asks_nobody(tmp_path: Path) 
 
         page.mouse.move(500, 400)
         page.mouse.wheel(0, -600)
-        page.wait_for_function("document.querySelector('output').textContent.includes('400 %')")
+        expect(page.locator("output")).to_contain_text("400 %")
         zoomed = shot()  # the corner stays under the pointer
         assert zoomed[396, 496].tolist() == [255, 0, 0]
         assert zoomed[404, 504].tolist() == [255, 255, 255]
 
         page.keyboard.press("0")
-        page.wait_for_function("document.querySelector('output').textContent.includes('40.0 %')")
+        expect(page.locator("output")).to_contain_text("40.0 %")
         assert np.array_equal(shot()[60:-5, 5:-5], fitted[60:-5, 5:-5])  # but for rings around what has the focus
     assert not faults
     assert asked

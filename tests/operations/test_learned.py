@@ -210,12 +210,14 @@ def test_the_likeliest_class_comes_first(color: tuple[int, int, int], first: int
     assert labels[0]["score"] > labels[1]["score"] > 0
     assert all(item["score"] <= labels[0]["score"] for item in labels)
     tags = applied("auto_tag", image, score=0.5).data
-    assert tags == {"tags": [["red thing", "green thing", "blue thing"][first]], "model": "mobilenet_v2"}
+    assert tags is not None
+    assert tags["tags"] == [["red thing", "green thing", "blue thing"][first]]
+    assert tags["scores"] == [labels[0]["score"]]
 
 
 def test_only_what_the_model_is_sure_of_is_told() -> None:
     gray = one_color((128, 128, 128))
-    assert applied("auto_tag", gray, score=0.9).data == {"tags": [], "model": "mobilenet_v2"}
+    assert applied("auto_tag", gray, score=0.9).data == {"tags": [], "scores": [], "model": "mobilenet_v2"}
     step = applied("classify", one_color((255, 0, 0)), score=0.5)
     assert step.data is not None
     assert [item["label"] for item in step.data["labels"]] == ["red thing, scarlet"]

@@ -196,7 +196,8 @@ async def test_cancelling_those_who_wait_in_line_loses_no_process(announcement: 
         results = await asyncio.gather(*line, return_exceptions=True)
         kinds = [type(result).__name__ for result in results]
         assert kinds == ["CancelledError", "RunResult"] * 5
-        assert pool.load() == pool.load().__class__(running=0, capacity=1)
+        load = pool.load()
+        assert (load.running, load.capacity) == (0, 1)
 
 
 async def test_stopping_leaves_no_process_behind() -> None:

@@ -5,6 +5,7 @@ Pixels never depend on it, but for ``icc``: then they keep the profile's numbers
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,3 +26,13 @@ class MetadataOptions(BaseModel):
 
 STRIPPED = MetadataOptions.model_construct()  # without a validator, which is built when first something is given
 """Nothing is kept: the default."""
+
+HOLDS: Mapping[str, frozenset[str]] = {
+    "jpeg": frozenset({"exif", "xmp", "iptc"}),
+    "png": frozenset({"exif", "xmp"}),
+    "webp": frozenset({"exif", "xmp"}),
+    "avif": frozenset({"exif", "xmp"}),
+    "tiff": frozenset({"exif", "xmp", "iptc"}),
+    "gif": frozenset({"xmp"}),
+}
+"""Which kinds a format is given; one that is not here holds nothing."""

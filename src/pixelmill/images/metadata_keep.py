@@ -12,9 +12,9 @@ from pixelmill.images import exif_block, iptc, metadata_read, metadata_write, xm
 from pixelmill.images.exif_block import Directory, Exif, Value
 from pixelmill.images.formats import Data
 from pixelmill.images.image import Size
-from pixelmill.images.metadata import MetadataOptions
+from pixelmill.images.metadata import HOLDS, MetadataOptions
 from pixelmill.images.metadata_read import Blocks
-from pixelmill.images.metadata_write import HOLDS, Kept
+from pixelmill.images.metadata_write import Kept
 
 _COPYRIGHT = frozenset({exif_block.ARTIST, exif_block.COPYRIGHT})
 _UNTRUE = frozenset({exif_block.MAKER_NOTE, exif_block.WIDTH, exif_block.HEIGHT})

@@ -1,7 +1,8 @@
 """Metadata into the bytes of a file that has none: JPEG, PNG, WebP, AVIF, TIFF; XMP into GIF.
 
 Works on files as ``encode`` writes them, still or animated, and never touches a pixel. What a format can't hold
-(``HOLDS``), or not at that length, is left out. Sources: see ``metadata_read.py``; for AVIF ``metadata_avif.py``.
+(``metadata.HOLDS``), or not at that length, is left out. Sources: see ``metadata_read.py``; of AVIF
+``metadata_avif.py``.
 """
 
 from __future__ import annotations
@@ -14,16 +15,6 @@ from dataclasses import dataclass
 from pixelmill.images import exif_block, iptc, metadata_avif
 from pixelmill.images.exif_block import Exif, Value
 from pixelmill.images.metadata_read import EXIF_MARK, GIF_XMP, PHOTOSHOP_MARK, PNG_XMP, XMP_MARK, riff_chunks
-
-HOLDS: Mapping[str, frozenset[str]] = {
-    "jpeg": frozenset({"exif", "xmp", "iptc"}),
-    "png": frozenset({"exif", "xmp"}),
-    "webp": frozenset({"exif", "xmp"}),
-    "avif": frozenset({"exif", "xmp"}),
-    "tiff": frozenset({"exif", "xmp", "iptc"}),
-    "gif": frozenset({"xmp"}),
-}
-"""Which kinds a format is given; one that is not here holds nothing."""
 
 _MAX_SEGMENT = 65_533
 _GIF_TRAILER = bytes((1, *range(255, -1, -1), 0))

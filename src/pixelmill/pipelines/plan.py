@@ -18,7 +18,7 @@ from pixelmill.images.encoders import AutoOptions, EncodeOptions
 from pixelmill.images.formats import FORMATS, UNDECIDED, Format, is_animation
 from pixelmill.images.image import EVERYTHING, Image, ImageInfo, Need, Size
 from pixelmill.images.limits import Limits
-from pixelmill.images.metadata_write import HOLDS
+from pixelmill.images.metadata import HOLDS
 from pixelmill.images.scales import pick_eighths, scaled
 from pixelmill.operations.curves import map_samples
 from pixelmill.operations.operation import Facts, Operation, Pointwise, Step
