@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -22,7 +21,6 @@ from numpy.typing import NDArray
 from pixelmill.errors import MissingExtra
 from pixelmill.images.image import Size
 from pixelmill.images.regions import Raster, Region, RegionReader, RegionWriter
-from pixelmill.operations.plain_opencv import one_thread
 from pixelmill.tiling.lanes import Lanes
 from pixelmill.tiling.program import AHEAD, Program
 from pixelmill.tiling.progress import Progress, TileLog
@@ -81,21 +79,8 @@ def run_ranks(
     Raises:
         What ``run_tiled`` raises.
     """
-    own = Scratch() if scratch is None else nullcontext(scratch)
     run = _RankRun(program, reader, writer, done, None, team=team, told=progress)
-    try:
-        with own as stores, one_thread():
-            run.scratch = stores
-            try:
-                run.all(Lanes(workers, AHEAD))
-            finally:
-                run.close_stores()
-        if run.writer is not None:
-            run.writer.finish()
-    except BaseException:
-        if run.writer is not None and done is None:
-            run.writer.abort()
-        raise
+    run.to_the_end(Lanes(workers, AHEAD), scratch)
     run.leave()
     return run.found()
 

@@ -63,22 +63,8 @@ def run_tiled(
         Cancelled: it was stopped.
         InputError, StorageError, PipelineError, RunError: of the first tile that failed.
     """
-    lanes = Lanes(workers or program.workers, AHEAD, stop)
-    own = Scratch() if scratch is None else nullcontext(scratch)
     run = Run(program, reader, writer, done, progress)
-    try:
-        with own as stores, one_thread():
-            run.scratch = stores
-            try:
-                run.all(lanes)
-            finally:
-                run.close_stores()
-        if run.writer is not None:
-            run.writer.finish()
-    except BaseException:
-        if run.writer is not None and done is None:
-            run.writer.abort()
-        raise
+    run.to_the_end(Lanes(workers or program.workers, AHEAD, stop), scratch)
     return run.found()
 
 
@@ -102,6 +88,25 @@ class Run:
     def __post_init__(self) -> None:
         if not callable(self.made):
             self.writer = self.made
+
+    def to_the_end(self, lanes: Lanes, scratch: Scratch | None) -> None:
+        """Every sweep, and finish the writer; what ends it early aborts that, unless a log keeps what is written.
+
+        ``scratch`` None: one of its own, which ends with the run.
+        """
+        own = Scratch() if scratch is None else nullcontext(scratch)
+        try:
+            with own as self.scratch, one_thread():
+                try:
+                    self.all(lanes)
+                finally:
+                    self.close_stores()
+            if self.writer is not None:
+                self.writer.finish()
+        except BaseException:
+            if self.writer is not None and self.log is None:
+                self.writer.abort()
+            raise
 
     def all(self, lanes: Lanes) -> None:
         """Every sweep; what a program leaves open is decided by what it found."""
