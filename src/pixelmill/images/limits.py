@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 from pixelmill.errors import LimitExceeded
 from pixelmill.images.image import ImageInfo, Size
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class _OfImages:
+    """What limits of whole images and of those in tiles have in common."""
+
+    max_bytes: int
+    max_pixels: int
+    max_side: int
+
+    def lowered(self, max_bytes: int | None = None, max_pixels: int | None = None, max_side: int | None = None) -> Self:
+        """These, and each that is given where it is smaller."""
+        return replace(
+            self,
+            max_bytes=self.max_bytes if max_bytes is None else min(self.max_bytes, max_bytes),
+            max_pixels=self.max_pixels if max_pixels is None else min(self.max_pixels, max_pixels),
+            max_side=self.max_side if max_side is None else min(self.max_side, max_side),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits(_OfImages):
     """Bounds for whole images. Pixels count all frames of an animation."""
 
     max_bytes: int = 100_000_000
     max_pixels: int = 100_000_000
     max_side: int = 16_384
-
-    def lowered(
-        self, max_bytes: int | None = None, max_pixels: int | None = None, max_side: int | None = None
-    ) -> Limits:
-        """These, and each that is given where it is smaller."""
-        return Limits(
-            max_bytes=self.max_bytes if max_bytes is None else min(self.max_bytes, max_bytes),
-            max_pixels=self.max_pixels if max_pixels is None else min(self.max_pixels, max_pixels),
-            max_side=self.max_side if max_side is None else min(self.max_side, max_side),
-        )
 
     def check_bytes(self, count: int) -> None:
         """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large."""
@@ -42,29 +51,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class TiledLimits:
+class TiledLimits(_OfImages):
     """Bounds for images that are cut into tiles and never held whole, and of the seconds that such a run may take."""
 
-    max_bytes: int
-    max_pixels: int
-    max_side: int
     timeout_s: float
 
     def check_bytes(self, count: int) -> None:
         """Raise :class:`LimitExceeded` if a file of ``count`` bytes is too large to be run in tiles too."""
         if count > self.max_bytes:
             raise _exceeded("bytes", count, self.max_bytes, "PIXELMILL_TILED_MAX_BYTES")
-
-    def lowered(
-        self, max_bytes: int | None = None, max_pixels: int | None = None, max_side: int | None = None
-    ) -> TiledLimits:
-        """These, and each that is given where it is smaller."""
-        return replace(
-            self,
-            max_bytes=self.max_bytes if max_bytes is None else min(self.max_bytes, max_bytes),
-            max_pixels=self.max_pixels if max_pixels is None else min(self.max_pixels, max_pixels),
-            max_side=self.max_side if max_side is None else min(self.max_side, max_side),
-        )
 
 
 @dataclass(frozen=True, slots=True)
