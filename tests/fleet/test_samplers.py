@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pixelmill.cores import usable_cores
 from pixelmill.errors import ConfigError
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.gates import LowestCpuGate
 from pixelmill.fleet.samplers import CgroupSampler, ReplaySampler, read_trace
 

@@ -18,7 +18,7 @@ import typer
 
 from pixelmill.cli.state import Globals
 from pixelmill.config import Settings
-from pixelmill.fleet.cores import usable_cores
+from pixelmill.cores import usable_cores
 
 Verdict = Literal["ok", "note", "bad"]
 NEEDED = (

@@ -81,7 +81,7 @@ def _work_for_hub(settings: Settings) -> None:
     import uvloop
 
     from pixelmill.cli.settings import models_folder, node_models, telemetry_config
-    from pixelmill.fleet.cores import usable_cores
+    from pixelmill.cores import usable_cores
     from pixelmill.fleet.gates import gate_named
     from pixelmill.fleet.samplers import sampler_for
     from pixelmill.service.about import library_versions, machine_extras
@@ -139,7 +139,7 @@ def _listen(settings: Settings) -> None:
     from pixelmill.api.app import CONTAINER
     from pixelmill.api.server import run
     from pixelmill.cli.settings import api_settings, service_config
-    from pixelmill.fleet.cores import usable_cores
+    from pixelmill.cores import usable_cores
     from pixelmill.functions.settings import settings_of
     from pixelmill.service import Service
     from pixelmill.service.stateless import Stateless

@@ -19,8 +19,8 @@ from pixelmill.cli.state import Stopped
 from pixelmill.cli.tile_bar import TileBar
 from pixelmill.cli.tiled import Order, destination, keep_found, there_before
 from pixelmill.cli.work import Report, Rules, failed
+from pixelmill.cores import usable_cores
 from pixelmill.errors import NotApplicable, PixelmillError, StorageError
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.images.formats import format_of_name
 from pixelmill.images.limits import TiledLimits
 from pixelmill.images.region_results import publish

@@ -31,8 +31,8 @@ from pixelmill.cli.tiled import Order, why_tiled
 from pixelmill.cli.tiled_orders import Tiled, orders_of
 from pixelmill.cli.work import Report, Rules, data_to_write, detail, expected, failed, keep, there
 from pixelmill.config import Settings
+from pixelmill.cores import usable_cores
 from pixelmill.errors import ConfigError, ObjectNotFound, PixelmillError
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.images.formats import format_of_name
 from pixelmill.images.region_options import is_regions_only

@@ -364,7 +364,7 @@ async def _pooled(work: Work, settings: Settings, printer: Printer, zygote: Zygo
     from pixelmill.cli.batch import Batch, Sieve, ended_by_sigterm
     from pixelmill.cli.settings import pool_models
     from pixelmill.cli.work import ENTRY
-    from pixelmill.fleet.cores import usable_cores
+    from pixelmill.cores import usable_cores
     from pixelmill.fleet.dispatcher import Dispatcher
     from pixelmill.jobs.model import Priority
     from pixelmill.pipelines.outcome import Outcome

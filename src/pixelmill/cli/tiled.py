@@ -86,7 +86,7 @@ def _info(source: ByteSource, settings: Settings, frame: int | None) -> ImageInf
 
 def options_of(settings: Settings, tile: int | None, *, overwrite: bool = False) -> TiledOptions:
     """What settings say about runs in tiles."""
-    from pixelmill.fleet.cores import usable_cores
+    from pixelmill.cores import usable_cores
 
     return TiledOptions(
         tile=tile,

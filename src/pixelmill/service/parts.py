@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from pixelmill import __version__
+from pixelmill.cores import usable_cores
 from pixelmill.engines.cloud import CloudLeaseQueue
 from pixelmill.engines.outbox import CheckedQueue, Outbox
 from pixelmill.engines.queue import LeaseQueue
 from pixelmill.engines.sql_queue import SqlLeaseQueue
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadSample

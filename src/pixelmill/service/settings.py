@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pixelmill.cores import usable_cores
 from pixelmill.events.redis_client import PREFIX
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.overflow_settings import OverflowConfig
 from pixelmill.images.limits import Limits, TiledLimits
 from pixelmill.storage.options import StoreSpec

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pixelmill import __version__, logs
+from pixelmill.cores import usable_cores
 from pixelmill.errors import RequestError, ShuttingDown, Unauthenticated
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor, LoadSample

@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from pixelmill import __version__, logs
+from pixelmill.cores import usable_cores
 from pixelmill.engines.event_queue import EventIntake
 from pixelmill.engines.patience import when_there
 from pixelmill.errors import PixelmillError
 from pixelmill.events.webhooks import WebhookSender
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.load import LoadMonitor
 from pixelmill.fleet.samplers import sampler_for
 from pixelmill.jobs.suspects import Suspects

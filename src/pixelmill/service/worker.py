@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pixelmill import __version__, logs
+from pixelmill.cores import usable_cores
 from pixelmill.engines.cancels import CancelMarks, Cancels
 from pixelmill.engines.engine import Engine
 from pixelmill.engines.event_queue import EventSink, QueueSink
@@ -34,7 +35,6 @@ from pixelmill.events.bus import InProcessBus
 from pixelmill.events.redis_client import key_of
 from pixelmill.events.redis_news import RedisNews
 from pixelmill.events.redis_stream import NAME, RedisEventSink
-from pixelmill.fleet.cores import usable_cores
 from pixelmill.fleet.dispatcher import Dispatcher
 from pixelmill.fleet.gates import AutoGate, gate_named
 from pixelmill.fleet.load import LoadHistory, LoadMonitor
