@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pixelmill.cli.batch import ended_by_sigterm
 from pixelmill.cli.far import FarObject
-from pixelmill.cli.outputs import exists_error
 from pixelmill.cli.progress import is_shown
 from pixelmill.cli.settings import limits, mpi_config
 from pixelmill.cli.state import Stopped
 from pixelmill.cli.tile_bar import TileBar
-from pixelmill.cli.tiled import Order, destination, keep_found, there_before
+from pixelmill.cli.tiled import Order, destination, keep_found, skipped_for
 from pixelmill.cli.work import Report, Rules, failed
 from pixelmill.cores import usable_cores
 from pixelmill.errors import NotApplicable, PixelmillError, StorageError
@@ -61,11 +60,8 @@ def run_over_ranks(
     try:
         check_ranks(ranks, mpi_config(settings), usable_cores())
         dest = destination(order, pipeline)
-        before = there_before(order, pipeline, rules, dest)
-        if before is not None:
-            if rules.clash == "skip":
-                return Report(order.number, "skipped", output=before), None
-            raise exists_error(before)
+        if (skipped := skipped_for(order, pipeline, rules, dest)) is not None:
+            return skipped, None
         _check_format(dest)
         place = settings["scratch"]
         if dest is not None and order.bucket is None:

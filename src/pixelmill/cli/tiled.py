@@ -126,11 +126,8 @@ def run_order(
     """Run it; the report, and the bytes of a result that goes to no file. A failure is a report."""
     try:
         dest = destination(order, pipeline)
-        before = there_before(order, pipeline, rules, dest)
-        if before is not None:
-            if rules.clash == "skip":
-                return Report(order.number, "skipped", output=before), None
-            raise exists_error(before)
+        if (skipped := skipped_for(order, pipeline, rules, dest)) is not None:
+            return skipped, None
         if dest is not None and order.bucket is None:
             dest.parent.mkdir(parents=True, exist_ok=True)
         options = options_of(settings, tile, overwrite=rules.clash == "overwrite")
@@ -166,7 +163,17 @@ def opened(body: Body) -> Path | bytes | ByteSource:
     return body.open() if isinstance(body, FarObject) else body
 
 
-def there_before(order: Order, pipeline: Pipeline, rules: Rules, dest: Path | None) -> str | None:
+def skipped_for(order: Order, pipeline: Pipeline, rules: Rules, dest: Path | None) -> Report | None:
+    """What is told where a result is there that is to be kept; raises the error of it where that is not asked for."""
+    before = _there_before(order, pipeline, rules, dest)
+    if before is None:
+        return None
+    if rules.clash == "skip":
+        return Report(order.number, "skipped", output=before)
+    raise exists_error(before)
+
+
+def _there_before(order: Order, pipeline: Pipeline, rules: Rules, dest: Path | None) -> str | None:
     """The result that is there and must not be replaced."""
     names = expected(rules, pipeline, order.target)
     if rules.clash != "overwrite" and dest is not None:
