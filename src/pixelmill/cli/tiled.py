@@ -31,10 +31,11 @@ from pixelmill.images.probe import probe
 from pixelmill.images.region_options import is_regions_only
 from pixelmill.images.region_readers import open_regions
 from pixelmill.pipelines.plan import gives_data_only
+from pixelmill.pipelines.sources import info_of
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.tiled_explain import explain_tiled, tiled_record
 from pixelmill.pipelines.tiled_options import TiledOptions, TiledOutcome
-from pixelmill.pipelines.tiled_plan import ENDLESS, info_of, too_large
+from pixelmill.pipelines.tiled_plan import ENDLESS, too_large
 from pixelmill.pipelines.tiled_run import prepare, run_tiled
 from pixelmill.tiling.heap import keep_freed_memory
 from pixelmill.tiling.places import ObjectPlace

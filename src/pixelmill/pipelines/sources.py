@@ -28,6 +28,7 @@ from pixelmill.images.decode import decode
 from pixelmill.images.header import no_such_frame
 from pixelmill.images.image import Image, ImageInfo
 from pixelmill.images.limits import Limits
+from pixelmill.images.regions import Raster
 from pixelmill.models.model import Model, ModelSource, Wanted
 from pixelmill.operations.parameters import BUILT_IN_FONTS, Font
 
@@ -69,21 +70,26 @@ def read_file(path: str | Path, limits: Limits) -> bytes:
     return data
 
 
+def info_of(raster: Raster, fmt: str = PIXELS) -> ImageInfo:
+    """What a header would say of such pixels."""
+    return ImageInfo(
+        format=fmt,
+        media_type="",
+        size=raster.size,
+        stored_size=raster.size,
+        mode={1: "gray", 3: "rgb", 4: "rgba"}[raster.channels],
+        depth=8 * raster.dtype.itemsize,
+        has_alpha=raster.channels == 4,
+        has_icc=raster.icc is not None,
+    )
+
+
 def info_of_pixels(image: Image, frame: int | None = None) -> ImageInfo:
     """The facts of pixels, as a header would tell them; raises :class:`NotApplicable` for any frame but 0."""
     if frame:
         raise no_such_frame(PIXELS, frame, 1)
-    return ImageInfo(
-        format=PIXELS,
-        media_type="",
-        size=image.size,
-        stored_size=image.size,
-        mode={1: "gray", 3: "rgb", 4: "rgba"}[image.channels],
-        depth=8 * image.pixels.itemsize,
-        has_alpha=image.has_alpha,
-        has_icc=image.icc is not None,
-        bytes=image.pixels.nbytes,
-    )
+    raster = Raster(image.size, image.channels, image.pixels.dtype, image.icc)
+    return replace(info_of(raster), bytes=image.pixels.nbytes)
 
 
 class _Decoded:

@@ -18,6 +18,7 @@ from pixelmill.operations.curves import map_samples
 from pixelmill.operations.operation import Operation, Pointwise
 from pixelmill.operations.passes import Array, Form, Map, Move, Pass, Place
 from pixelmill.pipelines.plan import gives_data_only, plan
+from pixelmill.pipelines.sources import info_of
 from pixelmill.pipelines.spec import Pipeline
 from pixelmill.pipelines.steps import Given
 from pixelmill.tiling.compiler import Wishes, compiled, likely
@@ -124,20 +125,6 @@ def plan_tiled(
             halo = sum(item.halo for item in passes if not isinstance(item, Move))
             steps.append(TiledStep(number + index, operation.name, facts.kind, facts.tier, halo, form.size))
     return TiledPlan(pipeline, source, program, wishes, tuple(steps), why, likely(program).result)
-
-
-def info_of(source: Raster, fmt: str = "pixels") -> ImageInfo:
-    """What a header would say of such pixels."""
-    return ImageInfo(
-        format=fmt,
-        media_type="",
-        size=source.size,
-        stored_size=source.size,
-        mode={1: "gray", 3: "rgb", 4: "rgba"}[source.channels],
-        depth=8 * source.dtype.itemsize,
-        has_alpha=source.channels == 4,
-        has_icc=source.icc is not None,
-    )
 
 
 def _groups(operations: Sequence[Operation]) -> Iterator[tuple[int, tuple[Operation, ...]]]:
