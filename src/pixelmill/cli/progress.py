@@ -52,11 +52,32 @@ class Tally:
         return self.succeeded / self.seconds if self.seconds else 0.0
 
 
-class Bar:
+class Drawn:
+    """What all bars have in common: they are drawn from ``with`` on until its end, where there is one to draw."""
+
+    _progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Draw it for the last time, so that others may print."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class Bar(Drawn):
     """A bar that is drawn where ``shown``; else every call does nothing and Rich is not imported."""
 
     def __init__(self, description: str, total: int | None, *, shown: bool) -> None:
-        self._progress: Progress | None = None
         self._task: TaskID
         if shown:
             from rich.console import Console
@@ -74,22 +95,6 @@ class Bar:
             )
             self._task = self._progress.add_task(description, total=total, rate="", note="")
         self._start = time.perf_counter()
-
-    def __enter__(self) -> Self:
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.finish()
-
-    def finish(self) -> None:
-        """Draw it for the last time, so that others may print."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
 
     def update(self, done: int, *, total: int | None = None, note: str = "") -> None:
         """Show that ``done`` have ended."""
@@ -128,11 +133,10 @@ def print_failures(failures: Sequence[Failure]) -> None:
         console.print(f"and {len(failures) - MOST_ROWS:,} more (see them all with --json).")
 
 
-class Transfer:
+class Transfer(Drawn):
     """A bar of bytes; where it is not ``shown`` every call does nothing and Rich is not imported."""
 
     def __init__(self, *, shown: bool) -> None:
-        self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         if shown:
             from rich.console import Console
@@ -154,17 +158,6 @@ class Transfer:
                 console=Console(stderr=True),
                 refresh_per_second=REFRESH_PER_SECOND,
             )
-
-    def __enter__(self) -> Self:
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
 
     def update(self, name: str, done: int, total: int) -> None:
         """So many bytes of that file are here."""

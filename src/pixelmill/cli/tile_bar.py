@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import psutil
 
-from pixelmill.cli.progress import REFRESH_PER_SECOND
+from pixelmill.cli.progress import REFRESH_PER_SECOND, Drawn
 from pixelmill.tiling.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
 
-class TileBar:
+class TileBar(Drawn):
     """A bar of tiles, with megapixels a second, memory and time left. Nothing is drawn unless it is shown."""
 
     def __init__(self, name: str, *, shown: bool) -> None:
-        self._progress: RichProgress | None = None
         self._task: TaskID
         self._process, self._started = psutil.Process(), time.perf_counter()
         if shown:
@@ -36,17 +33,6 @@ class TileBar:
                 refresh_per_second=REFRESH_PER_SECOND,
             )
             self._task = self._progress.add_task(Path(name).name, total=1.0, told="")
-
-    def __enter__(self) -> Self:
-        if self._progress is not None:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
 
     def update(self, progress: Progress) -> None:
         """Show how far it is."""
