@@ -59,15 +59,7 @@ export function JobDetail({ id }: { id: string }) {
       {job && <Filter view={view} job={job} />}
       {job && (
         <>
-          <div class="task-row task-head soft" aria-hidden="true">
-            <span />
-            <span>Image</span>
-            <span>State</span>
-            <span>Where</span>
-            <span>Waited</span>
-            <span>Ran</span>
-            <span>Attempts</span>
-          </div>
+          <TaskHead />
           <Virtual items={tasks} keyOf={(task) => task.id} rowHeight={60} label="Tasks" reveal={reveal.value} onRender={focusWanted} onEnd={() => void view.more()} render={(task) => <TaskRow task={task} progress={view.progress.value.get(task.id)} onOpen={() => (opened.value = task.id)} />} class="card" />
         </>
       )}
@@ -190,6 +182,20 @@ const between = (from: string | null, to: string | null): string => (from && to 
 
 const soFar = ({ tiles, of, megapixels_s: rate, seconds_left: left }: Progress): string =>
   `${count(tiles)} of ${count(of)} tiles, ${rate.toFixed(0)} MP/s${left === null ? "" : `, ${duration(left)} left`}`;
+
+export function TaskHead() {
+  return (
+    <div class="task-row task-head soft" aria-hidden="true">
+      <span />
+      <span>Image</span>
+      <span>State</span>
+      <span>Where</span>
+      <span>Waited</span>
+      <span>Ran</span>
+      <span>Attempts</span>
+    </div>
+  );
+}
 
 export function TaskRow({ task, progress, onOpen }: { task: Task; progress?: Progress | undefined; onOpen: () => void }) {
   const shows = task.state === "succeeded" && task.outcome !== null;

@@ -9,7 +9,7 @@ import { plural } from "../../ui/format";
 import { Icon } from "../../ui/icons";
 import { Viewer } from "../../ui/viewer/viewer";
 import { Virtual } from "../../ui/virtual";
-import { TaskRow } from "./detail";
+import { TaskHead, TaskRow } from "./detail";
 import { type Asked, ask, asked, asks, failure, found, more, next, reading, search } from "./found-state";
 
 const SEARCH_MS = 250;
@@ -81,15 +81,7 @@ function Words({ name, label }: { name: "label" | "caption"; label: string }) {
 function Rows({ tasks, onOpen }: { tasks: readonly Task[]; onOpen: (id: string) => void }) {
   return (
     <>
-      <div class="task-row task-head soft" aria-hidden="true">
-        <span />
-        <span>Image</span>
-        <span>State</span>
-        <span>Where</span>
-        <span>Waited</span>
-        <span>Ran</span>
-        <span>Attempts</span>
-      </div>
+      <TaskHead />
       <Virtual items={tasks} keyOf={(task) => task.id} rowHeight={60} label="Images" onEnd={() => void more()} render={(task) => <TaskRow task={task} onOpen={() => onOpen(task.id)} />} class="card" />
     </>
   );
