@@ -21,8 +21,9 @@ from pixelmill.images.profiles import P3, ColorSpace, profile_of
 from pixelmill.images.region_memory import MemoryReader
 from pixelmill.images.regions import Raster
 from pixelmill.pipelines.plan import plan
+from pixelmill.pipelines.sources import info_of
 from pixelmill.pipelines.tiled_explain import explain_tiled, tiled_record
-from pixelmill.pipelines.tiled_plan import info_of, plan_tiled, too_large
+from pixelmill.pipelines.tiled_plan import plan_tiled, too_large
 from pixelmill.tiling.compiler import Wishes
 from pixelmill.tiling.stage import SOURCE
 
